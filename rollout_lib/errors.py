@@ -71,7 +71,8 @@ class DatabaseUnreachable(CouldNotMeasure):
 
 
 class TablesMissing(CouldNotMeasure):
-    """The database {where} has no {missing}. Nothing was changed. Apply the migration: rollout migrate --apply"""
+    """The database {where} has no {missing}. Nothing was changed.
+    Apply the migration: rollout migrate --apply"""
 
 
 class RunDied(CouldNotMeasure):

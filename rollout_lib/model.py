@@ -157,7 +157,7 @@ class Measurement:
     settled_unified: int
     settled_legacy: int
     last_unified_at: datetime | None
-    legacy_since_unified: int  # legacy rows of the plan's domains since last_unified_at (or the phase's start)
+    legacy_since_unified: int  # the plan's domains, since last_unified_at (or the phase's start)
     newest_row_at: datetime | None
     health: Health
 

@@ -8,84 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from rollout_lib.errors import PlanError
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def _duration(value: Any) -> timedelta:
-    """`90s`, `15m`, `4h`, `1d`; anything else is refused."""
-    if isinstance(value, timedelta):
-        return value
-    match = re.fullmatch(r"([1-9]\d*)(s|m|h|d)", value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(f"must be a duration such as 90s, 15m, 4h or 1d, not {value!r}")
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
-
-
-def _number(value: Any) -> Decimal:
-    """A plain YAML number, exact; booleans, texts, NaN and infinities are refused."""
-    if isinstance(value, Decimal):
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"must be a number, not {value!r}")
-    number = Decimal(str(value))
-    if not number.is_finite():
-        raise ValueError(f"must be a finite number, not {value!r}")
-    return number
-
-
-def _clock(value: Any) -> time:
-    """`"09:00"`, quoted; YAML reads it bare as a number of minutes."""
-    if isinstance(value, time):
-        return value
-    if not isinstance(value, str) or not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value):
-        raise ValueError(f'must be a quoted time such as "09:00", not {value!r}')
-    return time.fromisoformat(value)
-
-
-def _day(value: Any) -> date:
-    if isinstance(value, date) and not isinstance(value, datetime):
-        return value
-    raise ValueError(f"must be a date such as 2025-12-03, not {value!r}")
-
-
-def _zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (KeyError, ValueError, OSError) as error:
-        raise ValueError(f"is not a time zone that this machine knows: {value!r}") from error
-    return value
-
-
-def _name(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", value):
-        raise ValueError(f"must be lower-case letters, digits, - and _, not {value!r}")
-    return value
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-Number = Annotated[Decimal, BeforeValidator(_number)]
-Name = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_name)]
+from rollout_lib.plan_rules import begins, contradictions, ends
+from rollout_lib.plan_types import Clock, Day, Duration, Name, Number, Zone
 
 
 class _Strict(BaseModel):
@@ -106,8 +40,8 @@ class Phase(_Strict):
 
     percentage: Number
     hold: Duration
-    day: Annotated[date, BeforeValidator(_day)]
-    start: Annotated[time, BeforeValidator(_clock)]
+    day: Day
+    start: Clock
 
 
 class Monitoring(_Strict):
@@ -175,7 +109,7 @@ class Plan(_Strict):
 
     rollout: Name
     environment: Literal["rehearsal", "staging", "production"]
-    time_zone: Annotated[str, AfterValidator(_zone)]
+    time_zone: Zone
     database: DatabasePlan
     domains: Annotated[tuple[Name, ...], Field(min_length=1, strict=False)]
     protected_domains: Annotated[tuple[Name, ...], Field(min_length=1, strict=False)]
@@ -196,55 +130,28 @@ class Plan(_Strict):
 
     def begins(self, index: int) -> datetime:
         """Scheduled beginning of phases[index], aware, in the plan's zone."""
-        phase = self.phases[index]
-        return datetime.combine(phase.day, phase.start, tzinfo=self.zone)
+        return begins(self.phases[index], self.time_zone)
 
     def ends(self, index: int) -> datetime:
         """End of the hold, counted in real hours (a night with a clock change does not shorten it)."""
-        began = self.begins(index).astimezone(UTC)
-        return (began + self.phases[index].hold).astimezone(self.zone)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Plan:
-        problems = list(_contradictions(self))
-        if problems:
-            raise ValueError("\n".join(problems))
-        return self
+        return ends(self.phases[index], self.time_zone)
 
 
-def _contradictions(plan: Plan):
-    """What no single field can show; each line begins with the path of the field."""
-    for name in ("domains", "protected_domains"):
-        values = getattr(plan, name)
-        if len(set(values)) != len(values):
-            yield f"{name}: each once, {', '.join(values)}"
-    both = sorted(set(plan.domains) & set(plan.protected_domains))
-    if both:
-        yield f"protected_domains: {', '.join(both)} may not be eligible and protected"
-    for index, phase in enumerate(plan.phases):
-        at = f"phases[{index}]"
-        if not 0 < phase.percentage <= 100 or phase.percentage != round(phase.percentage, 2):
-            yield f"{at}.percentage: must be over 0 and at most 100 with two decimals, {phase.percentage}"
-        if index and phase.percentage <= plan.phases[index - 1].percentage:
-            yield f"{at}.percentage: must rise, {phase.percentage} after {plan.phases[index - 1].percentage}"
-        if index and plan.begins(index) < plan.ends(index - 1):
-            yield f"{at}.start: begins before phases[{index - 1}] has been held for {plan.phases[index - 1].hold}"
-        if phase.hold % plan.monitoring.interval:
-            yield f"{at}.hold: must be a whole number of monitoring.interval, {phase.hold}"
-    limits = plan.thresholds
-    if not 0 < limits.error_rate_investigate_pct < limits.error_rate_rollback_pct < 100:
-        yield "thresholds.error_rate_rollback_pct: 0 < investigate < rollback < 100 must hold"
-    if limits.p95_investigate_ms >= limits.p95_rollback_ms:
-        yield "thresholds.p95_rollback_ms: must be over p95_investigate_ms"
-    if not 0 < limits.split_tolerance_points < 100:
-        yield "thresholds.split_tolerance_points: must be over 0 and under 100"
-    if plan.monitoring.interval > plan.monitoring.window:
-        yield "monitoring.window: must be at least monitoring.interval, or rows would never be looked at"
-    if set(plan.expected_requests_per_hour) != set(plan.domains):
-        yield "expected_requests_per_hour: must name exactly the domains"
-    stray = sorted(set(plan.probes.protected) - set(plan.protected_domains))
-    if stray:
-        yield f"probes.protected: {', '.join(stray)} is not a protected domain"
+def _valid_sections(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The top-level fields that are right by themselves, defaults included."""
+    sections: dict[str, Any] = {}
+    for name, info in Plan.model_fields.items():
+        if name not in content:
+            if not info.is_required():
+                sections[name] = info.default
+            continue
+        kind = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+        strict = not any(getattr(note, "strict", None) is False for note in info.metadata)
+        try:
+            sections[name] = TypeAdapter(kind).validate_python(content[name], strict=strict or None)
+        except ValidationError:
+            continue
+    return sections
 
 
 class _UniqueLoader(yaml.SafeLoader):
@@ -297,10 +204,16 @@ def parse_plan(content: Any, *, path: str = "(given)", digest: str = "") -> Plan
     for key in ("digest", "path"):
         if key in content:
             raise PlanError(path=path, problems=f"{key}: unknown key")
+    problems: list[str] = []
+    plan = None
     try:
-        return Plan.model_validate({**content, "digest": digest, "path": path})
+        plan = Plan.model_validate({**content, "digest": digest, "path": path})
     except ValidationError as error:
-        raise PlanError(path=path, problems="\n".join(_problems(error))) from None
+        problems = _problems(error)
+    problems += contradictions(_valid_sections(content))
+    if plan is None or problems:
+        raise PlanError(path=path, problems="\n".join(problems))
+    return plan
 
 
 def _problems(error: ValidationError) -> list[str]:
