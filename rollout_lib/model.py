@@ -371,7 +371,8 @@ class Checkpoint:
     look: Look | None = None
     change: Change | None = None
     figures: Mapping[str, Any] = field(default_factory=dict)  # table rows shown, per domain and total
-    evidence: Mapping[str, Any] = field(default_factory=dict)
+    adopted: Mapping[str, Any] | None = None  # lowered by hand since the last change, accepted
+    evidence: Mapping[str, Any] = field(default_factory=dict)  # "phase": {"bad", "total", "percentage"}
     exit_code: int
     state: State
     sentence: str
