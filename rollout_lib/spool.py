@@ -1,0 +1,60 @@
+"""Ledger entries that could not be appended: kept as files, appended by the next run. psycopg alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+APPEND = """SELECT seq, hash FROM rollout.append_entry(
+    CAST(%(kind)s AS text), CAST(%(operation)s AS text), CAST(%(rollout)s AS text),
+    CAST(%(at)s AS timestamptz), CAST(%(phase_began)s AS timestamptz), CAST(%(slot)s AS timestamptz),
+    CAST(%(run_id)s AS text), CAST(%(body)s AS text))"""
+_OPTIONAL: dict[str, Any] = {"phase_began": None, "slot": None}
+
+
+def folder() -> Path:
+    """Where entries wait: spool/ below $ROLLOUT_OUTPUTS, else below outputs/."""
+    return Path(os.environ.get("ROLLOUT_OUTPUTS", "outputs")) / "spool"
+
+
+def append(connection: Any, entry: dict[str, Any]) -> str:
+    """Append one entry in a transaction of its own; returns the chain's head as `#7:ab12cd34ef56`."""
+    with connection.transaction():
+        connection.execute("SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '5s'")
+        seq, digest = connection.execute(APPEND, {**_OPTIONAL, **entry}).fetchone()
+    return f"#{seq}:{digest[:12]}"
+
+
+def keep(entry: dict[str, Any]) -> Path:
+    """Write an entry to a file of its own (complete or not at all), named by its run."""
+    target = folder()
+    target.mkdir(parents=True, exist_ok=True)
+    path = target / f"{entry['at'].replace(':', '')}_{entry['run_id']}.json"
+    part = path.with_suffix(".part")
+    with open(part, "w", encoding="utf-8") as file:
+        json.dump(entry, file, ensure_ascii=False)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    return path
+
+
+def waiting() -> list[Path]:
+    """The kept entries, oldest first."""
+    return sorted(folder().glob("*.json"))
+
+
+def drain(connection: Any) -> list[str]:
+    """Append what waits, oldest first; a file goes only after its entry is committed (psycopg connection)."""
+    done = []
+    for path in waiting():
+        entry = json.loads(path.read_text(encoding="utf-8"))
+        known = connection.execute(
+            "SELECT 1 FROM rollout.ledger WHERE run_id = %(run_id)s AND operation = %(operation)s", entry
+        ).fetchone()
+        if not known:
+            done.append(append(connection, entry))
+        path.unlink()
+    return done
