@@ -1,4 +1,4 @@
-"""Switch routing off, from a cold start, with psycopg alone: no plan, no ledger, no gate may stand in the way.
+"""Switch routing off from a cold start, with psycopg alone: no plan, ledger or gate may stand in the way.
 
 `set_routing_enabled(false, reason)` is committed first and alone; 0 % follows in a transaction of its own,
 whose failure changes nothing of the first; then the ledger. Every automatic rollback takes this path too.
@@ -30,7 +30,7 @@ ZERO = "SELECT update_routing_percentage(0.00, %s)"
 # nobody knows which one the router reads.
 OFF_PLAINLY = """UPDATE webhook_routing_config SET enabled = false
  WHERE created_at = (SELECT max(created_at) FROM webhook_routing_config)"""
-READ = "SELECT percentage, enabled, domains FROM webhook_routing_config ORDER BY created_at DESC LIMIT 1"
+READ = "SELECT percentage, enabled FROM webhook_routing_config ORDER BY created_at DESC LIMIT 1"
 BLOCKERS = """SELECT a.pid, a.application_name, a.state, a.usename = current_user AS same_role,
        age(clock_timestamp(), a.state_change)::text AS since
   FROM pg_locks l JOIN pg_stat_activity a USING (pid)
@@ -141,13 +141,13 @@ def _write(connection: psycopg.Connection, statement: str, *values: object) -> R
     return (row[0], row[1]) if row else None
 
 
-def _disable(connection: psycopg.Connection, reason: str, trouble: list[str]) -> Row:
+def _disable(connection: psycopg.Connection, why: str, trouble: list[str]) -> Row:
     began = time.monotonic()
     plainly = False
     ended: set[int] = set()
     while True:
         try:
-            row = _write(connection, OFF_PLAINLY) if plainly else _write(connection, OFF, reason)
+            row = _write(connection, OFF_PLAINLY) if plainly else _write(connection, OFF, why)
             if row is not None and not row[1]:
                 return row
             if plainly:
