@@ -79,6 +79,10 @@ class RunDied(CouldNotMeasure):
     """The run of {notebook} did not finish: {reason} It counts as no check at all. Run it again."""
 
 
+class SlotTaken(CouldNotMeasure):
+    """This slot has its completed check already; a slot is judged once. Nothing was changed."""
+
+
 class NoData(CouldNotMeasure):
     """{reason}"""
 

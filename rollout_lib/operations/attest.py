@@ -1,0 +1,94 @@
+"""What named persons state on the ledger: complaints, acknowledgements, extensions, overrides."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from rollout_lib.errors import ParameterError
+from rollout_lib.model import Change, State
+from rollout_lib.operations.lowering import disable
+from rollout_lib.operations.record import Recorded, checkpoint_of, record
+from rollout_lib.session import Session
+from rollout_lib.standing import fold
+from rollout_lib.store import append, read_facts
+
+COMPLAINTS = ("none", "some", "spike")
+SUBJECTS = ("complaints", "acknowledgement", "extension", "override", "restart")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attested:
+    """The entry as it stands on the ledger; a spike of complaints also carries the rollback."""
+
+    subject: str
+    value: str
+    by: str
+    reason: str
+    head: tuple[int, str]
+    rollback: Recorded | None = None
+
+
+def attest(session: Session, *, subject: str, value: str, reason: str = "") -> Attested:
+    """Append a statement of a named person, bound to the plan's digest and the running phase.
+
+    subject: "complaints" (none, some, spike), "acknowledgement" (of an inconclusive evaluation),
+    "extension" (value: seconds added to the hold), "override" (of legacy's own limits before the start),
+    "restart" (after a rollback). A spike switches routing off first. Raises ParameterError.
+    """
+    problems = []
+    if subject not in SUBJECTS:
+        problems.append(f"subject: one of {', '.join(SUBJECTS)}, not {subject!r}")
+    if subject == "complaints" and value not in COMPLAINTS:
+        problems.append(f"complaints: one of {', '.join(COMPLAINTS)}, not {value!r}")
+    if subject != "complaints" and not reason.strip():
+        problems.append("reason: it stands on the ledger beside your name, and must say why")
+    if not session.operator.strip():
+        problems.append("operator: an attestation needs a name")
+    if problems:
+        raise ParameterError(problems="\n".join(problems))
+    spike = disable(session, f"complaints spike: {reason or value}") if value == "spike" else None
+    with session.database.transaction(readonly=False) as connection:
+        facts = read_facts(connection, session.plan)
+        standing = fold(facts.entries, session.plan)
+        now = session.now(facts.now)
+        body = {
+            "subject": subject,
+            "value": value,
+            "by": session.operator,
+            "reason": reason,
+            "plan_digest": session.plan.digest,
+            "run_id": session.run_id,
+        }
+        head = append(
+            connection,
+            kind="attestation" if subject == "complaints" else "acknowledgement",
+            operation=subject,
+            rollout=session.plan.rollout,
+            at=now.isoformat(),
+            phase_began=standing.phase.began_at.isoformat() if standing.phase else None,
+            slot=None,
+            run_id=session.run_id,
+            body=json.dumps(body, ensure_ascii=False),
+        )
+    rollback = _recorded_spike(session, spike) if spike else None
+    return Attested(
+        subject=subject, value=value, by=session.operator, reason=reason, head=head, rollback=rollback
+    )
+
+
+def _recorded_spike(session: Session, change: Change) -> Recorded:
+    with session.database.transaction(readonly=True) as connection:
+        facts = read_facts(connection, session.plan)
+    standing = fold(facts.entries, session.plan)
+    checkpoint = checkpoint_of(
+        session,
+        facts,
+        standing,
+        operation="rollback",
+        state=State.ROLL_BACK,
+        exit_code=0,
+        sentence=f"Customer complaints spike: routing is disabled. {change.reason}",
+        change=change,
+    )
+    return record(session, facts, checkpoint)

@@ -1,0 +1,173 @@
+"""Change the percentage along the plan: one transaction, compare-and-set, gates inside it, read back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+from rollout_lib.errors import CouldNotMeasure, ParameterError, RolloutError
+from rollout_lib.gates import may_raise
+from rollout_lib.model import Change, Checkpoint, Gate, RoutingConfig, Standing, State
+from rollout_lib.operations.preflight import look_before
+from rollout_lib.operations.record import Recorded, checkpoint_of, entry_of, record, recorded
+from rollout_lib.probes import take_probes
+from rollout_lib.routing import hold_rollout_lock, read_config, set_enabled, set_percentage
+from rollout_lib.serial import to_json
+from rollout_lib.session import Session
+from rollout_lib.standing import fold
+from rollout_lib.store import Facts, append, read_facts
+
+PROBES_VALID = timedelta(seconds=60)
+
+
+def change_percentage(
+    session: Session,
+    *,
+    to: Decimal,
+    expected: Decimal | None = None,
+    reason: str,
+    dry_run: bool = True,
+    again: bool = False,
+    typed_environment: str = "",
+) -> Recorded:
+    """Move to another percentage of the plan, or show what would be done.
+
+    to: percentage of the plan (or 5 or 0, downwards). expected: what the caller saw; refused when it is
+    not so any more. again: begin the running phase anew after a mend. A refusal is a checkpoint with
+    exit code 60 that names every unmet gate; nothing was changed. Lowering asks no gate.
+    """
+    _known_percentage(session, to, reason, dry_run)
+    probes = take_probes(session.plan)
+    with session.database.transaction(readonly=dry_run) as connection:
+        if not dry_run:
+            hold_rollout_lock(connection, session.plan.rollout)
+        config = read_config(connection, lock=not dry_run)
+        facts = read_facts(connection, session.plan)
+        standing = fold(facts.entries, session.plan)
+        if config is None:
+            raise CouldNotMeasure(reason="the configuration table has no row.")
+        now = session.now(facts.now)
+        gates = _gates(session, connection, config, facts, standing, to, expected, again, typed_environment,
+                       probes)  # fmt: skip
+        refused = [gate for gate in gates if not gate.met]
+        done = config.enabled and config.percentage == to and not again
+        if refused and not done:
+            return _refused(session, facts, standing, config, to, gates, dry_run)
+        change = Change(
+            before=(config.percentage, config.enabled),
+            asked=(to, to > 0),
+            after=(config.percentage, config.enabled) if dry_run or done else (to, to > 0),
+            applied=not dry_run and not done,
+            reason=reason,
+            gates=gates,
+            detail="there is nothing to do: it is so already" if done else "",
+        )
+        if change.applied:
+            _apply(connection, config, to, reason)
+        checkpoint = checkpoint_of(
+            session,
+            replace(facts, config=read_config(connection)),
+            standing,
+            operation="change",
+            kind="dry-run" if dry_run else ("extra" if done else "checkpoint"),
+            state=State.PASS,
+            sentence=_sentence(change, dry_run),
+            change=change,
+            evidence={"at": now.isoformat(), "plan_digest": session.plan.digest},
+        )
+        if dry_run or done:
+            return recorded(checkpoint, facts, None, to_json(checkpoint))
+        text = to_json(checkpoint)
+        head = append(connection, **entry_of(checkpoint, text))
+    return recorded(checkpoint, facts, head, text)
+
+
+def _known_percentage(session: Session, to: Decimal, reason: str, dry_run: bool) -> None:
+    planned = [phase.percentage for phase in session.plan.phases]
+    problems = []
+    if not to.is_finite() or to not in (Decimal(0), Decimal(5), *planned):
+        words = ", ".join(f"{value:g}" for value in planned)
+        problems.append(f"to: {to} is not in the plan; it has {words} (and 5 and 0, downwards)")
+    if not dry_run and not reason.strip():
+        problems.append("reason: a change needs one; it stands on the ledger")
+    if problems:
+        raise ParameterError(problems="\n".join(problems))
+
+
+def _gates(session, connection, config: RoutingConfig, facts: Facts, standing: Standing, to, expected, again,
+           typed_environment, probes) -> tuple[Gate, ...]:  # fmt: skip
+    """Every gate with its reason; lowering has none but the expectation."""
+    stale = Gate(
+        name="expectation",
+        met=expected is None or expected == config.percentage,
+        reason=f"the caller expected {expected} %, the configuration says {config.percentage} %"
+        if expected is not None
+        else "no expectation given: the row was locked and read in this transaction",
+    )
+    if config.enabled and to < config.percentage:
+        return (stale,)
+    checks = look_before(session, connection, facts, standing, probes)
+    gates = may_raise(
+        plan=session.plan,
+        config=config,
+        standing=standing,
+        target=to,
+        now=session.now(facts.now),
+        operator=session.operator,
+        typed_environment=typed_environment,
+        again=again,
+        expected=expected,
+        preflight=checks.state,
+    )
+    return gates if any(gate.name == stale.name for gate in gates) else (stale, *gates)
+
+
+def _apply(connection, config: RoutingConfig, to: Decimal, reason: str) -> None:
+    """The runbook's functions, then read back; a difference rolls the transaction back."""
+    if to == 0:
+        set_enabled(connection, False, reason)
+        set_percentage(connection, to, reason)
+    else:
+        set_percentage(connection, to, reason)
+        if not config.enabled:
+            set_enabled(connection, True, reason)
+    after = read_config(connection)
+    if after is None or after.percentage != to or after.enabled != (to > 0):
+        found = "no row" if after is None else f"{after.percentage} %, enabled = {after.enabled}"
+        raise RolloutError(reason=f"after the change the configuration read {found}; it was rolled back.")
+
+
+def _refused(session, facts, standing, config, to, gates, dry_run: bool) -> Recorded:
+    unmet = [f"{gate.name}: {gate.reason}" for gate in gates if not gate.met]
+    checkpoint: Checkpoint = checkpoint_of(
+        session,
+        facts,
+        standing,
+        operation="change",
+        kind="dry-run" if dry_run else "attempt",
+        state=State.HOLD,
+        exit_code=60,
+        sentence=f"Refused: {len(unmet)} of {len(gates)} gates are not met. Nothing was changed; "
+        f"routing stays at {config.percentage} %. " + " · ".join(unmet),
+        change=Change(
+            before=(config.percentage, config.enabled),
+            asked=(to, True),
+            after=(config.percentage, config.enabled),
+            applied=False,
+            reason="refused",
+            gates=gates,
+        ),
+    )
+    if dry_run:
+        return recorded(checkpoint, facts, None, to_json(checkpoint))
+    return record(session, facts, checkpoint)
+
+
+def _sentence(change: Change, dry_run: bool) -> str:
+    before, asked = change.before[0], change.asked[0]
+    if change.detail:
+        return f"Routing is at {before} % and enabled: there is nothing to do."
+    if dry_run:
+        return f"Dry run: every gate is met; {before} % would become {asked} %. Nothing was changed."
+    return f"Routing is at {change.after[0]} % (was {before} %)."

@@ -1,0 +1,69 @@
+"""The end of a phase: the whole phase measured once more, the runbook's success checkpoints by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rollout_lib.errors import CouldNotMeasure
+from rollout_lib.judgement import judge_phase_end, look_from
+from rollout_lib.model import TOTAL
+from rollout_lib.operations.lowering import act_on
+from rollout_lib.operations.monitor import adopted_by, figures, measure_since
+from rollout_lib.operations.record import Recorded, checkpoint_of, record
+from rollout_lib.probes import take_probes
+from rollout_lib.session import Session
+from rollout_lib.standing import fold
+from rollout_lib.store import read_facts
+
+
+def evaluate_phase(session: Session) -> Recorded:
+    """May the rollout advance? PASS (0), INCONCLUSIVE or HOLD (20), an act (30, 40), or could not look (50).
+
+    It changes the routing only where a roll back stands that the plan does alone.
+    """
+    probes = take_probes(session.plan)
+    with session.database.transaction(readonly=True) as connection:
+        facts = read_facts(connection, session.plan)
+        standing = fold(facts.entries, session.plan)
+        if standing.phase is None:
+            raise CouldNotMeasure(reason="no phase is running, so there is none to evaluate.")
+        now = session.now(facts.now)
+        measurement = measure_since(connection, session, standing, now, whole_phase=True)
+    verdict = judge_phase_end(
+        plan=session.plan,
+        config=facts.config,
+        standing=standing,
+        measurement=measurement,
+        now=now,
+        probes=probes,
+    )
+    change = act_on(session, verdict, facts, standing)
+    whole = measurement.phase
+    total = look_from_phase(measurement, session)
+    checkpoint = checkpoint_of(
+        session,
+        facts,
+        standing,
+        operation="evaluate",
+        verdict=verdict,
+        state=verdict.state,
+        sentence=verdict.sentence,
+        change=change,
+        adopted=None if change else adopted_by(facts.config, standing),
+        figures=figures(measurement, session.plan) if whole else {},
+        evidence={
+            "phase": {
+                "bad": total.bad,
+                "total": total.total,
+                "percentage": str(standing.phase.percentage),
+                "began_at": standing.phase.began_at.isoformat(),
+            }
+        },
+    )
+    return record(session, facts, checkpoint)
+
+
+def look_from_phase(measurement, session: Session):
+    """Distinct failing webhooks of the whole phase on unified, in total: the next phase's comparison."""
+    whole = replace(measurement, increment=measurement.phase)
+    return look_from(whole, None, False, session.plan).errors[TOTAL]

@@ -1,0 +1,121 @@
+"""One check: facts in, verdict out, what acts by itself done at once, all of it recorded."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from rollout_lib.errors import ParameterError
+from rollout_lib.figures import table_rows
+from rollout_lib.judgement import judge_slot, look_from
+from rollout_lib.model import Measurement, RoutingConfig, Standing
+from rollout_lib.operations.lowering import act_on
+from rollout_lib.operations.record import Recorded, checkpoint_of, record
+from rollout_lib.plan import Plan
+from rollout_lib.probes import take_probes
+from rollout_lib.session import Session, parse_instant
+from rollout_lib.standing import adopts, fold
+from rollout_lib.store import read_facts
+from rollout_lib.traffic import measure
+
+
+def monitor(session: Session, *, slot: str = "") -> Recorded:
+    """Measure, judge, act where the plan lets it act alone, record.
+
+    slot: the scheduled instant this run belongs to, "now" for the one that the clock is in, "" for a
+    person's extra check, which claims no slot and spends no evidence. A slot that was judged before
+    becomes an extra check. Never raises for a bad verdict: the checkpoint carries it.
+    """
+    probes = take_probes(session.plan)
+    with session.database.transaction(readonly=True) as connection:
+        facts = read_facts(connection, session.plan)
+        standing = fold(facts.entries, session.plan)
+        now = session.now(facts.now)
+        belongs = _slot(slot, now, session.plan, standing)
+        measurement = measure_since(connection, session, standing, now, whole_phase=False)
+    verdict = judge_slot(
+        plan=session.plan,
+        config=facts.config,
+        standing=standing,
+        measurement=measurement,
+        slot=belongs,
+        now=now,
+        probes=probes,
+    )
+    change = act_on(session, verdict, facts, standing)
+    look = look_from(measurement, belongs, belongs is not None, session.plan) if standing.phase else None
+    checkpoint = checkpoint_of(
+        session,
+        facts,
+        standing,
+        operation="monitor",
+        kind="checkpoint" if belongs else "extra",
+        slot=belongs,
+        verdict=verdict,
+        state=verdict.state,
+        sentence=verdict.sentence,
+        look=look,
+        change=change,
+        adopted=None if change else adopted_by(facts.config, standing),
+        figures=figures(measurement, session.plan),
+    )
+    return record(session, facts, checkpoint)
+
+
+def measure_since(connection, session: Session, standing: Standing, now: datetime, *, whole_phase: bool):
+    """The measurement of the running phase: its increment begins where the last look ended."""
+    began = standing.phase.began_at if standing.phase else standing.rolled_back_at
+    since = standing.looks[-1].window.end if standing.looks else began
+    return measure(
+        connection,
+        plan=session.plan,
+        as_of=now,
+        phase_began=began,
+        increment_start=since or now - session.plan.monitoring.window,
+        whole_phase=whole_phase,
+        live=session.as_of is None,
+    )
+
+
+def adopted_by(config: RoutingConfig | None, standing: Standing) -> dict | None:
+    """What somebody lowered by hand since the last change; the next run begins from it."""
+    if config is None:
+        return None
+    return adopts(config.percentage, config.enabled, standing.last_change)
+
+
+def figures(measurement: Measurement, plan: Plan) -> dict:
+    """The rows that the notebook and its charts show: the literal window, the unclipped hour, the phase."""
+    shown = {
+        "window": {
+            "start": measurement.window.window.start.isoformat(),
+            "end": measurement.window.window.end.isoformat(),
+        },
+        "rows": table_rows(measurement.window, plan.domains),
+        "hour": table_rows(measurement.hour, plan.domains),
+    }
+    if measurement.phase is not None:
+        shown["phase"] = table_rows(measurement.phase, plan.domains)
+    return shown
+
+
+def slot_of(now: datetime, interval: timedelta) -> datetime:
+    """The scheduled instant that `now` is in: the last whole interval since midnight UTC."""
+    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight + (now - midnight) // interval * interval
+
+
+def _slot(text: str, now: datetime, plan: Plan, standing: Standing) -> datetime | None:
+    """The slot that this run may claim, None for an extra check."""
+    if text == "":
+        return None
+    problems: list[str] = []
+    slot = slot_of(now, plan.monitoring.interval) if text == "now" else parse_instant(text, "slot", problems)
+    if slot is not None and slot != slot_of(slot, plan.monitoring.interval):
+        problems.append(f"slot: {text} is not a whole multiple of {plan.monitoring.interval}")
+    if slot is not None and slot > now:
+        problems.append(f"slot: {text} has not come yet, it is {now.isoformat()}")
+    if problems:
+        raise ParameterError(problems="\n".join(problems))
+    if standing.phase is not None and (slot <= standing.phase.began_at or slot in standing.slots_done):
+        return None
+    return slot

@@ -1,0 +1,117 @@
+"""Everything that must be true before the percentage may rise. It reads only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rollout_lib.inspection import inspect_database
+from rollout_lib.judgement import judge_baseline, power_line
+from rollout_lib.model import Check, Outcome, Standing, State, Verdict
+from rollout_lib.operations.record import Recorded, checkpoint_of, record
+from rollout_lib.plan import Plan
+from rollout_lib.probes import take_probes
+from rollout_lib.session import Session
+from rollout_lib.standing import fold
+from rollout_lib.store import Facts, read_facts
+from rollout_lib.traffic import legacy_baseline
+
+# An override is a named person and a reason, and opens only these: the limits of legacy itself.
+_OVERRIDABLE = "legacy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """The named checks of a pre-flight and what they come to: PASS, HOLD (a FAIL) or COULD_NOT_LOOK."""
+
+    checks: tuple[Check, ...]
+    state: State
+
+
+def preflight(session: Session) -> Recorded:
+    """Look at the database, the plan, the function, the protected endpoints and legacy's last 24 hours.
+
+    Exit 0 when nothing fails; 20 when a check fails; 50 when one that must be seen could not be.
+    """
+    probes = take_probes(session.plan)
+    asked_at = datetime.now(UTC)
+    with session.database.transaction(readonly=True) as connection:
+        facts = read_facts(connection, session.plan)
+        standing = fold(facts.entries, session.plan)
+        before = look_before(session, connection, facts, standing, probes, asked_at=asked_at)
+    failed = [check for check in before.checks if check.outcome is Outcome.FAIL]
+    sentence = _sentence(before, failed)
+    verdict = Verdict(
+        state=before.state,
+        literal=before.state,
+        evidence=before.state,
+        mode=session.plan.mode,
+        sentence=sentence,
+        differ=None,
+        act="none",
+        acts_alone=False,
+        latched=None,
+        checks=before.checks,
+        next_step=_next_step(session, before, failed),
+    )
+    checkpoint = checkpoint_of(
+        session,
+        facts,
+        standing,
+        operation="preflight",
+        state=before.state,
+        sentence=sentence,
+        verdict=verdict,
+        evidence={"power": [power_line(session.plan, phase) for phase in session.plan.phases]},
+    )
+    return record(session, facts, checkpoint)
+
+
+def look_before(
+    session: Session, connection: Any, facts: Facts, standing: Standing, probes: Any, asked_at=None
+) -> Before:
+    """The checks by themselves; called again inside the transaction that raises the percentage."""
+    plan = session.plan
+    checks = list(inspect_database(connection, plan, facts=facts, standing=standing, live=_is_live(session),
+                                   asked_at=asked_at, probes=probes))  # fmt: skip
+    if standing.phase is None:
+        legacy, router = legacy_baseline(connection, plan, session.now(facts.now))
+        checks += judge_baseline(plan=plan, legacy=legacy, router=router)
+    overridden = _overridden(plan, standing)
+    outcomes = [check.outcome for check in checks if not (overridden and check.name.startswith(_OVERRIDABLE))]
+    if not outcomes or Outcome.FAIL in outcomes:
+        state = State.HOLD
+    elif Outcome.COULD_NOT_LOOK in [check.outcome for check in checks if check.state is not None]:
+        state = State.COULD_NOT_LOOK
+    else:
+        state = State.PASS
+    return Before(checks=tuple(checks), state=state)
+
+
+def _is_live(session: Session) -> bool:
+    return session.as_of is None
+
+
+def _overridden(plan: Plan, standing: Standing) -> bool:
+    return any(
+        item.subject == "override" and item.plan_digest == plan.digest for item in standing.attestations
+    )
+
+
+def _sentence(before: Before, failed: list[Check]) -> str:
+    seen = sum(check.outcome is Outcome.PASS for check in before.checks)
+    blind = sum(check.outcome is Outcome.COULD_NOT_LOOK for check in before.checks)
+    words = f"{seen} of {len(before.checks)} checks pass"
+    if failed:
+        return f"{words}; {len(failed)} fail: " + "; ".join(f"{c.name} ({c.observed})" for c in failed)
+    return f"{words}; {blind} could not be looked at." if blind else f"{words}."
+
+
+def _next_step(session: Session, before: Before, failed: list[Check]) -> str:
+    mends = [check.mend for check in failed if check.mend]
+    if mends:
+        return mends[0]
+    if before.state is State.PASS and session.plan.phases:
+        return f"rollout change --to {session.plan.phases[0].percentage:g} --plan {session.plan.path}"
+    return f"rollout preflight --plan {session.plan.path}"

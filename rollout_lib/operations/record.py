@@ -1,0 +1,148 @@
+"""One run's record: the checkpoint as a value, its text on the ledger, and how a notebook shows it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from rollout_lib import messages, spool
+from rollout_lib.archive.provenance import provenance
+from rollout_lib.errors import EXIT_CODES, CouldNotMeasure, RolloutError, SlotTaken
+from rollout_lib.look import checkpoint_card, checkpoint_text
+from rollout_lib.model import STATES, Checkpoint, Standing, State
+from rollout_lib.serial import to_json
+from rollout_lib.session import Session
+from rollout_lib.store import Facts, append
+
+MIMETYPE = "application/vnd.rollout.checkpoint+json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What an operation returns: the checkpoint, its text, where it stands on the ledger, and the history.
+
+    head is (seq, hash), None for a dry run or where the ledger could not take it (`kept` is then the file
+    that waits for the next run). history holds the bodies of the rollout's earlier checkpoints and this
+    one, oldest first: what the charts draw.
+    """
+
+    checkpoint: Checkpoint
+    text: str
+    head: tuple[int, str] | None
+    kept: str = ""
+    history: tuple[Mapping[str, Any], ...] = field(repr=False, default=())
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
+        seq, digest = self.head or (None, None)
+        return {
+            "text/plain": checkpoint_text(self.checkpoint, self.head),
+            "text/html": checkpoint_card(self.checkpoint, self.head),
+            MIMETYPE: {"text": self.text, "seq": seq, "hash": digest, "kept": self.kept},
+        }
+
+
+def checkpoint_of(
+    session: Session,
+    facts: Facts,
+    standing: Standing,
+    *,
+    operation: str,
+    state: State,
+    sentence: str,
+    kind: str = "checkpoint",
+    exit_code: int | None = None,
+    **more: Any,
+) -> Checkpoint:
+    """The checkpoint of a run, with everything that each of them says about itself filled in."""
+    checkpoint = Checkpoint(
+        run_id=session.run_id,
+        operation=operation,
+        kind=kind,
+        place=session.place,
+        plan_digest=session.plan.digest,
+        plan_path=session.plan.path,
+        operator=session.operator,
+        at=session.now(facts.now),
+        recorded_at=facts.now,
+        phase=more.pop("phase", standing.phase),
+        slot=more.pop("slot", None),
+        config=more.pop("config", facts.config),
+        verdict=more.pop("verdict", None),
+        state=state,
+        sentence=sentence,
+        exit_code=STATES[state] if exit_code is None else exit_code,
+        provenance=provenance(),
+        head_before=standing.head,
+        **more,
+    )
+    return replace(checkpoint, message=messages.render(checkpoint, session.plan))
+
+
+def entry_of(checkpoint: Checkpoint, text: str) -> dict[str, Any]:
+    """The ledger entry of a checkpoint; instants as ISO text, as the spool keeps them."""
+
+    def iso(instant: datetime | None) -> str | None:
+        return instant.isoformat() if instant else None
+
+    return {
+        "kind": checkpoint.kind,
+        "operation": checkpoint.operation,
+        "rollout": checkpoint.place.rollout,
+        "at": iso(checkpoint.at),
+        "phase_began": iso(checkpoint.phase.began_at) if checkpoint.phase else None,
+        "slot": iso(checkpoint.slot) if checkpoint.kind == "checkpoint" else None,
+        "run_id": checkpoint.run_id,
+        "body": text,
+    }
+
+
+def recorded(checkpoint: Checkpoint, facts: Facts, head: tuple[int, str] | None, text: str) -> Recorded:
+    """The value an operation returns, once its entry is committed (or was a dry run)."""
+    history = [entry.body for entry in facts.entries if entry.kind in ("checkpoint", "extra")]
+    return Recorded(checkpoint=checkpoint, text=text, head=head, history=(*history, json.loads(text)))
+
+
+def record(session: Session, facts: Facts, checkpoint: Checkpoint) -> Recorded:
+    """Append a checkpoint in a transaction of its own; what the ledger cannot take now is kept in a file.
+
+    What was decided and done stands, whether or not it could be written down: this never raises for a
+    database that went away, and the run's own outcome stays what it was.
+    """
+    text = to_json(checkpoint)
+    entry = entry_of(checkpoint, text)
+    try:
+        drain(session)
+        with session.database.transaction(readonly=False) as connection:
+            head = append(connection, **entry)
+    except SlotTaken:
+        checkpoint = replace(checkpoint, kind="extra")
+        text = to_json(checkpoint)
+        with session.database.transaction(readonly=False) as connection:
+            head = append(connection, **entry_of(checkpoint, text))
+    except CouldNotMeasure as error:
+        kept = spool.keep(entry)
+        value = recorded(checkpoint, facts, None, text)
+        return replace(value, kept=f"{kept} ({error})")
+    return recorded(checkpoint, facts, head, text)
+
+
+def drain(session: Session) -> list[str]:
+    """Append what an earlier run had to keep, before this run's own entry."""
+    if not spool.waiting():
+        return []
+    with session.database.engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        driver.autocommit = True
+        return spool.drain(driver)
+
+
+def conclude(run: Recorded) -> None:
+    """End a notebook: 0 and 10 pass, every other exit code raises the error that carries it."""
+    code = run.checkpoint.exit_code
+    if code in (0, 10):
+        return
+    cls = EXIT_CODES.get(code, RolloutError)
+    raise cls(f"{run.checkpoint.state}: {run.checkpoint.sentence}")

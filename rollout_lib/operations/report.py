@@ -1,0 +1,38 @@
+"""The report of a day: the ledger read once, summarised, recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rollout_lib.operations.record import Recorded, checkpoint_of, record
+from rollout_lib.reporting import Summary, exit_code, summarise
+from rollout_lib.session import Session
+from rollout_lib.standing import fold
+from rollout_lib.store import read_facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The recorded checkpoint of the report and the summary that its tables and charts draw."""
+
+    run: Recorded = field(repr=False)
+    summary: Summary
+
+
+def report(session: Session) -> Report:
+    """Summarise the rollout so far from its ledger; it judges nothing and changes nothing."""
+    with session.database.transaction(readonly=True) as connection:
+        facts = read_facts(connection, session.plan)
+    standing = fold(facts.entries, session.plan)
+    summary = summarise(facts.entries, session.plan, session.now(facts.now))
+    checkpoint = checkpoint_of(
+        session,
+        facts,
+        standing,
+        operation="report",
+        state=summary.state,
+        exit_code=exit_code(summary.state),
+        sentence=summary.outcome,
+        evidence={"checks": sum(phase.checks for phase in summary.phases)},
+    )
+    return Report(run=record(session, facts, checkpoint), summary=summary)

@@ -1,0 +1,203 @@
+"""A day (or a week) of the ledger as one value: phases, verdicts, what differed, who stated what. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from rollout_lib.model import STATES, Entry, State, worst
+from rollout_lib.plan import Plan
+from rollout_lib.standing import fold, phase_index
+
+_RUNS = ("checkpoint", "extra")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseSummary:
+    """One phase as it went: when, how many checks, the worst of them, its evaluation, its figures."""
+
+    percentage: Decimal
+    began_at: datetime
+    ended_at: datetime | None  # None while it runs
+    checks: int
+    expected: int  # slots that should have been checked
+    verdicts: Mapping[str, int]
+    worst: State | None
+    evaluation: State | None
+    evaluated: str
+    unified: Mapping[str, Any]  # the total row of unified at the evaluation, else at the last check
+    ended_by: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Everything the report says, from the ledger alone."""
+
+    outcome: str
+    state: State
+    phases: tuple[PhaseSummary, ...]
+    differed: tuple[Mapping[str, str], ...]  # at, literal, evidence, why
+    stated: tuple[Mapping[str, str], ...]  # at, who, what, value, reason
+    gaps: tuple[datetime, ...]
+    unsealed: tuple[str, ...]
+    refused: tuple[Mapping[str, str], ...]
+    head: tuple[int, str]
+
+
+def summarise(entries: Sequence[Entry], plan: Plan, now: datetime) -> Summary:
+    """The summary of a rollout's entries up to `now`, oldest first; an empty ledger is said, not hidden."""
+    standing = fold(entries, plan)
+    phases = tuple(_phases(entries, plan, now))
+    runs = [entry for entry in entries if entry.kind in _RUNS]
+    state, outcome = _outcome(phases, standing, runs)
+    return Summary(
+        outcome=outcome,
+        state=state,
+        phases=phases,
+        differed=tuple(_differed(runs)),
+        stated=tuple(_stated(entries)),
+        gaps=tuple(gap for phase in phases for gap in missing_slots(entries, phase, plan, now)),
+        unsealed=standing.unsealed,
+        refused=tuple(
+            {"at": entry.at.isoformat(), "why": str(entry.body.get("sentence", ""))}
+            for entry in entries
+            if entry.kind == "attempt"
+        ),
+        head=standing.head,
+    )
+
+
+def missing_slots(entries: Iterable[Entry], phase: PhaseSummary, plan: Plan, now: datetime) -> list[datetime]:
+    """Scheduled instants of a phase without a completed check."""
+    done = {entry.slot for entry in entries if entry.kind == "checkpoint" and entry.operation == "monitor"}
+    return [slot for slot in expected_slots(phase.began_at, phase.ended_at or now, plan) if slot not in done]
+
+
+def expected_slots(began_at: datetime, until: datetime, plan: Plan) -> list[datetime]:
+    """The aligned instants in (began_at, until], one every monitoring interval."""
+    interval = plan.monitoring.interval
+    midnight = began_at.replace(hour=0, minute=0, second=0, microsecond=0)
+    slot = midnight + ((began_at - midnight) // interval + 1) * interval
+    slots = []
+    while slot <= until:
+        slots.append(slot)
+        slot += interval
+    return slots
+
+
+def _phases(entries: Sequence[Entry], plan: Plan, now: datetime) -> Iterable[PhaseSummary]:
+    begun = [entry for entry in entries if entry.kind in _RUNS and _after(entry) is not None]
+    for index, entry in enumerate(begun):
+        percentage, enabled = _after(entry)
+        if not enabled or percentage == 0:
+            continue
+        following = begun[index + 1] if index + 1 < len(begun) else None
+        until = following.at if following else None
+        # An entry written when the phase ends belongs to it; its verdict is what ended it.
+        runs = [
+            run
+            for run in entries
+            if run.kind in _RUNS and run.seq > entry.seq and (not following or run.seq <= following.seq)
+        ]
+        yield _phase(entry.at, percentage, until, runs, plan, now, following)
+
+
+def _phase(began_at, percentage, until, runs, plan, now, following) -> PhaseSummary:
+    checks = [run for run in runs if run.operation == "monitor" and run.kind == "checkpoint"]
+    states = [State(run.body["state"]) for run in runs if run.operation in ("monitor", "evaluate")]
+    evaluations = [run for run in runs if run.operation == "evaluate"]
+    last = (evaluations or checks or [None])[-1]
+    rows = (last.body.get("figures") or {}) if last else {}
+    rows = rows.get("phase") or rows.get("rows") or []
+    total = [row for row in rows if row["domain"] == "total" and row["routed_to"] == "unified"]
+    end = until or now
+    return PhaseSummary(
+        percentage=percentage,
+        began_at=began_at,
+        ended_at=until,
+        checks=len(checks),
+        expected=len(expected_slots(began_at, end - timedelta(microseconds=1) if until else end, plan)),
+        verdicts=dict(Counter(state.value for state in states)),
+        worst=worst(states) if states else None,
+        evaluation=State(evaluations[-1].body["state"]) if evaluations else None,
+        evaluated=str(evaluations[-1].body.get("sentence", "")) if evaluations else "not evaluated",
+        unified=total[0] if total else {},
+        ended_by=_ended_by(following, plan),
+    )
+
+
+def _ended_by(following: Entry | None, plan: Plan) -> str:
+    if following is None:
+        return "still running"
+    percentage, enabled = _after(following)
+    if not enabled or percentage == 0:
+        return f"rolled back: {following.body.get('sentence', '')}"
+    known = phase_index(plan, percentage) is not None
+    return f"changed to {percentage:g} %" + ("" if known else ", which is off the plan")
+
+
+def _after(entry: Entry) -> tuple[Decimal, bool] | None:
+    """What an entry made of the routing, None where it changed nothing."""
+    change, adopted = entry.body.get("change"), entry.body.get("adopted")
+    if change and change["applied"]:
+        return Decimal(str(change["after"][0])), bool(change["after"][1])
+    if adopted:
+        return Decimal(adopted["percentage"]), bool(adopted["enabled"])
+    return None
+
+
+def _outcome(phases, standing, runs) -> tuple[State, str]:
+    if not runs:
+        return State.COULD_NOT_LOOK, "The ledger is empty: nothing has been run."
+    if standing.rolled_back_at is not None:
+        at = f"{standing.rolled_back_at:%H:%M} UTC"
+        return State.ROLL_BACK, f"Routing was disabled at {at}: {standing.latched_reason}"
+    if not phases:
+        return State.HOLD, "The rollout has not begun: routing was never raised."
+    last = phases[-1]
+    passed = [phase for phase in phases if phase.evaluation is State.PASS]
+    words = f"{len(passed)} of {len(phases)} phases passed; routing is at {last.percentage:g} %"
+    state = last.evaluation or last.worst or State.COULD_NOT_LOOK
+    if standing.revoked:
+        return State.HOLD, f"{words}. The pass of the last phase was revoked: {standing.revoked}."
+    return state, f"{words}. {last.evaluated}"
+
+
+def _differed(runs: Iterable[Entry]) -> Iterable[dict[str, str]]:
+    """Where a check's two columns asked for different things: the first of each run of equal pairs."""
+    before = None
+    for run in runs:
+        verdict = run.body.get("verdict") or {}
+        if run.operation not in ("monitor", "evaluate") or not verdict.get("differ"):
+            before = None
+            continue
+        pair = (verdict["literal"], verdict["evidence"])
+        if pair != before:
+            yield {
+                "at": run.at.isoformat(),
+                "literal": pair[0],
+                "evidence": pair[1],
+                "why": verdict["differ"],
+            }
+        before = pair
+
+
+def _stated(entries: Iterable[Entry]) -> Iterable[dict[str, str]]:
+    for entry in entries:
+        if entry.kind in ("attestation", "acknowledgement"):
+            yield {
+                "at": entry.at.isoformat(),
+                "who": str(entry.body["by"]),
+                "what": str(entry.body["subject"]),
+                "value": str(entry.body["value"]),
+                "reason": str(entry.body["reason"]),
+            }
+
+
+def exit_code(state: State) -> int:
+    """A report is not a judgement: it ends well unless there was nothing to report."""
+    return STATES[State.COULD_NOT_LOOK] if state is State.COULD_NOT_LOOK else 0
