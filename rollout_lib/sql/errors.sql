@@ -1,0 +1,9 @@
+-- Which errors happened in a window, how often, and when last? (the runbook's error analysis)
+-- Binds: start, until (timestamptz). Columns: domain, routed_to, error_message, occurrences, last_seen.
+SELECT domain, routed_to, error_message, count(*) AS occurrences, max(created_at) AS last_seen
+  FROM webhook_routing_logs
+ WHERE status = 'error'
+   AND created_at >= CAST(:start AS timestamptz) AND created_at < CAST(:until AS timestamptz)
+ GROUP BY domain, routed_to, error_message
+ ORDER BY occurrences DESC, last_seen DESC
+ LIMIT 10

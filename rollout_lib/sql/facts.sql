@@ -1,0 +1,14 @@
+-- What time is it, what is configured, and what does the ledger hold of this rollout?
+-- Binds: rollout (text). Columns: now, database, config (newest row as JSON), config_rows, entries
+-- (JSON, in order of seq), head_seq, head_hash (of the whole ledger).
+SELECT clock_timestamp() AS now,
+       current_database() AS database,
+       (SELECT row_to_json(c) FROM webhook_routing_config c ORDER BY c.created_at DESC LIMIT 1) AS config,
+       (SELECT count(*) FROM webhook_routing_config) AS config_rows,
+       (SELECT json_agg(row_to_json(e) ORDER BY e.seq)
+          FROM (SELECT seq, kind, operation, rollout, at, phase_began, slot, hash, body
+                  FROM rollout.ledger WHERE rollout = CAST(:rollout AS text)) e) AS entries,
+       h.seq AS head_seq,
+       h.hash AS head_hash
+  FROM (SELECT 1) one
+  LEFT JOIN LATERAL (SELECT seq, hash FROM rollout.ledger ORDER BY seq DESC LIMIT 1) h ON true

@@ -1,0 +1,77 @@
+"""The ledger and the facts that a run begins with: rows <-> values."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection
+
+from rollout_lib.database import load_sql
+from rollout_lib.model import Entry, RoutingConfig
+from rollout_lib.plan import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What one statement read: the database's clock, the configuration, the rollout's ledger, its head."""
+
+    now: datetime
+    database: str
+    config: RoutingConfig | None
+    entries: tuple[Entry, ...]
+    head: tuple[int, str]
+
+
+def read_facts(connection: Connection, plan: Plan) -> Facts:
+    """One round trip. config is None where the table is empty; a missing table raises TablesMissing."""
+    row = connection.execute(load_sql("facts"), {"rollout": plan.rollout}).one()
+    return Facts(
+        now=row.now,
+        database=row.database,
+        config=config_from(row.config, row.config_rows),
+        entries=tuple(_entry(item) for item in row.entries or ()),
+        head=(row.head_seq or 0, row.head_hash or ""),
+    )
+
+
+def append(connection: Connection, **entry: Any) -> tuple[int, str]:
+    """Append one entry (kind, operation, rollout, at, phase_began, slot, run_id, body); returns (seq, hash)."""
+    row = connection.execute(load_sql("append_entry"), entry).one()
+    return row.seq, row.hash
+
+
+def config_from(row: dict[str, Any] | None, rows: int) -> RoutingConfig | None:
+    """The newest configuration row; a NULL where a value must be is no configuration."""
+    if row is None or row.get("percentage") is None or row.get("enabled") is None:
+        return None
+    return RoutingConfig(
+        percentage=Decimal(str(row["percentage"])),
+        enabled=row["enabled"],
+        domains=tuple(row.get("domains") or ()),
+        created_at=datetime.fromisoformat(row["created_at"]),
+        updated_at=_instant(row.get("updated_at")),
+        notes=row.get("notes"),
+        rows=rows,
+    )
+
+
+def _entry(item: dict[str, Any]) -> Entry:
+    return Entry(
+        seq=item["seq"],
+        kind=item["kind"],
+        operation=item["operation"],
+        rollout=item["rollout"],
+        at=datetime.fromisoformat(item["at"]),
+        phase_began=_instant(item["phase_began"]),
+        slot=_instant(item["slot"]),
+        body=json.loads(item["body"]),
+        hash=item["hash"],
+    )
+
+
+def _instant(value: str | None) -> datetime | None:
+    return datetime.fromisoformat(value) if value else None
