@@ -1,0 +1,272 @@
+"""Evidence on counts that is valid at any number of looks. Pure; natural logs throughout.
+
+A test supermartingale starts at 1 and cannot be expected to grow while the null holds, so by Ville's
+inequality P(it ever reaches 1/alpha) <= alpha whatever the schedule of looks (Ville 1939; Howard, Ramdas,
+McAuliffe, Sekhon 2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences"). Bets are
+mixtures over alternatives (Robbins 1970); the split test is the beta-binomial mixture of Lindon & Malek
+2022, "Anytime-valid inference for multinomial count data". Formulas and defaults: docs/judgement.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from rollout_lib.errors import UsageError
+
+ERROR_ALTERNATIVES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.10, 0.30)
+ERROR_WEIGHTS = (0.10, 0.15, 0.25, 0.20, 0.15, 0.10, 0.05)
+LATENCY_ALTERNATIVES = (0.06, 0.075, 0.10, 0.15, 0.20, 0.30, 0.50)
+LATENCY_WEIGHTS = (0.05, 0.20, 0.25, 0.20, 0.15, 0.10, 0.05)
+BLOCK = 16  # looks after which the stakes begin anew
+FIRST_STAKE = 0.5  # the rest in equal parts at looks 2 … BLOCK
+_CERTIFYING = (0.1, 0.3, 0.6)  # of the limit
+_RISKS = (2, 4, 8, 16, 32)  # how many times as often unified may fail as what it is compared with
+_RATE_PRIOR = (0.5, 50.0)
+_QUANTILE_PRIOR = (1.0, 19.0)
+
+
+class CountError(UsageError, ValueError):
+    """Not counts that evidence can be computed from: {reason}"""
+
+
+def upper_bound(bad: int, total: int, confidence: float = 0.95) -> float:
+    """Exact one-sided upper bound of a rate at one planned look (Clopper & Pearson 1934); 1 for total 0."""
+    _counts(bad, total)
+    _share(confidence, "confidence")
+    if bad == total:
+        return 1.0
+    from scipy.special import betaincinv
+
+    return float(betaincinv(bad + 1, total - bad, confidence))
+
+
+def required_total(bad: int, limit: float, confidence: float = 0.95) -> int:
+    """The smallest total with `bad` failures whose upper_bound is at most the limit, at one planned look."""
+    _share(limit, "limit")
+    return _smallest(bad, lambda total: upper_bound(bad, total, confidence) <= limit)
+
+
+def required_total_anytime(bad: int, limit: float, alpha: float = 0.05) -> int:
+    """The smallest total with `bad` failures that certifies "below the limit" at any look."""
+    _share(alpha, "alpha")
+    _share(limit, "limit")
+    return _smallest(bad, lambda total: log_certificate(bad, total, limit) >= -math.log(alpha))
+
+
+def log_evidence(
+    bad: int, total: int, limit: float, alternatives: Sequence[float], weights: Sequence[float]
+) -> float:
+    """log sum_i w_i (q_i/p0)^k ((1-q_i)/(1-p0))^(n-k): evidence that the rate is over the limit p0."""
+    _counts(bad, total)
+    gains, losses, logs = _bets(limit, alternatives, weights, above=True)
+    return float(_log_sum(logs + bad * gains + (total - bad) * losses))
+
+
+def log_evidence_restart(
+    bads: Sequence[int],
+    totals: Sequence[int],
+    limit: float,
+    alternatives: Sequence[float],
+    weights: Sequence[float],
+) -> list[float]:
+    """One log M_t per look: failures may start late, so half the stake is bet at look 1, the rest later.
+
+    M_t = (1 - sum v_j) + sum_{j<=t} v_j E(k_j+..+k_t, n_j+..+n_t), v_1 = 1/2, v_2..v_16 = 1/30, and it
+    begins anew every 16 looks. A partial look may be the last element: it is look t, seen early.
+    """
+    k, n = _looks(bads, totals)
+    gains, losses, logs = _bets(limit, alternatives, weights, above=True)
+
+    def suffixes(failing: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return _log_sum(logs + failing[..., None] * gains + (rows - failing)[..., None] * losses)
+
+    return _restarting(k, n, suffixes)
+
+
+def log_certificate(bad: int, total: int, limit: float) -> float:
+    """Evidence that the rate is below the limit: the same E with alternatives at .1, .3, .6 of the limit."""
+    _counts(bad, total)
+    _share(limit, "limit")
+    below = [limit * part for part in _CERTIFYING]
+    gains, losses, logs = _bets(limit, below, [1 / 3] * 3, above=False)
+    return float(_log_sum(logs + bad * gains + (total - bad) * losses))
+
+
+def rate_interval(bad: int, total: int, alpha: float = 0.05) -> tuple[float, float]:
+    """The always-valid interval of a rate: every p that the beta(.5, 50) mixture does not reject at alpha."""
+    _counts(bad, total)
+    _share(alpha, "alpha")
+    if total == 0:
+        return 0.0, 1.0
+    from scipy.optimize import brentq
+    from scipy.special import xlog1py, xlogy
+
+    a, b = _RATE_PRIOR
+    mixture = _betaln(a + bad, b + total - bad) - _betaln(a, b)
+
+    def excess(p: float) -> float:
+        return float(mixture - xlogy(bad, p) - xlog1py(total - bad, -p) + math.log(alpha))
+
+    peak = bad / total
+    edge = 1e-300
+    low = 0.0 if bad == 0 or excess(edge) < 0 else brentq(excess, edge, peak, xtol=1e-15)
+    last = 1 - 1e-15
+    high = 1.0 if bad == total or excess(last) < 0 else brentq(excess, max(peak, edge), last, xtol=1e-12)
+    return float(low), float(high)
+
+
+def quantile_ranks(total: int, q: float = 0.95, alpha: float = 0.05) -> tuple[int | None, int | None]:
+    """Ranks (1 is the smallest) of the sorted latencies that bound the q-quantile at any look.
+
+    None where no rank does: with 60 latencies there is no upper bound of the p95 yet.
+    """
+    _counts(0, total)
+    _share(q, "q")
+    _share(alpha, "alpha")
+    if total == 0:
+        return None, None
+    a, b = _QUANTILE_PRIOR
+    p = 1 - q
+    k = np.arange(total + 1, dtype=float)
+    logs = _betaln(a + k, b + total - k) - _betaln(a, b) - k * math.log(p) - (total - k) * math.log1p(-p)
+    rejected = logs >= -math.log(alpha)
+    high = np.flatnonzero(rejected & (k > total * p))
+    low = np.flatnonzero(rejected & (k < total * p))
+    lowest = int(total - high[0] + 1) if high.size else None
+    highest = int(total - low[-1]) if low.size else None
+    return lowest, highest
+
+
+def log_split_evidence(unified: int, legacy: int, share: float, concentration: float = 100) -> float:
+    """Evidence that unified's share is not the configured one (beta-binomial against the fixed share)."""
+    _counts(unified, unified + legacy)
+    _share(share, "share")
+    if not concentration > 0:
+        raise CountError(reason=f"concentration must be over 0, not {concentration}.")
+    return float(_split(np.array(unified), np.array(legacy), share, concentration))
+
+
+def log_split_evidence_restart(
+    unifieds: Sequence[int], legacies: Sequence[int], share: float, concentration: float = 100
+) -> list[float]:
+    """log_split_evidence with the restart mixture of log_evidence_restart: one log M_t per look."""
+    _share(share, "share")
+    if len(unifieds) != len(legacies):
+        raise CountError(reason=f"{len(unifieds)} looks of unified and {len(legacies)} of legacy.")
+    u, n = _looks(unifieds, [one + other for one, other in zip(unifieds, legacies, strict=True)])
+    return _restarting(u, n, lambda x, rows: _split(x, rows - x, share, concentration))
+
+
+def log_evidence_versus(
+    errors_unified: Sequence[int],
+    errors_legacy: Sequence[int],
+    requests_unified: Sequence[int],
+    requests_legacy: Sequence[int],
+) -> float:
+    """Evidence that unified fails more often than legacy; a look without one side contributes nothing."""
+    lengths = {len(errors_unified), len(errors_legacy), len(requests_unified), len(requests_legacy)}
+    if len(lengths) != 1:
+        raise CountError(reason="the four sequences must have one element per look each.")
+    eu, nu = _looks(errors_unified, requests_unified)
+    el, nl = _looks(errors_legacy, requests_legacy)
+    both = (nu > 0) & (nl > 0)
+    eu, el, nu, nl = eu[both], el[both], nu[both], nl[both]
+    rho = nu / (nu + nl) if nu.size else np.zeros(0)
+    logs = []
+    for risk in _RISKS:
+        r = risk * rho / (risk * rho + 1 - rho)
+        logs.append(float(np.sum(eu * np.log(r / rho) + el * np.log((1 - r) / (1 - rho)))))
+    return float(_log_sum(np.array(logs) - math.log(len(_RISKS))))
+
+
+def _restarting(k: np.ndarray, n: np.ndarray, evidence) -> list[float]:
+    """The stakes over suffixes of each block of looks; evidence(k, n) is elementwise in logs."""
+    path: list[float] = []
+    for start in range(0, len(k), BLOCK):
+        ks, ns = k[start : start + BLOCK], n[start : start + BLOCK]
+        size = len(ks)
+        stakes = np.full(size, (1 - FIRST_STAKE) / (BLOCK - 1))
+        stakes[0] = FIRST_STAKE
+        sums_k = np.concatenate(([0.0], np.cumsum(ks)))
+        sums_n = np.concatenate(([0.0], np.cumsum(ns)))
+        logs = evidence(sums_k[1:, None] - sums_k[None, :-1], sums_n[1:, None] - sums_n[None, :-1])
+        bet = np.where(np.tri(size, dtype=bool), logs + np.log(stakes)[None, :], -np.inf)
+        kept = np.maximum(1 - np.cumsum(stakes), 0.0)
+        with np.errstate(divide="ignore"):
+            table = np.concatenate((np.log(kept)[:, None], bet), axis=1)
+        path += [float(value) for value in _log_sum(table)]
+    return path
+
+
+def _bets(limit: float, alternatives: Sequence[float], weights: Sequence[float], *, above: bool):
+    _share(limit, "limit")
+    if not alternatives or len(alternatives) != len(weights):
+        raise CountError(reason="alternatives and weights must be as many, and at least one.")
+    if not math.isclose(sum(weights), 1, abs_tol=1e-9) or not all(weight > 0 for weight in weights):
+        raise CountError(reason="weights must be over 0 and sum to 1.")
+    for alternative in alternatives:
+        _share(alternative, "alternative")
+        if (alternative > limit) is not above or alternative == limit:
+            side = "over" if above else "under"
+            raise CountError(reason=f"each alternative must be {side} the limit {limit}, not {alternative}.")
+    q = np.array(alternatives, dtype=float)
+    gains = np.log(q) - math.log(limit)
+    losses = np.log1p(-q) - math.log1p(-limit)
+    return gains, losses, np.log(np.array(weights, dtype=float))
+
+
+def _split(unified: np.ndarray, legacy: np.ndarray, share: float, concentration: float) -> np.ndarray:
+    a, b = concentration * share, concentration * (1 - share)
+    mixture = _betaln(a + unified, b + np.maximum(legacy, 0)) - _betaln(a, b)
+    return mixture - unified * math.log(share) - legacy * math.log1p(-share)
+
+
+def _betaln(a, b):
+    from scipy.special import betaln
+
+    return betaln(a, b)
+
+
+def _log_sum(logs: np.ndarray) -> np.ndarray:
+    """log of the sum of exponentials over the last axis, safe for -inf."""
+    top = np.max(logs, axis=-1, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.log(np.sum(np.exp(logs - top), axis=-1)) + top[..., 0]
+
+
+def _smallest(bad: int, enough) -> int:
+    low, high = max(bad, 1) - 1, max(2 * bad, 1)
+    while not enough(high):
+        low, high = high, high * 2
+        if high > 10**12:
+            raise CountError(reason="no total up to 10^12 is enough.")
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if middle >= bad and enough(middle) else (middle, high)
+    return high
+
+
+def _looks(bads: Sequence[int], totals: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    if len(bads) != len(totals):
+        raise CountError(reason=f"{len(bads)} looks of bad counts and {len(totals)} of totals.")
+    for bad, total in zip(bads, totals, strict=True):
+        _counts(bad, total)
+    return np.array(bads, dtype=float), np.array(totals, dtype=float)
+
+
+def _counts(bad: int, total: int) -> None:
+    for name, value in (("bad", bad), ("total", total)):
+        whole = not isinstance(value, bool) and value == value and float(value).is_integer()
+        if not whole or value < 0:
+            raise CountError(reason=f"{name} must be a count of at least 0, not {value!r}.")
+    if bad > total:
+        raise CountError(reason=f"{bad} bad of {total} is a contradiction.")
+
+
+def _share(value: float, name: str) -> None:
+    if not (isinstance(value, int | float) and 0 < value < 1):
+        raise CountError(reason=f"{name} must be strictly between 0 and 1, not {value!r}.")
