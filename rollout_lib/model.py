@@ -224,6 +224,21 @@ class StreamEvidence:
     evidence: State
 
 
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """One endpoint asked with GET (twice where the first failed); up is None where nobody could look.
+
+    kind: "protected", "router", "function", "witness" (an address that proves our own network).
+    """
+
+    kind: str
+    name: str
+    up: bool | None
+    failures: int  # failed tries in a row in this round
+    at: datetime
+    detail: str
+
+
 class Act(StrEnum):
     """What the verdict asks for; whether it is done without asking is in the plan."""
 

@@ -15,7 +15,7 @@ _PATTERNS = (
             r"(?:bearer\s+|basic\s+)?[^\s\"',;}]+"
         ),
         r"\1\2[secret]",
-    ),  # fmt: skip
+    ),
     (re.compile(r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{8,}"), r"\1 [secret]"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+(?:\.[\w-]*)?"), "[token]"),
     (re.compile(r"\b(?:sbp|sk|pk|ghp|xox[abp]|EAA)[-_A-Za-z0-9]{16,}"), "[token]"),

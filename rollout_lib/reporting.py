@@ -11,6 +11,7 @@ from typing import Any
 
 from rollout_lib.model import STATES, Entry, State, worst
 from rollout_lib.plan import Plan
+from rollout_lib.slots import expected_slots
 from rollout_lib.standing import fold, phase_index
 
 _RUNS = ("checkpoint", "extra")
@@ -75,18 +76,6 @@ def missing_slots(entries: Iterable[Entry], phase: PhaseSummary, plan: Plan, now
     """Scheduled instants of a phase without a completed check."""
     done = {entry.slot for entry in entries if entry.kind == "checkpoint" and entry.operation == "monitor"}
     return [slot for slot in expected_slots(phase.began_at, phase.ended_at or now, plan) if slot not in done]
-
-
-def expected_slots(began_at: datetime, until: datetime, plan: Plan) -> list[datetime]:
-    """The aligned instants in (began_at, until], one every monitoring interval."""
-    interval = plan.monitoring.interval
-    midnight = began_at.replace(hour=0, minute=0, second=0, microsecond=0)
-    slot = midnight + ((began_at - midnight) // interval + 1) * interval
-    slots = []
-    while slot <= until:
-        slots.append(slot)
-        slot += interval
-    return slots
 
 
 def _phases(entries: Sequence[Entry], plan: Plan, now: datetime) -> Iterable[PhaseSummary]:

@@ -39,7 +39,7 @@ def read_facts(connection: Connection, plan: Plan) -> Facts:
 
 
 def append(connection: Connection, **entry: Any) -> tuple[int, str]:
-    """Append one entry (kind, operation, rollout, at, phase_began, slot, run_id, body); returns (seq, hash)."""
+    """Append one entry, by the columns of sql/append_entry.sql; returns (seq, hash)."""
     row = connection.execute(load_sql("append_entry"), entry).one()
     return row.seq, row.hash
 

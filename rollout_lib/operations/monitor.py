@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from rollout_lib.errors import ParameterError
 from rollout_lib.figures import table_rows
@@ -13,6 +13,7 @@ from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.plan import Plan
 from rollout_lib.probes import take_probes
 from rollout_lib.session import Session, parse_instant
+from rollout_lib.slots import slot_of
 from rollout_lib.standing import adopts, fold
 from rollout_lib.store import read_facts
 from rollout_lib.traffic import measure
@@ -96,12 +97,6 @@ def figures(measurement: Measurement, plan: Plan) -> dict:
     if measurement.phase is not None:
         shown["phase"] = table_rows(measurement.phase, plan.domains)
     return shown
-
-
-def slot_of(now: datetime, interval: timedelta) -> datetime:
-    """The scheduled instant that `now` is in: the last whole interval since midnight UTC."""
-    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return midnight + (now - midnight) // interval * interval
 
 
 def _slot(text: str, now: datetime, plan: Plan, standing: Standing) -> datetime | None:

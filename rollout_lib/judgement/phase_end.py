@@ -1,0 +1,268 @@
+"""The end of a phase: the runbook's success checkpoints, each a named check, over the whole phase. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from rollout_lib import evidence
+from rollout_lib.judgement.literal import literal_checks
+from rollout_lib.judgement.sentences import next_command
+from rollout_lib.judgement.slot import judge_slot, split_check
+from rollout_lib.judgement.streams import ACT_AT, look_from
+from rollout_lib.judgement.words import e_value, limit, rate
+from rollout_lib.model import (
+    TOTAL,
+    Act,
+    Attestation,
+    Check,
+    Counts,
+    Measurement,
+    Outcome,
+    Probe,
+    RoutingConfig,
+    Standing,
+    State,
+    Verdict,
+    worst,
+)
+from rollout_lib.plan import Plan
+from rollout_lib.slots import expected_slots
+from rollout_lib.standing import held_until, is_at_least
+
+
+def judge_phase_end(
+    *,
+    plan: Plan,
+    config: RoutingConfig | None,
+    standing: Standing,
+    measurement: Measurement,
+    now: datetime,
+    probes: Sequence[Probe] = (),
+) -> Verdict:
+    """PASS, INCONCLUSIVE, HOLD, an act, or COULD_NOT_LOOK; measurement.phase must be filled."""
+    slot = judge_slot(
+        plan=plan,
+        config=config,
+        standing=standing,
+        measurement=measurement,
+        slot=None,
+        now=now,
+        probes=probes,
+    )
+    if config is None or standing.phase is None or measurement.phase is None or not config.enabled:
+        return slot
+    whole = replace(measurement, window=measurement.phase, increment=measurement.phase)
+    counted = look_from(whole, None, False, plan)
+    literal = {check.name: check for check in literal_checks(measurement.phase, plan)}
+    limits = plan.thresholds
+    checks = [
+        _literal(
+            literal[f"errors:{TOTAL}"], f"error rate < {limit(limits.error_rate_investigate_pct)}", plan
+        ),
+        _literal(literal[f"latency:{TOTAL}"], f"p95 < {limits.p95_investigate_ms:,} ms", plan),
+        _split(whole, standing, config, plan),
+        _impact(standing, plan),
+        _uptime(slot, probes),
+        _degradation(counted.errors[TOTAL], standing),
+        _hold(standing, plan, now),
+        _slots(standing, plan, now),
+        _late(counted.errors[TOTAL], measurement, standing, plan),
+        _standing(slot),
+    ]
+    acknowledged = _acknowledgement(standing, plan)
+    states = [check.state for check in checks if check.state is not None] or [State.PASS]
+    state = worst(states)
+    if state is State.INCONCLUSIVE and acknowledged is not None:
+        state = State.PASS
+        checks.append(_acknowledged(acknowledged))
+    sentence = _sentence(state, checks, counted.errors[TOTAL], acknowledged)
+    acts = {State.ROLL_BACK: Act.ROLL_BACK, State.STEP_BACK: Act.STEP_BACK}
+    return replace(
+        slot,
+        state=state,
+        sentence=slot.sentence if state in acts else sentence,
+        act=acts.get(state, Act.NONE),
+        acts_alone=slot.acts_alone and slot.act is acts.get(state, Act.NONE),
+        checks=(*checks, *slot.checks),
+        next_step=next_command(state, plan),
+    )
+
+
+def _literal(check: Check, name: str, plan: Plan) -> Check:
+    """A literal failure without evidence is inconclusive; in mode strict the runbook decides alone."""
+    if check.state is State.CLEAN:
+        state = None
+    elif check.state is State.QUIET:
+        state = State.INCONCLUSIVE
+    else:
+        state = State.HOLD if plan.mode == "strict" else State.INCONCLUSIVE
+    return replace(check, name=name, state=state)
+
+
+def _split(whole: Measurement, standing: Standing, config: RoutingConfig, plan: Plan) -> Check:
+    check = split_check(whole, standing.looks, config.percentage, plan)
+    name = f"~{config.percentage:g} % of traffic to unified"
+    if check.outcome is Outcome.PASS:
+        return replace(check, name=name, state=None)
+    state = State.HOLD if check.state is State.HOLD else State.INCONCLUSIVE
+    return replace(check, name=name, outcome=Outcome.FAIL, state=state)
+
+
+def _impact(standing: Standing, plan: Plan) -> Check:
+    stated = [
+        item for item in standing.attestations if item.subject == "complaints" and _binds(item, standing)
+    ]
+    name, wanted = "no customer impact", "complaints attested as none"
+    if not stated:
+        reason = "Nobody has attested yet; raising asks for it: rollout attest --complaints none"
+        return Check(
+            name=name, outcome=Outcome.COULD_NOT_LOOK, observed="not attested", limit=wanted, reason=reason
+        )
+    last = stated[-1]
+    reason = f"{last.by} attested complaints: {last.value} at {last.at:%H:%M} UTC. {last.reason}".strip()
+    if last.value == "none" and last.plan_digest == plan.digest:
+        return Check(name=name, outcome=Outcome.PASS, observed="none", limit=wanted, reason=reason)
+    return Check(
+        name=name, outcome=Outcome.FAIL, observed=last.value, limit=wanted, reason=reason, state=State.HOLD
+    )
+
+
+def _uptime(slot: Verdict, probes: Sequence[Probe]) -> Check:
+    """Protected domains untouched: no leak; and up, where the plan configures probes."""
+    name, wanted = "protected webhooks 100 % up", "no leak, no failed probe"
+    found = [check for check in slot.checks if check.name == "leak" or check.name.startswith("protected")]
+    bad = [check for check in found if check.outcome is Outcome.FAIL]
+    blind = [check for check in found if check.outcome is Outcome.COULD_NOT_LOOK]
+    if bad or not found:
+        reason = bad[0].reason if bad else "the leak check is missing"
+        return Check(
+            name=name, outcome=Outcome.FAIL, observed="touched", limit=wanted, reason=reason, state=State.HOLD
+        )
+    if blind:
+        return replace(blind[0], name=name, state=State.INCONCLUSIVE)
+    asked = sum(probe.kind == "protected" for probe in probes)
+    reason = "No row of another domain went to unified. "
+    reason += f"{asked} protected endpoints answer." if asked else "No endpoint is configured to be probed."
+    return Check(name=name, outcome=Outcome.PASS, observed="untouched", limit=wanted, reason=reason)
+
+
+def _degradation(counts: Counts, standing: Standing) -> Check:
+    """The attribution test with the previous phase in legacy's place; evidence of 20 fails."""
+    before = standing.passed_traffic
+    if (
+        not before
+        or standing.phase is None
+        or float(before["percentage"]) >= float(standing.phase.percentage)
+    ):
+        reason = "There is no earlier passed phase to compare with."
+        return Check(name="no degradation", outcome=Outcome.NOT_APPLICABLE, observed="first phase", limit="–",
+                     reason=reason)  # fmt: skip
+    versus = evidence.log_evidence_versus([counts.bad], [before["bad"]], [counts.total], [before["total"]])
+    name = f"no degradation vs {float(before['percentage']):g} %"
+    observed = f"{rate(counts.bad, counts.total)} against {rate(before['bad'], before['total'])}"
+    reason = f"{observed}: {e_value(versus)} that this phase fails more often (20 fails)"
+    if versus >= ACT_AT or math.isnan(versus):
+        return Check(name=name, outcome=Outcome.FAIL, observed=observed, limit="e < 20", reason=reason,
+                     state=State.HOLD)  # fmt: skip
+    return Check(name=name, outcome=Outcome.PASS, observed="none seen", limit="e < 20",
+                 reason=f"No degradation seen: {reason}")  # fmt: skip
+
+
+def _hold(standing: Standing, plan: Plan, now: datetime) -> Check:
+    until = held_until(plan, standing)
+    name = "hold time served"
+    if until is None:
+        reason = "This percentage is off the plan: no hold of it ends."
+        return Check(name=name, outcome=Outcome.FAIL, observed="off the plan", limit="a planned phase",
+                     reason=reason, state=State.HOLD)  # fmt: skip
+    local = until.astimezone(plan.zone)
+    if now < until:
+        reason = f"The hold ends at {local:%a %d %b %H:%M %Z}, in {until - now}."
+        return Check(name=name, outcome=Outcome.FAIL, observed=f"{until - now} left", limit="0 left",
+                     reason=reason, state=State.HOLD)  # fmt: skip
+    return Check(name=name, outcome=Outcome.PASS, observed="served", limit="0 left",
+                 reason=f"The hold ended at {local:%a %d %b %H:%M %Z}.")  # fmt: skip
+
+
+def _slots(standing: Standing, plan: Plan, now: datetime) -> Check:
+    expected = expected_slots(standing.phase.began_at, now, plan) if standing.phase else []
+    missed = [slot for slot in expected if slot not in standing.slots_done and slot != expected[-1]]
+    last_open = (
+        bool(expected) and expected[-1] not in standing.slots_done and expected[-1] + _grace(plan) < now
+    )
+    missed += [expected[-1]] if last_open else []
+    observed = f"{len(expected) - len(missed)} of {len(expected)}"
+    if missed or not expected:
+        when = ", ".join(f"{slot.astimezone(plan.zone):%H:%M}" for slot in missed[:8])
+        reason = f"{len(missed)} scheduled checks are missing ({when}); their rows joined the next look."
+        return Check(name="every slot checked", outcome=Outcome.FAIL, observed=observed, limit="all",
+                     reason=reason, state=State.INCONCLUSIVE)  # fmt: skip
+    return Check(name="every slot checked", outcome=Outcome.PASS, observed=observed, limit="all",
+                 reason=f"All {len(expected)} scheduled checks of the phase ran.")  # fmt: skip
+
+
+def _grace(plan: Plan):
+    return plan.monitoring.interval
+
+
+def _late(counts: Counts, measurement: Measurement, standing: Standing, plan: Plan) -> Check:
+    """The phase measured as a whole, against the sum of its looks: rows that were logged late."""
+    tail = look_from(measurement, None, False, plan).errors[TOTAL]
+    bad = counts.bad - tail.bad - sum(look.errors[TOTAL].bad for look in standing.looks)
+    total = counts.total - tail.total - sum(look.errors[TOTAL].total for look in standing.looks)
+    observed = f"{total:+,} requests, {bad:+,} failing"
+    reason = f"The whole phase against the sum of its looks: {observed} were logged later than the lag."
+    outcome = Outcome.PASS if (bad, total) == (0, 0) else Outcome.WARN
+    return Check(name="late rows", outcome=outcome, observed=observed, limit="+0", reason=reason,
+                 state=State.INCONCLUSIVE if bad else None)  # fmt: skip
+
+
+def _standing(slot: Verdict) -> Check:
+    """No HOLD or act may stand, and the last look must have seen something."""
+    name = "no hold or act stands"
+    if is_at_least(slot.state, State.HOLD) or slot.state is State.QUIET:
+        state = State.INCONCLUSIVE if slot.state is State.QUIET else slot.state
+        return Check(name=name, outcome=Outcome.FAIL, observed=slot.state.value, limit="none",
+                     reason=slot.sentence, state=state)  # fmt: skip
+    return Check(name=name, outcome=Outcome.PASS, observed=slot.state.value, limit="none",
+                 reason=slot.sentence)  # fmt: skip
+
+
+def _binds(item: Attestation, standing: Standing) -> bool:
+    return standing.phase is not None and item.phase_began == standing.phase.began_at
+
+
+def _acknowledgement(standing: Standing, plan: Plan) -> Attestation | None:
+    """A named person's, of this phase and plan, given after an evaluation said inconclusive."""
+    if standing.evaluation is None:
+        return None
+    given = [
+        item
+        for item in standing.attestations
+        if item.subject == "acknowledgement"
+        and _binds(item, standing)
+        and item.plan_digest == plan.digest
+        and item.by.strip()
+        and item.reason.strip()
+    ]
+    return given[-1] if given else None
+
+
+def _acknowledged(item: Attestation) -> Check:
+    reason = f"{item.by} acknowledged at {item.at:%H:%M} UTC: {item.reason}"
+    return Check(name="acknowledged", outcome=Outcome.WARN, observed=item.by, limit="a named person",
+                 reason=reason)  # fmt: skip
+
+
+def _sentence(state: State, checks: list[Check], counts: Counts, acknowledged: Attestation | None) -> str:
+    figures = f"Unified failed {rate(counts.bad, counts.total)} of the phase's requests."
+    if state is State.PASS:
+        words = "The phase passes." if acknowledged is None else (
+            f"The phase passes, acknowledged by {acknowledged.by}: {acknowledged.reason}."
+        )  # fmt: skip
+        return f"{words} {figures} It is never called proven unless it says CERTIFIED."
+    why = [f"{check.name}: {check.reason}" for check in checks if check.state is state]
+    return f"{figures} {why[0] if why else ''}".strip()

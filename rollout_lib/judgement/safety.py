@@ -1,0 +1,178 @@
+"""The checks that come before any rate: leak, protected endpoints, drift, stale or missing data. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from rollout_lib.model import (
+    UNIFIED,
+    Check,
+    Health,
+    Measurement,
+    Outcome,
+    Probe,
+    RoutingConfig,
+    Standing,
+    State,
+)
+from rollout_lib.plan import Plan
+from rollout_lib.standing import adopts, phase_index
+
+EXPECTED_BEFORE_ALARM = 7  # unified rows: none of 7 expected has a probability of 0.1 %
+TRIES = 2  # failed probes in a row
+
+
+def leak_check(config: RoutingConfig | None, measurement: Measurement, plan: Plan) -> Check:
+    """Only the plan's domains may reach unified, in the configuration and in the rows."""
+    strange = sorted(set(config.domains) - set(plan.domains)) if config else []
+    leak = measurement.leak
+    wanted = f"only {', '.join(plan.domains)}"
+    if leak.rows or (strange and config and config.enabled):
+        seen = f"{leak.rows:,} rows of {', '.join(leak.domains)}" if leak.rows else "no row yet"
+        listed = f"; the configuration lists {', '.join(strange)}" if strange else ""
+        reason = f"Leak: {seen} routed to unified{listed}. Routing goes off, whatever the sample."
+        return _check("leak", Outcome.FAIL, seen + listed, wanted, reason, State.ROLL_BACK)
+    if config is not None and not config.domains:
+        reason = "The configuration lists no domain; an empty list never means everything."
+        return _check("leak", Outcome.FAIL, "no domain", wanted, reason, State.HOLD)
+    reason = "No row of another domain went to unified since the phase began."
+    return _check("leak", Outcome.PASS, "0 rows", wanted, reason)
+
+
+def protected_checks(probes: Sequence[Probe], plan: Plan) -> tuple[Check, ...]:
+    """Protected endpoints answer; two failures in a row with our own network proven switch routing off."""
+    witness = [probe.up for probe in probes if probe.kind == "witness"]
+    checks = []
+    for probe in probes:
+        if probe.kind != "protected":
+            continue
+        name, wanted = f"protected:{probe.name}", "answers"
+        if probe.up:
+            checks.append(_check(name, Outcome.PASS, "answers", wanted, probe.detail))
+        elif probe.up is False and probe.failures >= TRIES and witness and all(witness):
+            reason = f"{probe.name} failed {probe.failures} probes in a row while our own network answers: "
+            reason += f"{probe.detail}. Protected webhooks affected: routing goes off."
+            checks.append(_check(name, Outcome.FAIL, "down", wanted, reason, State.ROLL_BACK))
+        else:
+            reason = (
+                f"{probe.name}: {probe.detail}. Our own network is not proven, so this is not called down."
+            )
+            checks.append(
+                _check(name, Outcome.COULD_NOT_LOOK, "no answer", wanted, reason, State.COULD_NOT_LOOK)
+            )
+    if not checks:
+        reason = "No protected endpoint is configured in the plan (`probes.protected`): could not look."
+        checks.append(_check("protected", Outcome.NOT_APPLICABLE, "not configured", "answers", reason))
+    return tuple(checks)
+
+
+def drift_check(config: RoutingConfig, standing: Standing, plan: Plan) -> Check:
+    """Configuration and ledger agree; lowered by hand is accepted, raised by hand never is."""
+    now = f"{config.percentage:g} %, {'enabled' if config.enabled else 'disabled'}"
+    known = standing.last_change
+    if known is None:
+        wanted = "not enabled before the first change"
+        if not config.enabled:
+            return _check(
+                "drift", Outcome.PASS, now, wanted, "Routing is off and the ledger knows no change."
+            )
+        reason = f"Routing is at {now} and no entry of the ledger says who did it."
+        return _check("drift", Outcome.FAIL, now, wanted, reason, State.STEP_BACK)
+    wanted = f"{known[1]:g} %, {'enabled' if known[2] else 'disabled'}"
+    if (config.percentage, config.enabled) == (known[1], known[2]):
+        return _check("drift", Outcome.PASS, now, wanted, "Configuration and ledger agree.")
+    if adopts(config.percentage, config.enabled, known):
+        off_plan = config.enabled and config.percentage > 0 and _off_plan(config.percentage, plan)
+        reason = f"Lowered by hand from {wanted} to {now} (notes: {config.notes or 'none'}): "
+        if off_plan:
+            reason += "recorded; the percentage is off the plan, so nothing may be raised from it."
+            return _check("drift", Outcome.FAIL, now, wanted, reason, State.HOLD)
+        return _check("drift", Outcome.WARN, now, wanted, reason + "accepted and recorded.")
+    top = standing.highest_passed or Decimal(0)
+    above = config.enabled and config.percentage > top
+    reason = f"Raised by hand from {wanted} to {now} (notes: {config.notes or 'none'}). "
+    reason += f"The highest phase passed is {top:g} %. "
+    reason += "Step back to it." if above else "Nobody recorded it: hold until a person has looked."
+    return _check("drift", Outcome.FAIL, now, wanted, reason, State.STEP_BACK if above else State.HOLD)
+
+
+def _off_plan(percentage: Decimal, plan: Plan) -> bool:
+    return phase_index(plan, percentage) is None and percentage != 5
+
+
+def digest_check(standing: Standing, plan: Plan) -> Check:
+    """The plan must not change while a phase runs: its thresholds are what the phase is judged by."""
+    began_with = standing.plan_digest
+    if began_with in (None, "", plan.digest):
+        return _check("plan", Outcome.PASS, plan.digest, "unchanged in the phase", "The plan is unchanged.")
+    reason = f"The plan was edited in this phase: {began_with} when it began, {plan.digest} now. "
+    reason += "Restore it, or begin the phase anew: rollout change --to <same> --again --reason …"
+    return _check("plan", Outcome.FAIL, plan.digest, str(began_with), reason, State.HOLD)
+
+
+def data_check(config: RoutingConfig, measurement: Measurement, standing: Standing, plan: Plan) -> Check:
+    """Are there rows at all, and does unified log what it should? Missing data is neither good nor bad."""
+    wanted = f"unified rows as configured ({config.percentage:g} %)"
+    newest, stale = measurement.newest_row_at, plan.monitoring.stale_after
+    if newest is None or measurement.as_of - newest > stale:
+        last = f"the last row is of {newest:%H:%M:%S} UTC" if newest else "there is no row"
+        reason = (
+            f"Could not look: {last}, more than {stale} ago. Traffic or logging has stopped, or our view."
+        )
+        return _check("data", Outcome.COULD_NOT_LOOK, last, wanted, reason, State.COULD_NOT_LOOK)
+    share = config.percentage / 100
+    legacy = measurement.legacy_since_unified
+    began = standing.phase.began_at if standing.phase else measurement.hour.window.start
+    since = measurement.last_unified_at or began
+    minutes = max((measurement.as_of - since).total_seconds() / 60, 0)
+    if share >= 1:
+        per_hour = sum(plan.expected_requests_per_hour.values())
+        expected = per_hour * minutes / 60
+    else:
+        expected = float(legacy * share / (1 - share))
+    rows = sum(cell.requests for cell in measurement.window.cells if cell.routed_to == UNIFIED)
+    if expected >= EXPECTED_BEFORE_ALARM:
+        reason = f"0 unified requests in {minutes:.0f} min, {expected:.0f} expected: "
+        reason += "routing, unified or logging is broken."
+        return _check("data", Outcome.FAIL, "0 unified", wanted, reason, State.NO_DATA)
+    if rows == 0:
+        reason = f"Quiet: 0 unified requests in the window, {expected:.1f} expected since the last one."
+        return _check("data", Outcome.COULD_NOT_LOOK, "0 unified", wanted, reason, State.QUIET)
+    return _check("data", Outcome.PASS, f"{rows:,} unified", wanted, f"{rows:,} unified rows in the window.")
+
+
+def off_check(measurement: Measurement, standing: Standing, settled: datetime) -> Check:
+    """While routing is off, nothing routed later than the rollback + 30 s may go to unified."""
+    last = measurement.last_unified_at
+    wanted = f"no unified row after {settled:%H:%M:%S} UTC"
+    if last is not None and last > settled:
+        reason = (
+            f"Routing is off, yet unified got a request at {last:%H:%M:%S} UTC. The router does not obey."
+        )
+        return _check("off", Outcome.FAIL, f"{last:%H:%M:%S} UTC", wanted, reason, State.ROLL_BACK)
+    reason = "Routing is off, and nothing went to unified since."
+    return _check("off", Outcome.PASS, "none", wanted, reason, State.OFF)
+
+
+def health_check(health: Health, ours: State) -> Check:
+    """Does the runbook's check_routing_health() agree with our reading of the same hour?"""
+    wanted = ours.value
+    if health.rows is None:
+        return _check("check_routing_health", Outcome.NOT_APPLICABLE, "not asked", wanted, health.reason)
+    said = [str(row.get("status", "")).lower() for row in health.rows]
+    known = {"ok", "healthy", "investigate", "warning", "rollback", "critical", "no data"}
+    if not said or not set(said) <= known:
+        reason = f"Its answer has another shape here and is shown, not compared: {said or 'no row'}."
+        return _check("check_routing_health", Outcome.COULD_NOT_LOOK, str(said), wanted, reason)
+    bad = {"investigate", "warning", "rollback", "critical"}
+    theirs = "not ok" if set(said) & bad else ("no data" if "no data" in said else "ok")
+    mine = {State.CLEAN: "ok", State.QUIET: "no data"}.get(ours, "not ok")
+    agree = theirs == mine or "no data" in (theirs, mine)
+    reason = f"check_routing_health() says {theirs}, this suite {mine}, of the unclipped last hour."
+    return _check("check_routing_health", Outcome.PASS if agree else Outcome.WARN, theirs, mine, reason)
+
+
+def _check(name, outcome, observed, wanted, reason, state: State | None = None) -> Check:
+    return Check(name=name, outcome=outcome, observed=observed, limit=wanted, reason=reason, state=state)

@@ -1,0 +1,100 @@
+"""What the operator reads first: one sentence with its arithmetic, and the command to run next. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rollout_lib import evidence as engine
+from rollout_lib.judgement.words import e_value, hours, limit, percent, rate
+from rollout_lib.model import Look, State, StreamEvidence, Verdict
+from rollout_lib.plan import Plan
+
+_KINDS = {"errors": "failing", "latency": "slow", "router": "unreachable"}
+
+
+def clean_sentence(stream: StreamEvidence, plan: Plan, looks: Sequence[Look]) -> str:
+    """How much the data can exclude by now, and what is still missing in requests and hours."""
+    if stream.interval is None:
+        return "No unified request yet in this phase: nothing is shown, nothing is excluded."
+    high = percent(100 * stream.interval[1])
+    planned = percent(100 * engine.upper_bound(stream.bad, stream.total))
+    noun = "error" if stream.bad == 1 else "errors"
+    words = f"{stream.bad:,} {noun} in {stream.total:,} requests: compatible with any error rate up to {high}"
+    words += f" (95 %, at any look; {planned} for a single planned one)."
+    per_hour = _per_hour(stream.total, looks)
+    for threshold in (plan.thresholds.error_rate_rollback_pct, plan.thresholds.error_rate_investigate_pct):
+        words += _missing(stream.bad, stream.total, threshold, per_hour)
+    return words
+
+
+def _missing(bad: int, total: int, threshold, per_hour: float) -> str:
+    needed = engine.required_total_anytime(bad, float(threshold) / 100) - total
+    if needed <= 0:
+        return f" Stated: < {limit(threshold)}."
+    when = f" ({hours(needed / per_hour)} at {per_hour:,.0f}/h)" if per_hour else ""
+    return f" To state < {limit(threshold)}: {needed:,} more without an error{when}."
+
+
+def _per_hour(total: int, looks: Sequence[Look]) -> float:
+    seconds = (looks[-1].window.end - looks[0].window.start).total_seconds() if looks else 0
+    return total * 3600 / seconds if seconds > 0 else 0.0
+
+
+def watch_sentence(stream: StreamEvidence, verdict: Verdict, look: Look, plan: Plan, _engine=engine) -> str:
+    """The literal breach (or the act) with its arithmetic, and what the evidence makes of it."""
+    literal = next((check for check in verdict.checks if check.name == stream.stream), None)
+    said = f"literal: {literal.reason}." if literal is not None else ""
+    kind = _KINDS[stream.stream.split(":")[0]]
+    noun = "webhook" if stream.bad == 1 else "webhooks"
+    count = f"{stream.bad:,} {kind} {noun} of {stream.total:,}"
+    chance = ""
+    if stream.bad and stream.evidence is State.WATCH and stream.stream.startswith("errors"):
+        rate_allowed = float(plan.thresholds.error_rate_investigate_pct) / 100
+        shown = 1 - (1 - rate_allowed) ** stream.total
+        chance = f" a service exactly at {percent(100 * rate_allowed)} shows at least one with probability "
+        chance += f"{100 * shown:.0f} %;"
+    act = "act at 20" if not stream.stream.startswith(("errors:", "latency:")) or "total" in stream.stream else (
+        f"act at {20 * len(plan.domains)}"
+    )  # fmt: skip
+    return (
+        f"{stream.stream}: {said} Evidence: {count};{chance} {e_value(stream.e_now)}, highest "
+        f"{e_value(stream.e_peak)} (hold at 5, {act}, never on a single webhook)."
+    )
+
+
+def differ_sentence(verdict: Verdict, plan: Plan) -> str | None:
+    """Why the two columns ask for different things, None where they ask for the same."""
+    calm = {State.CLEAN, State.CLEAN_UNPROVEN, State.CERTIFIED, State.QUIET}
+    if verdict.literal is verdict.evidence or {verdict.literal, verdict.evidence} <= calm:
+        return None
+    loud = [s for s in verdict.streams if s.literal in (State.STEP_BACK, State.ROLL_BACK)]
+    if not loud:
+        held = [s for s in verdict.streams if s.evidence in (State.HOLD, State.STEP_BACK, State.ROLL_BACK)]
+        if not held:
+            return None
+        top = max(held, key=lambda stream: stream.e_peak)
+        return f"the last window is within the thresholds, but {top.stream} has {rate(top.bad, top.total)} over the phase ({e_value(top.e_peak)})"  # noqa: E501  # one sentence
+    top = max(loud, key=lambda stream: (stream.literal is State.ROLL_BACK, stream.bad))
+    if top.bad < 2:
+        return f"{top.stream}: {top.bad} distinct failing webhook in {top.total:,} requests is no evidence against the limit ({e_value(top.e_now)})"  # noqa: E501  # one sentence
+    return f"{top.stream}: {rate(top.bad, top.total)} over the phase gives {e_value(top.e_now)}, the highest {e_value(top.e_peak)}; acting needs 20"  # noqa: E501  # one sentence
+
+
+def next_command(state: State, plan: Plan) -> str:
+    """The last line of every result: what to do next, as a command that can be pasted."""
+    where = f"--plan {plan.path}"
+    return {
+        State.CERTIFIED: f"rollout status {where}",
+        State.CLEAN: f"rollout status {where}",
+        State.CLEAN_UNPROVEN: f"rollout status {where}",
+        State.QUIET: f"rollout status {where}",
+        State.OFF: f"rollout report {where}",
+        State.PASS: f"rollout attest --complaints none {where}",
+        State.WATCH: f"rollout errors {where}    # to stop: rollout rollback --emergency --reason '…'",
+        State.INCONCLUSIVE: f"rollout acknowledge --reason '…' {where}",
+        State.HOLD: f"rollout errors {where}    # to stop: rollout rollback --emergency --reason '…'",
+        State.COULD_NOT_LOOK: f"rollout preflight {where}",
+        State.NO_DATA: f"rollout preflight {where}    # to stop: rollout rollback --emergency --reason '…'",
+        State.STEP_BACK: f"rollout rollback --apply --reason '…' {where}",
+        State.ROLL_BACK: f"rollout rollback --emergency --reason '…' {where}",
+    }[state]

@@ -1,0 +1,222 @@
+"""The verdict of one check, in the order of docs/safety.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from rollout_lib import evidence
+from rollout_lib.figures import select, share
+from rollout_lib.judgement import safety
+from rollout_lib.judgement.literal import literal_checks
+from rollout_lib.judgement.sentences import clean_sentence, differ_sentence, next_command, watch_sentence
+from rollout_lib.judgement.streams import SPLIT_AT, judge_streams, look_from, shared_incident, split_alarm
+from rollout_lib.judgement.words import e_value, rate
+from rollout_lib.model import (
+    LEGACY,
+    TOTAL,
+    Act,
+    Check,
+    Look,
+    Measurement,
+    Outcome,
+    Probe,
+    RoutingConfig,
+    Standing,
+    State,
+    StreamEvidence,
+    Verdict,
+    worst,
+)
+from rollout_lib.plan import Plan
+
+SETTLING = timedelta(seconds=30)
+_ACTS = {State.ROLL_BACK: Act.ROLL_BACK, State.STEP_BACK: Act.STEP_BACK}
+
+
+def judge_slot(
+    *,
+    plan: Plan,
+    config: RoutingConfig | None,
+    standing: Standing,
+    measurement: Measurement,
+    slot: datetime | None,
+    now: datetime,
+    probes: Sequence[Probe] = (),
+) -> Verdict:
+    """Facts and `now` in, a Verdict out. slot None is a partial look: it spends no stake and adds no look."""
+    if config is None:
+        check = _unreadable()
+        return _verdict(plan, standing, [check], (), State.COULD_NOT_LOOK, State.COULD_NOT_LOOK, [check])
+    first = [safety.leak_check(config, measurement, plan), *safety.protected_checks(probes, plan)]
+    drift = safety.drift_check(config, standing, plan)
+    if not config.enabled or config.percentage == 0:
+        return _off(plan, standing, measurement, [*first, drift])
+    data = safety.data_check(config, measurement, standing, plan)
+    literal = literal_checks(measurement.window, plan)
+    literal_states = {check.name: _state(check) for check in literal}
+    look = look_from(measurement, slot, slot is not None, plan)
+    looks = (*standing.looks, look)
+    streams = judge_streams(looks, literal_states, plan)
+    split = split_check(measurement, looks, config.percentage, plan)
+    hour = literal_checks(measurement.hour, plan)
+    health = safety.health_check(measurement.health, worst([_state(c) for c in hour if TOTAL in c.name]))
+    checks = [*first, drift, safety.digest_check(standing, plan), data, split, *literal, health]
+    blind = data.state in (State.NO_DATA, State.COULD_NOT_LOOK, State.QUIET)
+    literal_state = _column([*literal_states.values()], blind, data)
+    evidence_state = _column([stream.evidence for stream in streams], blind, data)
+    others = [check for check in checks if check not in literal]
+    verdict = _verdict(plan, standing, checks, streams, literal_state, evidence_state, others)
+    return _explained(verdict, plan, looks, measurement, now)
+
+
+def _unreadable() -> Check:
+    return Check(
+        name="configuration",
+        outcome=Outcome.COULD_NOT_LOOK,
+        observed="no readable row",
+        limit="one row with percentage and enabled",
+        reason="The configuration has no readable row; the percentage is untouched.",
+        state=State.COULD_NOT_LOOK,
+    )
+
+
+def _state(check: Check) -> State:
+    if check.state is None:
+        raise ValueError(f"the literal check {check.name} has no state")
+    return check.state
+
+
+def _column(states: list[State], blind: bool, data: Check) -> State:
+    """One column's state; streams without rows say nothing where others have some."""
+    seen = [state for state in states if state is not State.QUIET]
+    acts = [state for state in seen if state in _ACTS or state is State.HOLD]
+    if blind and not acts:
+        return _state(data)
+    return worst(seen) if seen else State.QUIET
+
+
+def _off(plan: Plan, standing: Standing, measurement: Measurement, checks: list[Check]) -> Verdict:
+    since = standing.rolled_back_at or measurement.hour.window.start
+    off = safety.off_check(measurement, standing, since + SETTLING)
+    # A leak of before the rollback has been acted on; what flows now is the question of `off`.
+    checks = [off, *[check for check in checks if check.name != "leak"]]
+    state = _state(off)
+    drift = [check.state for check in checks if check.name == "drift" and check.state]
+    state = worst([state, *drift])
+    return Verdict(
+        state=state,
+        literal=state,
+        evidence=state,
+        mode=plan.mode,
+        sentence=off.reason,
+        differ=None,
+        act=_ACTS.get(state, Act.NONE),
+        acts_alone=plan.acts_alone.roll_back and state is State.ROLL_BACK,
+        latched=standing.latched,
+        checks=tuple(checks),
+        next_step=next_command(state, plan),
+    )
+
+
+def split_check(measurement: Measurement, looks: Sequence[Look], percentage: Decimal, plan: Plan) -> Check:
+    """Unified's share against the configured one: literally within 2 points, and the alarm on evidence."""
+    unified, legacy = share(measurement.window, plan.domains)
+    wanted = f"{percentage:g} % ± {plan.thresholds.split_tolerance_points:g} points"
+    if unified + legacy == 0:
+        reason = "No row of the plan's domains in the window: there is no share to compare."
+        return Check(
+            name="split", outcome=Outcome.COULD_NOT_LOOK, observed="no rows", limit=wanted, reason=reason
+        )
+    configured = float(percentage) / 100
+    path = split_alarm(looks, configured) if 0 < configured < 1 else (0.0,)
+    hour_off = _off_by(unified, legacy, percentage, plan)
+    phase_off = _off_by(
+        sum(look.unified_settled for look in looks),
+        sum(look.legacy_settled for look in looks),
+        percentage,
+        plan,
+    )
+    observed = f"{rate(unified, unified + legacy)}"
+    reason = (
+        f"{observed}, configured {wanted}; {e_value(max(path))} against the configured share (alarm at 100)"
+    )
+    if max(path) >= SPLIT_AT and (hour_off or phase_off):
+        reason = f"Split alarm: {reason}. The router does not route as configured."
+        return Check(name="split", outcome=Outcome.FAIL, observed=observed, limit=wanted, reason=reason,
+                     state=State.HOLD)  # fmt: skip
+    if hour_off:
+        reason += ". Over 2 points, without evidence that it is more than chance"
+        return Check(name="split", outcome=Outcome.WARN, observed=observed, limit=wanted, reason=reason,
+                     state=State.WATCH)  # fmt: skip
+    return Check(name="split", outcome=Outcome.PASS, observed=observed, limit=wanted, reason=reason)
+
+
+def _off_by(unified: int, legacy: int, percentage: Decimal, plan: Plan) -> bool:
+    total = unified + legacy
+    return (
+        total > 0
+        and abs(Decimal(100 * unified) / total - percentage) > plan.thresholds.split_tolerance_points
+    )
+
+
+def _verdict(plan, standing, checks, streams, literal: State, by_evidence: State, others) -> Verdict:
+    """Overall: the mode's column, or worse where another check says so; latches last for the phase."""
+    column = literal if plan.mode == "strict" else by_evidence
+    contributed = [check.state for check in others if check.state is not None]
+    acts = [state for state in (column, *contributed) if state in _ACTS]
+    # "Could not look" and missing data are another thing again, and never outrank an act.
+    state = worst(acts) if acts else worst([column, *contributed])
+    latched = standing.latched if standing.latched in _ACTS else None
+    if latched is not None:
+        state = worst([state, latched])
+    why = [check for check in others if check.state is state] or [
+        check for check in checks if check.state is state
+    ]
+    sentence = why[0].reason if why else ""
+    if latched is state and not why:
+        sentence = f"Latched since an earlier check of this phase: {standing.latched_reason}"
+    act = _ACTS.get(state, Act.NONE)
+    leak = any(check.state is State.ROLL_BACK for check in others)
+    alone = {
+        Act.NONE: False,
+        Act.STEP_BACK: plan.acts_alone.step_back,
+        Act.ROLL_BACK: plan.acts_alone.protected_leak if leak else plan.acts_alone.roll_back,
+    }[act]
+    return Verdict(
+        state=state,
+        literal=literal,
+        evidence=by_evidence,
+        mode=plan.mode,
+        sentence=sentence,
+        differ=None,
+        act=act,
+        acts_alone=alone,
+        latched=latched,
+        checks=tuple(checks),
+        streams=streams,
+        next_step=next_command(state, plan),
+    )
+
+
+def _explained(verdict: Verdict, plan: Plan, looks: Sequence[Look], measurement: Measurement, now) -> Verdict:
+    """The one sentence with its arithmetic, and why the columns differ."""
+
+    by_name: Mapping[str, StreamEvidence] = {stream.stream: stream for stream in verdict.streams}
+    sentence = verdict.sentence
+    state = verdict.state
+    column = [s for s in verdict.streams if (s.literal if plan.mode == "strict" else s.evidence) is state]
+    decided = column and not any(check.state is state and check.name in ("leak", "drift", "plan", "split", "data")
+                                 for check in verdict.checks)  # fmt: skip
+    if state in (State.CLEAN, State.CLEAN_UNPROVEN, State.CERTIFIED):
+        sentence = clean_sentence(by_name["errors:total"], plan, looks)
+    elif decided or (state is State.WATCH and column):
+        loudest = max(column, key=lambda stream: (stream.e_peak, stream.bad))
+        sentence = watch_sentence(loudest, verdict, looks[-1], plan, evidence)
+    if verdict.act is not Act.NONE and shared_incident(
+        looks, select(measurement.window, LEGACY, list(plan.domains)), plan
+    ):
+        sentence += " Shared incident: legacy is over its line too; rolling back will not help."
+    return replace(verdict, sentence=sentence, differ=differ_sentence(verdict, plan))

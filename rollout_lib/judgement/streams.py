@@ -1,0 +1,142 @@
+"""The evidence verdict of each stream: errors and latency in total and per domain, and the router."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from rollout_lib import evidence
+from rollout_lib.figures import select
+from rollout_lib.model import (
+    LEGACY,
+    ROUTER,
+    ROUTER_ERROR,
+    TOTAL,
+    UNIFIED,
+    Cell,
+    Counts,
+    Look,
+    Measurement,
+    State,
+    StreamEvidence,
+)
+from rollout_lib.plan import Plan
+
+HOLD_AT = math.log(5)
+ACT_AT = math.log(20)
+SPLIT_AT = math.log(100)
+LATENCY_LIMIT = 0.05  # p95 > T is P(latency > T) > 5 %
+AT_LEAST = 2  # distinct failing webhooks: a single one is never evidence
+
+
+def error_limit(plan: Plan) -> float:
+    """The rate that every request is allowed: the runbook's 0.1 % as a share."""
+    return float(plan.thresholds.error_rate_investigate_pct) / 100
+
+
+def look_from(measurement: Measurement, slot, closed: bool, plan: Plan) -> Look:
+    """The increment as the engine counts it: distinct failing webhooks among requests without retries."""
+    traffic = measurement.increment
+    errors: dict[str, Counts] = {}
+    latency: dict[str, Counts] = {}
+    for label, names in [(domain, [domain]) for domain in plan.domains] + [(TOTAL, list(plan.domains))]:
+        cell = select(traffic, UNIFIED, names)
+        errors[label] = _counted(cell.requests, cell.errors, cell.failing)
+        latency[label] = _counted(sum(cell.latencies.values()), cell.slow, cell.slow_failing)
+    legacy = select(traffic, LEGACY, list(plan.domains))
+    rows = sum(cell.requests for cell in traffic.cells)
+    unreached = [cell for cell in traffic.cells if cell.routed_to == ROUTER_ERROR]
+    return Look(
+        slot=slot,
+        window=traffic.window,
+        errors=errors,
+        latency=latency,
+        router=_counted(rows, sum(c.requests for c in unreached), sum(c.failing or 0 for c in unreached)),
+        legacy=_counted(legacy.requests, legacy.errors, legacy.failing),
+        unified_settled=measurement.settled_unified,
+        legacy_settled=measurement.settled_legacy,
+        closed=closed,
+    )
+
+
+def _counted(rows: int, bad_rows: int, failing: int | None) -> Counts:
+    """n = rows - (bad rows - bad): the retries of one webhook are one request that failed."""
+    bad = failing or 0
+    return Counts(bad=bad, total=rows - (bad_rows - bad))
+
+
+def judge_streams(
+    looks: Sequence[Look], literal: Mapping[str, State], plan: Plan
+) -> tuple[StreamEvidence, ...]:
+    """Every stream's evidence over the looks of the phase (a partial one last) beside its literal state."""
+    per_domain = ACT_AT + math.log(len(plan.domains))
+    streams = []
+    for label in (*plan.domains, TOTAL):
+        act_at = ACT_AT if label == TOTAL else per_domain
+        errors = [look.errors[label] for look in looks]
+        latency = [look.latency[label] for look in looks]
+        streams.append(_stream(f"errors:{label}", errors, error_limit(plan), act_at, literal))
+        streams.append(_stream(f"latency:{label}", latency, LATENCY_LIMIT, act_at, literal))
+    streams.append(_stream(ROUTER, [look.router for look in looks], error_limit(plan), ACT_AT, literal))
+    return tuple(streams)
+
+
+def _stream(name: str, counts: Sequence[Counts], limit: float, act_at: float, literal) -> StreamEvidence:
+    latency = name.startswith("latency")
+    alternatives = evidence.LATENCY_ALTERNATIVES if latency else evidence.ERROR_ALTERNATIVES
+    weights = evidence.LATENCY_WEIGHTS if latency else evidence.ERROR_WEIGHTS
+    bads, totals = [one.bad for one in counts], [one.total for one in counts]
+    bad, total = sum(bads), sum(totals)
+    path = evidence.log_evidence_restart(bads, totals, limit, alternatives, weights)
+    now, peak = (path[-1], max(path)) if path else (0.0, 0.0)
+    certificate = evidence.log_certificate(bad, total, limit)
+    said = literal[name]
+    return StreamEvidence(
+        stream=name,
+        bad=bad,
+        total=total,
+        e_now=now,
+        e_peak=peak,
+        hold_at=HOLD_AT,
+        act_at=act_at,
+        path=tuple(path),
+        certificate=certificate,
+        interval=evidence.rate_interval(bad, total) if total else None,
+        literal=said,
+        evidence=_ladder(now, peak, act_at, bad, total, certificate, said),
+    )
+
+
+def _ladder(now: float, peak: float, act_at: float, bad: int, total: int, certificate: float, literal: State):
+    """Worst first; a stream without a single request is QUIET, never clean."""
+    enough = bad >= AT_LEAST
+    if enough and peak >= act_at:
+        return State.ROLL_BACK if literal is State.ROLL_BACK else State.STEP_BACK
+    if enough and now >= HOLD_AT:
+        return State.HOLD
+    if literal in (State.STEP_BACK, State.ROLL_BACK):
+        return State.WATCH
+    if total == 0:
+        return State.QUIET
+    return State.CERTIFIED if certificate >= ACT_AT else State.CLEAN_UNPROVEN
+
+
+def split_alarm(looks: Sequence[Look], share: float) -> tuple[float, ...]:
+    """The path of log M of the split over the looks' settled rows."""
+    unified = [look.unified_settled for look in looks]
+    legacy = [look.legacy_settled for look in looks]
+    return tuple(evidence.log_split_evidence_restart(unified, legacy, share))
+
+
+def shared_incident(looks: Sequence[Look], legacy: Cell, plan: Plan) -> bool:
+    """Is legacy over its line too, without evidence that unified is worse? Then rolling back will not help."""
+    over = legacy.errors * 100 > float(plan.thresholds.error_rate_investigate_pct) * legacy.requests
+    if not over or not looks:
+        return False
+    versus = evidence.log_evidence_versus(
+        [look.errors[TOTAL].bad for look in looks],
+        [look.legacy.bad for look in looks],
+        [look.errors[TOTAL].total for look in looks],
+        [look.legacy.total for look in looks],
+    )
+    return versus < HOLD_AT
