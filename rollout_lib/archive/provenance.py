@@ -1,0 +1,45 @@
+"""What made a record: the library's version, the commit it stood at, the notebook's source."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from rollout_lib import __version__
+
+SOURCE_VARIABLE = "ROLLOUT_NOTEBOOK_SOURCE"  # "name:sha256", set by the runner
+
+
+@cache
+def git_commit() -> str:
+    """The commit of the checkout this library runs from, with `+` where files differ; "none" outside git."""
+    folder = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "none"
+    return done.stdout.strip()
+
+
+def provenance() -> dict[str, str]:
+    """library, commit, notebook: recorded in every checkpoint."""
+    return {
+        "library": __version__,
+        "commit": os.environ.get("ROLLOUT_COMMIT") or git_commit(),
+        "notebook": os.environ.get(SOURCE_VARIABLE, "none"),
+    }
+
+
+def source_hash(path: Path) -> str:
+    """sha256 of a notebook's file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
