@@ -144,9 +144,7 @@ def _embedded_address(plan: Plan) -> str:
             rows = connection.execute("SELECT datname FROM pg_database ORDER BY datname DESC").fetchall()
         names = [row[0] for row in rows if fnmatch.fnmatchcase(row[0], name)]
         if not names:
-            raise UsageError(
-                reason=f"No rehearsal database {name} on the embedded server yet: make rehearse."
-            )
+            raise UsageError(reason=f"No rehearsal database {name} on the embedded server yet: make rehearse.")
         name = names[0]
     return psycopg.conninfo.make_conninfo(address, dbname=name)
 
@@ -176,13 +174,9 @@ def explain(error: Exception, place: Place) -> RolloutError:
     if isinstance(original, pg.UndefinedTable | pg.InvalidSchemaName | pg.UndefinedFunction):
         return TablesMissing(where=where, missing=words.removeprefix("relation ").split(" does not")[0])
     if isinstance(original, pg.UndefinedColumn):
-        return CouldNotMeasure(
-            reason=f"{where} has a table of another shape ({words}). See: rollout preflight."
-        )
+        return CouldNotMeasure(reason=f"{where} has a table of another shape ({words}). See: rollout preflight.")
     if isinstance(original, pg.LockNotAvailable | pg.QueryCanceled | pg.DeadlockDetected):
-        return CouldNotMeasure(
-            reason=f"{where} did not answer in time ({words}). Nothing was left half-done."
-        )
+        return CouldNotMeasure(reason=f"{where} did not answer in time ({words}). Nothing was left half-done.")
     lost = isinstance(original, psycopg.OperationalError | psycopg.InterfaceError)
     if lost and not isinstance(original, pg.InsufficientPrivilege):
         return DatabaseUnreachable(where=where, reason=words)

@@ -151,9 +151,7 @@ def _disable(connection: psycopg.Connection, why: str, trouble: list[str]) -> Ro
             if row is not None and not row[1]:
                 return row
             if plainly:
-                raise DatabaseUnreachable(
-                    where=connection.info.dbname, reason="the configuration stays enabled"
-                )
+                raise DatabaseUnreachable(where=connection.info.dbname, reason="the configuration stays enabled")
             trouble.append("set_routing_enabled left it enabled: the newest row was updated plainly")
             plainly = True
         except (pg.LockNotAvailable, pg.QueryCanceled, pg.DeadlockDetected):

@@ -74,9 +74,7 @@ def _expectation(config: RoutingConfig, expected: Decimal | None) -> Gate:
 
 def _preflight(state: State | None) -> Gate:
     words = "not taken" if state is None else state.value
-    return _gate(
-        "pre-flight", state is State.PASS, f"taken now: {words} (rollout preflight shows each check)"
-    )
+    return _gate("pre-flight", state is State.PASS, f"taken now: {words} (rollout preflight shows each check)")
 
 
 def _next(plan: Plan, config: RoutingConfig, target: Decimal, running: bool, again: bool) -> Gate:
@@ -88,9 +86,7 @@ def _next(plan: Plan, config: RoutingConfig, target: Decimal, running: bool, aga
     on_plan = now in (Decimal(0), LOWEST_STEP) or phase_index(plan, now) is not None
     after = f"the next phase after {now:g} % is " + (f"{wanted:g} %" if wanted is not None else "none")
     if not on_plan:
-        after = (
-            f"{now:g} % is off the plan: nothing is raised from it; step back to a planned percentage first"
-        )
+        after = f"{now:g} % is off the plan: nothing is raised from it; step back to a planned percentage first"
     return _gate("next phase", on_plan and target == wanted, f"{target:g} % asked; {after}")
 
 
@@ -101,9 +97,7 @@ def _agrees(config: RoutingConfig, standing: Standing) -> Gate:
         return _gate("no drift", met, f"before the first raise the configuration is 0 %, disabled; it is "
                      f"{config.percentage:g} %, {'enabled' if config.enabled else 'disabled'}")  # fmt: skip
     met = (config.percentage, config.enabled) == (known[1], known[2])
-    reason = (
-        f"configuration {config.percentage:g} %, enabled {config.enabled}; ledger {known[1]:g} %, {known[2]}"
-    )
+    reason = f"configuration {config.percentage:g} %, enabled {config.enabled}; ledger {known[1]:g} %, {known[2]}"
     return _gate("no drift", met, reason)
 
 
@@ -114,12 +108,8 @@ def _restart(standing: Standing, plan: Plan) -> Gate:
     given = [item for item in standing.attestations if item.subject == "restart" and item.at >= off]
     if given and given[-1].plan_digest == plan.digest:
         return _gate("no rollback stands", True, f"{given[-1].by} restarts: {given[-1].reason}")
-    reason = (
-        f"routing was rolled back at {off:%H:%M} UTC ({standing.latched_reason}); starting again needs a "
-    )
-    return _gate(
-        "no rollback stands", False, reason + "named person: rollout acknowledge --restart --reason '…'"
-    )
+    reason = f"routing was rolled back at {off:%H:%M} UTC ({standing.latched_reason}); starting again needs a "
+    return _gate("no rollback stands", False, reason + "named person: rollout acknowledge --restart --reason '…'")
 
 
 def _frozen(plan: Plan, now: datetime) -> Gate:
@@ -173,9 +163,7 @@ def _held(plan: Plan, standing: Standing, now: datetime) -> Gate:
     if until is None:
         return _gate("hold served", False, "the running percentage is off the plan; no hold of it ends")
     left = f"{until - now} left" if now < until else "served"
-    return _gate(
-        "hold served", now >= until, f"until {until.astimezone(plan.zone):%a %d %b %H:%M %Z}: {left}"
-    )
+    return _gate("hold served", now >= until, f"until {until.astimezone(plan.zone):%a %d %b %H:%M %Z}: {left}")
 
 
 def _slots(plan: Plan, standing: Standing, now: datetime) -> Gate:

@@ -88,9 +88,7 @@ def shape_checks(row: Any) -> Iterator[Check]:
     for table, wanted in COLUMNS.items():
         columns = found.get(table)
         if columns is None:
-            yield _fail(
-                f"shape of {table}", "missing", "exists", "it does not exist", "rollout migrate --apply"
-            )
+            yield _fail(f"shape of {table}", "missing", "exists", "it does not exist", "rollout migrate --apply")
             continue
         older = sorted(OLDER.get(table, set()) & set(columns))
         wrong = [f"{name} is missing" for name in wanted if name not in columns]
@@ -103,9 +101,7 @@ def shape_checks(row: Any) -> Iterator[Check]:
             wrong.append(f"it has columns of an older system: {', '.join(older)}")
         if wrong:
             mend = f"ALTER TABLE {table} RENAME TO {table}_old;  -- after asking whose it is; then: rollout migrate"
-            yield _fail(
-                f"shape of {table}", "; ".join(wrong), "the runbook's columns", "; ".join(wrong), mend
-            )
+            yield _fail(f"shape of {table}", "; ".join(wrong), "the runbook's columns", "; ".join(wrong), mend)
         else:
             yield _pass(f"shape of {table}", f"{len(columns)} columns", "the runbook's columns")
     signatures = {item["name"]: _types(item["arguments"]) for item in row.functions or []}
@@ -115,9 +111,7 @@ def shape_checks(row: Any) -> Iterator[Check]:
         if signatures.get(name) != types
     ]
     if wrong:
-        yield _fail(
-            "functions", "; ".join(wrong), "the runbook's four", "; ".join(wrong), "rollout migrate --apply"
-        )
+        yield _fail("functions", "; ".join(wrong), "the runbook's four", "; ".join(wrong), "rollout migrate --apply")
     else:
         yield _pass("functions", f"{len(signatures)} found", "the runbook's four")
 

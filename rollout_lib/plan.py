@@ -162,9 +162,7 @@ def _mapping(loader: _UniqueLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
     twice = sorted({str(key) for key in keys if keys.count(key) > 1})
     if twice:
-        raise yaml.MarkedYAMLError(
-            problem=f"key given twice: {', '.join(twice)}", problem_mark=node.start_mark
-        )
+        raise yaml.MarkedYAMLError(problem=f"key given twice: {', '.join(twice)}", problem_mark=node.start_mark)
     return loader.construct_mapping(node, deep=True)
 
 
@@ -220,9 +218,7 @@ def _problems(error: ValidationError) -> list[str]:
     """Pydantic's errors as `path: words`, in the order of the file."""
     lines: list[str] = []
     for item in error.errors(include_url=False, include_input=True):
-        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(
-            "."
-        )
+        where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"]).lstrip(".")
         where = where.replace(".[key]", "")
         words = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":

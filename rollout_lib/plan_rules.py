@@ -56,9 +56,7 @@ def _threshold_problems(thresholds: Thresholds) -> Iterator[str]:
         yield "thresholds.split_tolerance_points: must be over 0 and under 100"
 
 
-def _traffic_problems(
-    domains: tuple[str, ...], expected_requests_per_hour: Mapping[str, int]
-) -> Iterator[str]:
+def _traffic_problems(domains: tuple[str, ...], expected_requests_per_hour: Mapping[str, int]) -> Iterator[str]:
     if set(expected_requests_per_hour) != set(domains):
         yield "expected_requests_per_hour: must name exactly the domains"
 

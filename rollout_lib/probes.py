@@ -62,10 +62,7 @@ def look_for_function(plan: Plan) -> Probe:
     if plan.probes.management_project and shutil.which("supabase"):
         return _by_command(plan)
     if plan.probes.router_health:
-        asked = _ask(
-            "function", ROUTER_FUNCTION, plan.probes.router_health, plan.probes.timeout.total_seconds()
-        )
-        return asked
+        return _ask("function", ROUTER_FUNCTION, plan.probes.router_health, plan.probes.timeout.total_seconds())
     return _probe("function", ROUTER_FUNCTION, None, 0, "no token, no `supabase` command, no health address")
 
 

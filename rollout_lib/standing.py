@@ -106,9 +106,7 @@ def _after(now: _Fold, entry: Entry, plan: Plan) -> Standing:
     standing = _judged(standing, entry)
     if body.get("adopted"):
         adopted = body["adopted"]
-        standing = _changed(
-            standing, entry, plan, Decimal(adopted["percentage"]), adopted["enabled"], by_hand=True
-        )
+        standing = _changed(standing, entry, plan, Decimal(adopted["percentage"]), adopted["enabled"], by_hand=True)
     change = body.get("change")
     if change and change["applied"]:
         percentage, enabled = change["after"]
@@ -208,9 +206,7 @@ def read_look(body: Mapping[str, Any]) -> Look:
     window = body["window"]
     return Look(
         slot=datetime.fromisoformat(body["slot"]) if body["slot"] else None,
-        window=Window(
-            start=datetime.fromisoformat(window["start"]), end=datetime.fromisoformat(window["end"])
-        ),
+        window=Window(start=datetime.fromisoformat(window["start"]), end=datetime.fromisoformat(window["end"])),
         errors={name: counts(item) for name, item in body["errors"].items()},
         latency={name: counts(item) for name, item in body["latency"].items()},
         router=counts(body["router"]),

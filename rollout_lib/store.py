@@ -49,7 +49,7 @@ def config_from(row: dict[str, Any] | None, rows: int) -> RoutingConfig | None:
     if row is None or row.get("percentage") is None or row.get("enabled") is None:
         return None
     return RoutingConfig(
-        percentage=Decimal(str(row["percentage"])),
+        percentage=tidy(row["percentage"]),
         enabled=row["enabled"],
         domains=tuple(row.get("domains") or ()),
         created_at=datetime.fromisoformat(row["created_at"]),
@@ -57,6 +57,12 @@ def config_from(row: dict[str, Any] | None, rows: int) -> RoutingConfig | None:
         notes=row.get("notes"),
         rows=rows,
     )
+
+
+def tidy(value: Any) -> Decimal:
+    """A percentage as it is written in a plan: 10, not 10.00."""
+    number = Decimal(str(value))
+    return Decimal(int(number)) if number == int(number) else number.normalize()
 
 
 def _entry(item: dict[str, Any]) -> Entry:

@@ -108,9 +108,7 @@ def legacy_baseline(connection: Connection, plan: Plan, as_of: datetime) -> tupl
         load_sql("baseline"), {"start": window.start, "until": window.end, "slow_ms": slow_ms}
     ).one()
     bins = row.histogram or []
-    failing = [
-        {**item, "phase_errors": item["errors"], "phase_slow": item["slow"]} for item in row.failing or []
-    ]
+    failing = [{**item, "phase_errors": item["errors"], "phase_slow": item["slow"]} for item in row.failing or []]
     rows = sum(item[-1] for item in bins)
     raw = sum(item[-1] for item in bins if item[1] == ROUTER_ERROR)
     bad = sum(item["errors"] for item in failing if item["routed_to"] == ROUTER_ERROR)

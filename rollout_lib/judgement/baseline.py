@@ -36,9 +36,7 @@ def judge_baseline(*, plan: Plan, legacy: Traffic, router: Counts) -> tuple[Chec
 
 
 def _errors(bad: int, total: int, plan: Plan, wanted: str) -> Check:
-    found = evidence.log_evidence(
-        bad, total, error_limit(plan), evidence.ERROR_ALTERNATIVES, evidence.ERROR_WEIGHTS
-    )
+    found = evidence.log_evidence(bad, total, error_limit(plan), evidence.ERROR_ALTERNATIVES, evidence.ERROR_WEIGHTS)
     observed = rate(bad, total)
     reason = f"{observed} in 24 h, limit {wanted}: {e_value(found)} that legacy is over it (20 fails)"
     outcome, state = Outcome.PASS, None
@@ -63,9 +61,7 @@ def _latency(latencies, slow: int, plan: Plan) -> Check:
         outcome = Outcome.WARN
     if bound is not None and bound > limit_ms:
         outcome, state = Outcome.FAIL, State.HOLD
-    return Check(
-        name="legacy p95", outcome=outcome, observed=observed, limit=wanted, reason=reason, state=state
-    )
+    return Check(name="legacy p95", outcome=outcome, observed=observed, limit=wanted, reason=reason, state=state)
 
 
 def _ranked(latencies, rank: int) -> int:
@@ -133,7 +129,5 @@ def _power(per_slot: float, slots: int, limit_rate: float, true_rate: float) -> 
         path = evidence.log_evidence_restart(
             bad, total, limit_rate, evidence.ERROR_ALTERNATIVES, evidence.ERROR_WEIGHTS
         )
-        acted += any(
-            value >= ACT_AT and sum(bad[: index + 1]) >= AT_LEAST for index, value in enumerate(path)
-        )
+        acted += any(value >= ACT_AT and sum(bad[: index + 1]) >= AT_LEAST for index, value in enumerate(path))
     return acted / _PHASES

@@ -79,6 +79,4 @@ def router_counts(traffic: Traffic) -> Counts:
 
 def _check(name: str, state: State, observed: str, wanted: str) -> Check:
     reason = f"{observed}, limit {wanted}: {_SAYS[state]}"
-    return Check(
-        name=name, outcome=_OUTCOME[state], observed=observed, limit=wanted, reason=reason, state=state
-    )
+    return Check(name=name, outcome=_OUTCOME[state], observed=observed, limit=wanted, reason=reason, state=state)

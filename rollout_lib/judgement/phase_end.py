@@ -59,9 +59,7 @@ def judge_phase_end(
     literal = {check.name: check for check in literal_checks(measurement.phase, plan)}
     limits = plan.thresholds
     checks = [
-        _literal(
-            literal[f"errors:{TOTAL}"], f"error rate < {limit(limits.error_rate_investigate_pct)}", plan
-        ),
+        _literal(literal[f"errors:{TOTAL}"], f"error rate < {limit(limits.error_rate_investigate_pct)}", plan),
         _literal(literal[f"latency:{TOTAL}"], f"p95 < {limits.p95_investigate_ms:,} ms", plan),
         _split(whole, standing, config, plan),
         _impact(standing, plan),
@@ -112,22 +110,16 @@ def _split(whole: Measurement, standing: Standing, config: RoutingConfig, plan: 
 
 
 def _impact(standing: Standing, plan: Plan) -> Check:
-    stated = [
-        item for item in standing.attestations if item.subject == "complaints" and _binds(item, standing)
-    ]
+    stated = [item for item in standing.attestations if item.subject == "complaints" and _binds(item, standing)]
     name, wanted = "no customer impact", "complaints attested as none"
     if not stated:
         reason = "Nobody has attested yet; raising asks for it: rollout attest --complaints none"
-        return Check(
-            name=name, outcome=Outcome.COULD_NOT_LOOK, observed="not attested", limit=wanted, reason=reason
-        )
+        return Check(name=name, outcome=Outcome.COULD_NOT_LOOK, observed="not attested", limit=wanted, reason=reason)
     last = stated[-1]
     reason = f"{last.by} attested complaints: {last.value} at {last.at:%H:%M} UTC. {last.reason}".strip()
     if last.value == "none" and last.plan_digest == plan.digest:
         return Check(name=name, outcome=Outcome.PASS, observed="none", limit=wanted, reason=reason)
-    return Check(
-        name=name, outcome=Outcome.FAIL, observed=last.value, limit=wanted, reason=reason, state=State.HOLD
-    )
+    return Check(name=name, outcome=Outcome.FAIL, observed=last.value, limit=wanted, reason=reason, state=State.HOLD)
 
 
 def _uptime(slot: Verdict, probes: Sequence[Probe]) -> Check:
@@ -152,11 +144,7 @@ def _uptime(slot: Verdict, probes: Sequence[Probe]) -> Check:
 def _degradation(counts: Counts, standing: Standing) -> Check:
     """The attribution test with the previous phase in legacy's place; evidence of 20 fails."""
     before = standing.passed_traffic
-    if (
-        not before
-        or standing.phase is None
-        or float(before["percentage"]) >= float(standing.phase.percentage)
-    ):
+    if not before or standing.phase is None or float(before["percentage"]) >= float(standing.phase.percentage):
         reason = "There is no earlier passed phase to compare with."
         return Check(name="no degradation", outcome=Outcome.NOT_APPLICABLE, observed="first phase", limit="–",
                      reason=reason)  # fmt: skip
@@ -190,9 +178,7 @@ def _hold(standing: Standing, plan: Plan, now: datetime) -> Check:
 def _slots(standing: Standing, plan: Plan, now: datetime) -> Check:
     expected = expected_slots(standing.phase.began_at, now, plan) if standing.phase else []
     missed = [slot for slot in expected if slot not in standing.slots_done and slot != expected[-1]]
-    last_open = (
-        bool(expected) and expected[-1] not in standing.slots_done and expected[-1] + _grace(plan) < now
-    )
+    last_open = bool(expected) and expected[-1] not in standing.slots_done and expected[-1] + _grace(plan) < now
     missed += [expected[-1]] if last_open else []
     observed = f"{len(expected) - len(missed)} of {len(expected)}"
     if missed or not expected:

@@ -56,12 +56,8 @@ def protected_checks(probes: Sequence[Probe], plan: Plan) -> tuple[Check, ...]:
             reason += f"{probe.detail}. Protected webhooks affected: routing goes off."
             checks.append(_check(name, Outcome.FAIL, "down", wanted, reason, State.ROLL_BACK))
         else:
-            reason = (
-                f"{probe.name}: {probe.detail}. Our own network is not proven, so this is not called down."
-            )
-            checks.append(
-                _check(name, Outcome.COULD_NOT_LOOK, "no answer", wanted, reason, State.COULD_NOT_LOOK)
-            )
+            reason = f"{probe.name}: {probe.detail}. Our own network is not proven, so this is not called down."
+            checks.append(_check(name, Outcome.COULD_NOT_LOOK, "no answer", wanted, reason, State.COULD_NOT_LOOK))
     if not checks:
         reason = "No protected endpoint is configured in the plan (`probes.protected`): could not look."
         checks.append(_check("protected", Outcome.NOT_APPLICABLE, "not configured", "answers", reason))
@@ -75,9 +71,7 @@ def drift_check(config: RoutingConfig, standing: Standing, plan: Plan) -> Check:
     if known is None:
         wanted = "not enabled before the first change"
         if not config.enabled:
-            return _check(
-                "drift", Outcome.PASS, now, wanted, "Routing is off and the ledger knows no change."
-            )
+            return _check("drift", Outcome.PASS, now, wanted, "Routing is off and the ledger knows no change.")
         reason = f"Routing is at {now} and no entry of the ledger says who did it."
         return _check("drift", Outcome.FAIL, now, wanted, reason, State.STEP_BACK)
     wanted = f"{known[1]:g} %, {'enabled' if known[2] else 'disabled'}"
@@ -118,9 +112,7 @@ def data_check(config: RoutingConfig, measurement: Measurement, standing: Standi
     newest, stale = measurement.newest_row_at, plan.monitoring.stale_after
     if newest is None or measurement.as_of - newest > stale:
         last = f"the last row is of {newest:%H:%M:%S} UTC" if newest else "there is no row"
-        reason = (
-            f"Could not look: {last}, more than {stale} ago. Traffic or logging has stopped, or our view."
-        )
+        reason = f"Could not look: {last}, more than {stale} ago. Traffic or logging has stopped, or our view."
         return _check("data", Outcome.COULD_NOT_LOOK, last, wanted, reason, State.COULD_NOT_LOOK)
     share = config.percentage / 100
     legacy = measurement.legacy_since_unified
@@ -148,9 +140,7 @@ def off_check(measurement: Measurement, standing: Standing, settled: datetime) -
     last = measurement.last_unified_at
     wanted = f"no unified row after {settled:%H:%M:%S} UTC"
     if last is not None and last > settled:
-        reason = (
-            f"Routing is off, yet unified got a request at {last:%H:%M:%S} UTC. The router does not obey."
-        )
+        reason = f"Routing is off, yet unified got a request at {last:%H:%M:%S} UTC. The router does not obey."
         return _check("off", Outcome.FAIL, f"{last:%H:%M:%S} UTC", wanted, reason, State.ROLL_BACK)
     reason = "Routing is off, and nothing went to unified since."
     return _check("off", Outcome.PASS, "none", wanted, reason, State.OFF)

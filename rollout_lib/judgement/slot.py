@@ -127,9 +127,7 @@ def split_check(measurement: Measurement, looks: Sequence[Look], percentage: Dec
     wanted = f"{percentage:g} % ± {plan.thresholds.split_tolerance_points:g} points"
     if unified + legacy == 0:
         reason = "No row of the plan's domains in the window: there is no share to compare."
-        return Check(
-            name="split", outcome=Outcome.COULD_NOT_LOOK, observed="no rows", limit=wanted, reason=reason
-        )
+        return Check(name="split", outcome=Outcome.COULD_NOT_LOOK, observed="no rows", limit=wanted, reason=reason)
     configured = float(percentage) / 100
     path = split_alarm(looks, configured) if 0 < configured < 1 else (0.0,)
     hour_off = _off_by(unified, legacy, percentage, plan)
@@ -140,9 +138,7 @@ def split_check(measurement: Measurement, looks: Sequence[Look], percentage: Dec
         plan,
     )
     observed = f"{rate(unified, unified + legacy)}"
-    reason = (
-        f"{observed}, configured {wanted}; {e_value(max(path))} against the configured share (alarm at 100)"
-    )
+    reason = f"{observed}, configured {wanted}; {e_value(max(path))} against the configured share (alarm at 100)"
     if max(path) >= SPLIT_AT and (hour_off or phase_off):
         reason = f"Split alarm: {reason}. The router does not route as configured."
         return Check(name="split", outcome=Outcome.FAIL, observed=observed, limit=wanted, reason=reason,
@@ -156,10 +152,7 @@ def split_check(measurement: Measurement, looks: Sequence[Look], percentage: Dec
 
 def _off_by(unified: int, legacy: int, percentage: Decimal, plan: Plan) -> bool:
     total = unified + legacy
-    return (
-        total > 0
-        and abs(Decimal(100 * unified) / total - percentage) > plan.thresholds.split_tolerance_points
-    )
+    return total > 0 and abs(Decimal(100 * unified) / total - percentage) > plan.thresholds.split_tolerance_points
 
 
 def _verdict(plan, standing, checks, streams, literal: State, by_evidence: State, others) -> Verdict:
@@ -172,9 +165,7 @@ def _verdict(plan, standing, checks, streams, literal: State, by_evidence: State
     latched = standing.latched if standing.latched in _ACTS else None
     if latched is not None:
         state = worst([state, latched])
-    why = [check for check in others if check.state is state] or [
-        check for check in checks if check.state is state
-    ]
+    why = [check for check in others if check.state is state] or [check for check in checks if check.state is state]
     sentence = why[0].reason if why else ""
     if latched is state and not why:
         sentence = f"Latched since an earlier check of this phase: {standing.latched_reason}"

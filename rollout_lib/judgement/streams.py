@@ -65,9 +65,7 @@ def _counted(rows: int, bad_rows: int, failing: int | None) -> Counts:
     return Counts(bad=bad, total=rows - (bad_rows - bad))
 
 
-def judge_streams(
-    looks: Sequence[Look], literal: Mapping[str, State], plan: Plan
-) -> tuple[StreamEvidence, ...]:
+def judge_streams(looks: Sequence[Look], literal: Mapping[str, State], plan: Plan) -> tuple[StreamEvidence, ...]:
     """Every stream's evidence over the looks of the phase (a partial one last) beside its literal state."""
     per_domain = ACT_AT + math.log(len(plan.domains))
     streams = []

@@ -55,9 +55,7 @@ def badge(state: State) -> str:
 def header_line(place: Place, at, phase: str) -> str:
     """The first line of everything, as plain text."""
     when = words.both_times(at, place.time_zone)
-    return (
-        f"{place.environment.upper()} · {place.host} · {place.database} · {place.rollout} · {phase} · {when}"
-    )
+    return f"{place.environment.upper()} · {place.host} · {place.database} · {place.rollout} · {phase} · {when}"
 
 
 def header(place: Place, at, phase: str) -> str:
@@ -77,9 +75,7 @@ def phase_words(checkpoint: Checkpoint) -> str:
     return f"{config.percentage:g} %" if config.enabled else "routing off"
 
 
-def table(
-    rows: Iterable[Sequence[Any]], columns: Sequence[str], marks: Mapping[int, str] | None = None
-) -> str:
+def table(rows: Iterable[Sequence[Any]], columns: Sequence[str], marks: Mapping[int, str] | None = None) -> str:
     """A table; a column whose name begins with `<` is left-aligned. marks: row number -> CSS class."""
     left = [name.startswith("<") for name in columns]
     head = "".join(
@@ -203,9 +199,7 @@ def checkpoint_text(checkpoint: Checkpoint, head: tuple[int, str] | None) -> str
     ]
     verdict = checkpoint.verdict
     if verdict is not None and verdict.streams:
-        lines.append(
-            f"literal {verdict.literal.value} · evidence {verdict.evidence.value} · mode {verdict.mode}"
-        )
+        lines.append(f"literal {verdict.literal.value} · evidence {verdict.evidence.value} · mode {verdict.mode}")
         if verdict.differ:
             lines.append(f"They differ because {redact(verdict.differ)}.")
     if checkpoint.change is not None:

@@ -73,9 +73,7 @@ def _facts(checkpoint: Checkpoint, plan: Plan) -> dict[str, object]:
     percentage = change.after[0] if change and change.applied else (config.percentage if config else None)
     index = phase.index if phase else None
     following = plan.phases[index + 1] if index is not None and index + 1 < len(plan.phases) else None
-    target = next(
-        (item for item in plan.phases if percentage is not None and item.percentage == percentage), None
-    )
+    target = next((item for item in plan.phases if percentage is not None and item.percentage == percentage), None)
     verdict = checkpoint.verdict
     return {
         "checkpoint": checkpoint,

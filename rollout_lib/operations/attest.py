@@ -72,9 +72,7 @@ def attest(session: Session, *, subject: str, value: str, reason: str = "") -> A
             body=json.dumps(body, ensure_ascii=False),
         )
     rollback = _recorded_spike(session, spike) if spike else None
-    return Attested(
-        subject=subject, value=value, by=session.operator, reason=reason, head=head, rollback=rollback
-    )
+    return Attested(subject=subject, value=value, by=session.operator, reason=reason, head=head, rollback=rollback)
 
 
 def _recorded_spike(session: Session, change: Change) -> Recorded:

@@ -10,7 +10,7 @@ from rollout_lib.gates import plan_step_back
 from rollout_lib.model import Act, Change, Standing, Verdict
 from rollout_lib.routing import read_config, set_enabled, set_percentage
 from rollout_lib.session import Session
-from rollout_lib.store import Facts
+from rollout_lib.store import Facts, tidy
 
 Row = tuple[Decimal, bool]
 
@@ -39,13 +39,17 @@ def disable(session: Session, reason: str) -> Change:
         entry={},
     )
     return Change(
-        before=off.before or off.after,
+        before=_tidy(off.before or off.after),
         asked=(Decimal(0), False),
-        after=off.after,
+        after=_tidy(off.after),
         applied=True,
         reason=reason,
         detail="; ".join(off.trouble) or ("it was off already" if off.already else ""),
     )
+
+
+def _tidy(row: Row) -> Row:
+    return tidy(row[0]), row[1]
 
 
 def lower_to(session: Session, target: Decimal, reason: str) -> Change:

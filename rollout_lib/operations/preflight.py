@@ -8,7 +8,7 @@ from typing import Any
 
 from rollout_lib.inspection import inspect_database
 from rollout_lib.judgement import judge_baseline, power_line
-from rollout_lib.model import Check, Outcome, Standing, State, Verdict
+from rollout_lib.model import Act, Check, Outcome, Standing, State, Verdict
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.plan import Plan
 from rollout_lib.probes import take_probes
@@ -49,7 +49,7 @@ def preflight(session: Session) -> Recorded:
         mode=session.plan.mode,
         sentence=sentence,
         differ=None,
-        act="none",
+        act=Act.NONE,
         acts_alone=False,
         latched=None,
         checks=before.checks,
@@ -94,9 +94,7 @@ def _is_live(session: Session) -> bool:
 
 
 def _overridden(plan: Plan, standing: Standing) -> bool:
-    return any(
-        item.subject == "override" and item.plan_digest == plan.digest for item in standing.attestations
-    )
+    return any(item.subject == "override" and item.plan_digest == plan.digest for item in standing.attestations)
 
 
 def _sentence(before: Before, failed: list[Check]) -> str:

@@ -1,0 +1,76 @@
+"""The HTML twin of an executed notebook: no script, no external reference, small, escaped, redacted."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from html import escape
+from typing import Any
+
+import mistune
+
+from rollout_lib.look.page import stylesheet
+from rollout_lib.redaction import redact
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<title>{title}</title><style>{style}
+body{{margin:1.2em auto;max-width:1000px;padding:0 1em;font:14px/1.5 system-ui,sans-serif;color:#1f2933;background:#fff}}
+@media (prefers-color-scheme:dark){{body{{color:#e5e7eb;background:#15181d}}}}
+details{{margin:.3em 0}}summary{{color:#6b7280;cursor:pointer;font-size:12px}}
+pre{{overflow-x:auto;background:#8881;padding:.5em;border-radius:4px;font-size:12px;white-space:pre-wrap}}
+.bad{{border-left:6px solid #B00020;padding:.2em .8em}}</style></head><body>
+{body}
+</body></html>
+"""
+_SCRIPT = re.compile(r"<script\b.*?</script\s*>|<script\b[^>]*>", re.I | re.S)
+_STYLE = re.compile(r"<style>.*?</style>", re.S)
+_EVENT = re.compile(r"\son\w+\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s>]+)", re.I)
+
+
+def twin(notebook: Any, title: str) -> str:
+    """The page of an executed notebook, readable offline in ten years."""
+    died = notebook.metadata.get("papermill", {}).get("rollout_died")
+    parts = [f'<div class="bad"><b>This run did not finish:</b> {escape(redact(died))}</div>'] if died else []
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            parts.append(_markdown()(cell.source))
+        elif cell.cell_type == "code" and "".join(cell.source).strip():
+            parts.append(f"<details><summary>code</summary><pre>{escape(redact_lines(cell.source))}</pre></details>")
+            parts += [_output(output) for output in cell.get("outputs", [])]
+    return _PAGE.format(title=escape(title), style=stylesheet(), body="\n".join(parts))
+
+
+@cache
+def _markdown():
+    return mistune.create_markdown(escape=True, plugins=["table"])
+
+
+def redact_lines(text: str) -> str:
+    """Line by line, so that code keeps its shape."""
+    return "\n".join(
+        line[: len(line) - len(line.lstrip())] + redact(line) if line.strip() else "" for line in text.split("\n")
+    )
+
+
+def _output(output: Any) -> str:
+    kind = output.get("output_type")
+    if kind == "stream":
+        return f"<pre>{escape(redact_lines(output.text))}</pre>"
+    if kind == "error":
+        words = f"{output.get('ename', 'error')}: {redact(str(output.get('evalue', '')))}"
+        return f'<div class="bad"><b>{escape(words)}</b></div>'
+    data = output.get("data", {})
+    if "image/svg+xml" in data:
+        return f'<div class="ro">{clean("".join(data["image/svg+xml"]))}</div>'
+    if "text/html" in data:
+        return clean("".join(data["text/html"]))
+    if "text/plain" in data:
+        return f"<pre>{escape(redact_lines(''.join(data['text/plain'])))}</pre>"
+    return ""
+
+
+def clean(html: str) -> str:
+    """Our own HTML without its repeated stylesheet, and without anything that could run."""
+    return _EVENT.sub("", _SCRIPT.sub("", _STYLE.sub("", html)))

@@ -1,0 +1,160 @@
+"""What may go wrong in a rehearsal, as values: the truth of the world, and the end it must come to.
+
+An end is what the ledger and the configuration say when the day is over; the conductor compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+HEALTHY_ERRORS = 0.0  # a healthy world has no unified error; single-error and the benches have some
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """Rates and latencies while this truth holds. Latencies are log-normal: median in ms, sigma of the log."""
+
+    unified_errors: float = HEALTHY_ERRORS
+    legacy_errors: float = 0.0
+    unified_median_ms: float = 720.0
+    legacy_median_ms: float = 680.0
+    sigma: float = 0.45
+    unified_logs: bool = True
+    leaks: float = 0.0  # share of protected requests that go to unified
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happens once, at a time after the start of the first phase."""
+
+    after: timedelta
+    kind: str  # "truth", "one-error", "retry-storm", "edit"
+    truth: Truth | None = None
+    value: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class End:
+    """The expected end: the final routing, the state that decided, and the check or stream it named."""
+
+    percentage: str
+    enabled: bool
+    decided: str  # the state that ended the advance: PASS, ROLL_BACK, STEP_BACK, INCONCLUSIVE, …
+    named: str = ""  # part of the deciding sentence or of a failed check's name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """One world and its expected ends by mode."""
+
+    name: str
+    story: str
+    ends: Mapping[str, End]
+    events: tuple[Event, ...] = ()
+    truth: Truth = field(default_factory=Truth)
+    legacy_before: Truth = field(default_factory=Truth)
+    requests_per_hour: int | None = None  # in all over the plan's domains; None: the plan's own
+    stale_after: str | None = None
+    acknowledges: bool = False  # a named person acknowledges an inconclusive evaluation
+
+
+PASSED = End(percentage="25", enabled=True, decided="PASS")
+OFF = "0"
+
+
+def _hours(value: float) -> timedelta:
+    return timedelta(hours=value)
+
+
+def _off(named: str) -> End:
+    return End(percentage=OFF, enabled=False, decided="ROLL_BACK", named=named)
+
+
+_ALL = (
+    Scenario(
+        name="healthy",
+        story="Nothing goes wrong. Unified has no error, so that the literal rule passes too.",
+        ends={"evidence": PASSED, "strict": PASSED},
+    ),
+    Scenario(
+        name="errors",
+        story="From the second hour unified fails 5 % of its requests.",
+        events=(Event(after=_hours(1), kind="truth", truth=Truth(unified_errors=0.05)),),
+        ends={"evidence": _off("errors:"), "strict": _off("errors:")},
+    ),
+    Scenario(
+        name="slow",
+        story="From the second hour a quarter of unified's requests take over three seconds.",
+        events=(Event(after=_hours(1), kind="truth", truth=Truth(unified_median_ms=2300.0, sigma=0.5)),),
+        ends={"evidence": _off("latency:"), "strict": _off("latency:")},
+    ),
+    Scenario(
+        name="single-error",
+        story="One unified request fails at 10:05; everything else is well.",
+        events=(Event(after=_hours(65 / 60), kind="one-error"),),
+        acknowledges=True,
+        ends={"evidence": PASSED, "strict": _off("errors:")},
+    ),
+    Scenario(
+        name="one-percent",
+        story="Unified fails 1 % of its requests from the beginning: ten times what is allowed.",
+        truth=Truth(unified_errors=0.01),
+        ends={"evidence": _off("errors:"), "strict": _off("errors:")},
+    ),
+    Scenario(
+        name="late-failure",
+        story="Unified is well for three hours and then fails 5 %.",
+        events=(Event(after=_hours(3), kind="truth", truth=Truth(unified_errors=0.05)),),
+        ends={"evidence": _off("errors:"), "strict": _off("errors:")},
+    ),
+    Scenario(
+        name="retry-storm",
+        story="One webhook fails and is retried forty times within ten minutes.",
+        events=(Event(after=_hours(1.1), kind="retry-storm"),),
+        acknowledges=True,
+        ends={"evidence": PASSED, "strict": _off("errors:")},
+    ),
+    Scenario(
+        name="low-traffic",
+        story="Five requests an hour in all: nearly nothing can be shown, and nothing may be called proven.",
+        requests_per_hour=5,
+        stale_after="6h",
+        ends={
+            "evidence": End(percentage="10", enabled=True, decided="INCONCLUSIVE"),
+            "strict": End(percentage="10", enabled=True, decided="HOLD"),
+        },
+    ),
+    Scenario(
+        name="protected-leak",
+        story="At 10:30 the router begins to send mobility to unified.",
+        events=(Event(after=_hours(1.5), kind="truth", truth=Truth(leaks=0.05)),),
+        ends={"evidence": _off("leak"), "strict": _off("leak")},
+    ),
+    Scenario(
+        name="silent",
+        story="From the second hour unified logs nothing.",
+        events=(Event(after=_hours(1), kind="truth", truth=Truth(unified_logs=False)),),
+        ends={
+            "evidence": End(percentage="10", enabled=True, decided="NO_DATA"),
+            "strict": End(percentage="10", enabled=True, decided="NO_DATA"),
+        },
+    ),
+    Scenario(
+        name="drift",
+        story="At 10:40 somebody sets 50 % from psql.",
+        events=(Event(after=_hours(100 / 60), kind="edit", value="50"),),
+        ends={
+            "evidence": End(percentage="10", enabled=True, decided="STEP_BACK", named="by hand"),
+            "strict": End(percentage="10", enabled=True, decided="STEP_BACK", named="by hand"),
+        },
+    ),
+    Scenario(
+        name="legacy-too",
+        story="From the second hour both destinations fail 5 %: a shared incident, rolling back will not help.",
+        events=(Event(after=_hours(1), kind="truth", truth=Truth(unified_errors=0.05, legacy_errors=0.05)),),
+        ends={"evidence": _off("Shared incident"), "strict": _off("errors:")},
+    ),
+)
+SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in _ALL}

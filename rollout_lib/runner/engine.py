@@ -1,0 +1,121 @@
+"""A papermill engine that tells the truth about how a run ended (entry point `rollout`).
+
+papermill archives a dead kernel, a timeout and an interrupt as completed; here a code cell is completed only
+if its kernel answered, and anything else is failed and raised again.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jupyter_client.manager import KernelManager
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from papermill.engines import NBClientEngine
+from papermill.exceptions import PapermillExecutionError
+
+from rollout_lib.errors import RunDied
+
+CELL_LIMIT = 120  # seconds
+RUN_LIMIT = 600
+
+
+class Interrupted(BaseException):
+    """The run was told to stop from outside."""
+
+
+class IpcKernelManager(KernelManager):
+    """A kernel on Unix sockets: nothing listens on the network, and ipykernel has nothing to warn of."""
+
+    transport = "ipc"
+
+
+class HonestEngine(NBClientEngine):
+    """NBClientEngine with a limit for each cell and for the whole run, and honest end states."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **options: Any) -> None:
+        """Execute; on kernel death, a hang, SIGTERM, SIGINT or a missing kernel the record says so.
+
+        cell_limit and run_limit are seconds; kernel_manager_class and others go to nbclient.
+        """
+        cell_limit = options.pop("cell_limit", CELL_LIMIT)
+        run_limit = options.pop("run_limit", RUN_LIMIT)
+        options.setdefault("kernel_manager_class", IpcKernelManager)
+        try:
+            with _stoppable(run_limit):
+                super().execute_managed_notebook(
+                    nb_man, kernel_name, execution_timeout=cell_limit, interrupt_on_timeout=True, **options
+                )
+        except PapermillExecutionError:
+            raise
+        except BaseException as error:
+            _stamp(nb_man, _words(error, cell_limit, run_limit))
+            if isinstance(error, KeyboardInterrupt | Interrupted):
+                raise RunDied(notebook=_name(nb_man), reason=_words(error, cell_limit, run_limit)) from None
+            raise RunDied(notebook=_name(nb_man), reason=_words(error, cell_limit, run_limit)) from error
+        unfinished = [cell for cell in nb_man.nb.cells if cell.cell_type == "code" and not _finished(cell)]
+        failed = [cell for cell in unfinished if cell.metadata.get("papermill", {}).get("exception")]
+        if unfinished and not failed and not _raised(nb_man):
+            _stamp(nb_man, "the kernel ended without an answer to every cell")
+            raise RunDied(notebook=_name(nb_man), reason="the kernel ended without an answer to every cell.")
+
+
+def _words(error: BaseException, cell_limit: float, run_limit: float) -> str:
+    if isinstance(error, DeadKernelError):
+        return "its kernel died."
+    if isinstance(error, CellTimeoutError):
+        return f"a cell ran longer than {cell_limit} s and was stopped."
+    if isinstance(error, Interrupted):
+        return f"{error} (limit of a run: {run_limit} s)."
+    if isinstance(error, KeyboardInterrupt):
+        return "it was interrupted from the keyboard."
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}."
+
+
+def _finished(cell: Any) -> bool:
+    """A code cell truly finished only if it was counted and its kernel replied."""
+    if not "".join(cell.source).strip():
+        return True
+    timing = cell.metadata.get("execution", {})
+    return cell.execution_count is not None and "shell.execute_reply" in timing
+
+
+def _raised(nb_man: Any) -> bool:
+    return any(output.get("output_type") == "error" for cell in nb_man.nb.cells for output in cell.get("outputs", []))
+
+
+def _stamp(nb_man: Any, words: str) -> None:
+    """Mark the last started cell, and the notebook, as failed, and say why in both."""
+    code = [cell for cell in nb_man.nb.cells if cell.cell_type == "code"]
+    started = [cell for cell in code if not _finished(cell)]
+    for cell in started:
+        cell.metadata.setdefault("papermill", {}).update({"exception": True, "status": "failed"})
+    nb_man.nb.metadata.setdefault("papermill", {}).update({"exception": True, "rollout_died": words})
+
+
+def _name(nb_man: Any) -> str:
+    return str(nb_man.nb.metadata.get("papermill", {}).get("input_path") or "a notebook")
+
+
+@contextmanager
+def _stoppable(limit: float) -> Iterator[None]:
+    """SIGTERM and the run's limit raise in the main thread; elsewhere only the limits of cells hold."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        raise Interrupted("it was told to stop (SIGTERM)" if number == signal.SIGTERM else "it ran too long")
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGALRM)}
+    signal.setitimer(signal.ITIMER_REAL, limit)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,219 @@
+"""One run: parameters checked, executed by papermill on our engine, archived once, sealed on the ledger."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from rollout_lib.archive import names
+from rollout_lib.archive.provenance import SOURCE_VARIABLE, git_commit, source_hash
+from rollout_lib.archive.twin import twin
+from rollout_lib.archive.writing import write_once
+from rollout_lib.errors import ArchiveFailed, CouldNotMeasure, RolloutError, RunDied, all_errors
+from rollout_lib.plan import load_plan
+from rollout_lib.runner.parameters import check, defaults, load_notebook
+
+MIMETYPE = "application/vnd.rollout.checkpoint+json"
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """How a run ended and where its record is. exit_code is the run's own; sealed is the `archived` entry."""
+
+    run_id: str
+    exit_code: int
+    error: str
+    checkpoint: Mapping[str, Any] | None
+    notebook: Path | None
+    html: Path | None
+    record: Path | None
+    sealed: tuple[int, str] | None
+    trouble: str = ""  # what could not be archived or sealed
+
+
+def notebook_path(name: str) -> Path:
+    """The model notebook of a name such as `20_monitor`."""
+    return NOTEBOOKS / f"{name}.ipynb"
+
+
+def run_notebook(
+    name: str,
+    parameters: Mapping[str, Any],
+    *,
+    outputs: Path,
+    kernel: str = "plain",
+    sources: Mapping[str, str] | None = None,
+    cell_limit: float = 120,
+    run_limit: float = 600,
+) -> RunResult:
+    """Run one of our notebooks and archive it.
+
+    parameters are validated before anything starts (ParameterError, PlanError: exit 2, nothing written).
+    kernel: "plain", or "warm" for one forked from a process that has the imports done. sources: where
+    each value came from, shown in the notebook. Never raises for how the run itself ended.
+    """
+    path = notebook_path(name)
+    source = load_notebook(path)
+    allowed = defaults(source)
+    given = check(parameters, allowed)
+    plan = load_plan(str(given.get("plan", "")))
+    run_id = uuid.uuid4().hex
+    given = {**given, "plan": str(Path(plan.path).resolve()), "run_id": run_id}
+    executed, error = _execute(path, source, given, kernel, cell_limit, run_limit, sources or {})
+    displayed = _checkpoint(executed)
+    checkpoint = json.loads(displayed["text"]) if displayed else None
+    code = _exit_code(error, checkpoint)
+    try:
+        files = _archive(executed, name, plan, outputs, run_id, checkpoint, displayed)
+        sealed, trouble = _seal(plan, name, run_id, checkpoint, files, str(error or ""), outputs)
+    except ArchiveFailed as failure:
+        files, sealed, trouble = {}, None, str(failure)
+        code = code or failure.exit_code
+    return RunResult(
+        run_id=run_id,
+        exit_code=code,
+        error=str(error or ""),
+        checkpoint=checkpoint,
+        notebook=files.get("notebook"),
+        html=files.get("html"),
+        record=files.get("record"),
+        sealed=sealed,
+        trouble=trouble,
+    )
+
+
+def _execute(path, source, given, kernel, cell_limit, run_limit, sources):
+    """The executed notebook and the exception that ended it, None for a good end."""
+    import papermill
+    from papermill.engines import papermill_engines
+    from papermill.execute import prepare_notebook_cells, raise_for_execution_errors
+    from papermill.parameterize import parameterize_notebook
+    from papermill.utils import nb_kernel_name
+
+    from rollout_lib.runner import kernels
+
+    os.environ[SOURCE_VARIABLE] = f"{path.stem}:{source_hash(path)}"
+    os.environ["ROLLOUT_COMMIT"] = git_commit()
+    executed = parameterize_notebook(source, given, report_mode=False, kernel_name="python3", language="python")
+    executed.metadata.setdefault("papermill", {}).update(
+        {"input_path": path.name, "parameters": dict(given), "version": papermill.__version__}
+    )
+    executed = prepare_notebook_cells(executed, path.name)
+    _say_sources(executed, given, sources)
+    try:
+        executed = papermill_engines.execute_notebook_with_engine(
+            "rollout",
+            executed,
+            input_path=path.name,
+            output_path=None,
+            kernel_name=nb_kernel_name(executed, "python3"),
+            progress_bar=False,
+            log_output=False,
+            autosave_cell_every=0,
+            cell_limit=cell_limit,
+            run_limit=run_limit,
+            **kernels.options(kernel),
+        )
+        raise_for_execution_errors(executed, None)
+    except BaseException as error:
+        if isinstance(error, GeneratorExit):
+            raise
+        return executed, error
+    return executed, None
+
+
+def _say_sources(executed: Any, given: Mapping[str, Any], sources: Mapping[str, str]) -> None:
+    """A cell after the injected one: where each value came from."""
+    lines = [f"| `{name}` | {sources.get(name, 'set by the caller')} |" for name in given]
+    cell = nbformat.v4.new_markdown_cell("\n".join(["| parameter | from |", "| --- | --- |", *lines]))
+    for index, other in enumerate(executed.cells):
+        if "injected-parameters" in other.metadata.get("tags", []):
+            executed.cells.insert(index + 1, cell)
+            return
+
+
+def _checkpoint(executed: Any) -> dict[str, Any] | None:
+    """The checkpoint that the notebook showed, the last one where it showed several."""
+    for cell in reversed(executed.cells):
+        for output in reversed(cell.get("outputs", []) if cell.cell_type == "code" else []):
+            if MIMETYPE in output.get("data", {}):
+                return output["data"][MIMETYPE]
+    return None
+
+
+def _exit_code(error: BaseException | None, checkpoint: Mapping[str, Any] | None) -> int:
+    """By the class of what ended the run; a run that ended well without a checkpoint is a defect."""
+    if error is None:
+        return int(checkpoint["exit_code"]) if checkpoint else RolloutError.exit_code
+    if isinstance(error, RolloutError):
+        return error.exit_code
+    known = all_errors().get(getattr(error, "ename", ""))
+    return known.exit_code if known else RolloutError.exit_code
+
+
+def _archive(executed, name, plan, outputs, run_id, checkpoint, displayed) -> dict[str, Path]:
+    """Notebook, checkpoint record and HTML twin under one stem, each written once."""
+    at = datetime.fromisoformat(checkpoint["at"]) if checkpoint else datetime.now(UTC)
+    slot = checkpoint and checkpoint.get("slot")
+    stem = names.stem(at, plan.rollout, _phase(checkpoint), name,
+                      f"s{datetime.fromisoformat(slot):%H%M}" if slot else "-", run_id)  # fmt: skip
+    base = names.folder(outputs, plan.rollout, at)
+    files = {"notebook": base / f"{stem}.ipynb"}
+    write_once(files["notebook"], nbformat.writes(executed).encode())
+    if displayed:
+        files["record"] = base / f"{stem}.json"
+        record = {"schema": "checkpoint.schema.json", "seq": displayed["seq"], "hash": displayed["hash"],
+                  "text": displayed["text"]}  # fmt: skip
+        write_once(files["record"], json.dumps(record, ensure_ascii=False, indent=1).encode())
+    files["html"] = base / f"{stem}.html"
+    write_once(files["html"], twin(executed, stem).encode())
+    return files
+
+
+def _phase(checkpoint: Mapping[str, Any] | None) -> str:
+    if checkpoint is None:
+        return "p-"
+    change, config = checkpoint.get("change"), checkpoint.get("config")
+    value = change["after"][0] if change and change["applied"] else (config or {}).get("percentage", "-")
+    return f"p{value}"
+
+
+def _seal(plan, name, run_id, checkpoint, files, error, outputs) -> tuple[tuple[int, str] | None, str]:
+    """The run's second ledger entry: the files with their hashes. A dry run leaves none."""
+    from rollout_lib.database import connect
+    from rollout_lib.store import append
+
+    if checkpoint is not None and checkpoint["kind"] == "dry-run":
+        return None, ""
+    body = {
+        "run_id": run_id,
+        "notebook": name,
+        "source": os.environ.get(SOURCE_VARIABLE, ""),
+        "died": error.splitlines()[0] if error and checkpoint is None else "",
+        "files": {path.relative_to(outputs).as_posix(): source_hash(path) for path in files.values()},
+    }
+    at = checkpoint["at"] if checkpoint else datetime.now(UTC).isoformat()
+    entry = {
+        "kind": "archived" if checkpoint else "attempt",
+        "operation": name,
+        "rollout": plan.rollout,
+        "at": at,
+        "phase_began": None,
+        "slot": None,
+        "run_id": run_id,
+        "body": json.dumps(body, ensure_ascii=False),
+    }
+    try:
+        with connect(plan).transaction(readonly=False) as connection:
+            return append(connection, **entry), ""
+    except (CouldNotMeasure, RunDied, RolloutError) as failure:
+        return None, f"archived, but not sealed on the ledger: {failure}"
