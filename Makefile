@@ -1,0 +1,26 @@
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+.PHONY: help setup test test-all lint clean
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.venv/.done: requirements.lock pyproject.toml
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: .venv/.done ## build .venv from requirements.lock
+
+test: setup ## everything that needs nothing from the system
+	$(PYTHON) -m pytest -m "not slow"
+
+test-all: setup ## test, and the slow rest
+	$(PYTHON) -m pytest
+
+lint: setup ## style and import contracts
+	.venv/bin/ruff check .
+
+clean: ## remove what was built here; records in outputs/ stay
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis

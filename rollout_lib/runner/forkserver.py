@@ -1,0 +1,86 @@
+"""A small server that has the imports done and forks a fresh process for each kernel that is asked for.
+
+It stays single-threaded, so that its forks are clean; ipykernel starts after the fork. It ends when the
+process that started it ends (its standard input closes).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+
+WARM = (
+    "pandas",
+    "altair",
+    "vl_convert",
+    "sqlalchemy.dialects.postgresql.psycopg",
+    "scipy.special",
+    "scipy.optimize",
+    "pydantic",
+    "yaml",
+    "jinja2",
+    "ipykernel.kernelapp",
+    "ipykernel.ipkernel",
+    "IPython.core.interactiveshell",
+    "matplotlib_inline.backend_inline",
+    "rollout_lib.notebook",
+    "rollout_lib.charts",
+    "rollout_lib.serial",
+)
+
+
+def main(path: str) -> None:
+    """Serve on the Unix socket `path` until standard input closes."""
+    for name in WARM:
+        with contextlib.suppress(ImportError):  # what is missing is imported by the kernel itself, or fails there
+            importlib.import_module(name)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the system
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        print("ready", flush=True)
+        while True:
+            ready, _, _ = select.select([listener, sys.stdin], [], [])
+            if sys.stdin in ready:
+                return
+            connection, _ = listener.accept()
+            with connection:
+                request = json.loads(connection.makefile("r").readline())
+                child = os.fork()
+                if child == 0:
+                    listener.close()
+                    _become(request)
+                connection.sendall(f"{child}\n".encode())
+
+
+def _become(request: dict) -> None:
+    """The child: a kernel of its own session, with the environment and folder that were asked for."""
+    code = 1
+    try:
+        os.setsid()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.environ.clear()
+        os.environ.update(request["env"])
+        os.chdir(request["cwd"])
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(null, number)
+        from ipykernel.kernelapp import IPKernelApp
+
+        sys.argv = ["ipykernel_launcher", *request["argv"]]
+        IPKernelApp.launch_instance(argv=request["argv"])
+        code = 0
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

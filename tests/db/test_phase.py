@@ -1,0 +1,62 @@
+"""One phase on a real database, through the operations themselves."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from rollout_lib import operations as op
+from rollout_lib.model import State
+from rollout_lib.rehearsal.scenarios import SCENARIOS
+from rollout_lib.rehearsal.world import World
+from rollout_lib.session import open_session
+
+
+class Day:
+    """A world and the sessions that look at it."""
+
+    def __init__(self, database, plan, scenario: str) -> None:
+        self.world = World(database.address, plan, SCENARIOS[scenario], seed=1)
+        self.world.prelude(self.world.start)
+
+    def session(self):
+        return open_session("parameters/week6.rehearsal.yaml", as_of=self.world.now.isoformat(), operator="Rita")
+
+    def begin(self):
+        op.attest(self.session(), subject="complaints", value="none")
+        return op.change_percentage(self.session(), to=Decimal(10), reason="Initial 10% rollout", dry_run=False)
+
+    def check(self):
+        self.world.advance(self.world.now + timedelta(minutes=15))
+        return op.monitor(self.session(), slot="now").checkpoint
+
+
+@pytest.fixture
+def day(database, plan, request):
+    day = Day(database, plan, request.param)
+    yield day
+    day.world.close()
+
+
+@pytest.mark.parametrize("day", ["healthy"], indirect=True)
+def test_a_healthy_phase_passes_after_its_hold(day):
+    """Sixteen clean checks and an evaluation end in PASS, and 25 % before it is refused."""
+    assert day.begin().checkpoint.change.applied
+    refused = op.change_percentage(day.session(), to=Decimal(25), reason="too early", dry_run=False)
+    assert refused.checkpoint.exit_code == 60
+    assert {day.check().state for _ in range(16)} == {State.CLEAN_UNPROVEN}
+    assert op.evaluate_phase(day.session()).checkpoint.state is State.PASS
+
+
+@pytest.mark.parametrize("day", ["errors"], indirect=True)
+def test_five_percent_errors_switch_routing_off(day):
+    """The suite acts alone, names the stream that did it, and the next check finds routing off."""
+    day.begin()
+    states = [day.check() for _ in range(16)]
+    acted = [item for item in states if item.change is not None]
+    assert len(acted) == 1
+    assert acted[0].exit_code == 40
+    assert acted[0].sentence.startswith("errors:")
+    assert states[-1].state is State.OFF
