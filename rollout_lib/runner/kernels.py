@@ -45,7 +45,7 @@ class ForkServer:
         self.folder = Path(tempfile.mkdtemp(prefix="rollout-fork-"))
         self.path = self.folder / "socket"
         # One thread: a fork of a process with a numeric library's threads would not be clean.
-        quiet = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        quiet = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "rollout_lib.runner.forkserver", str(self.path)],
             stdin=subprocess.PIPE,

@@ -163,8 +163,10 @@ async def serve(
     found = {name: Destination(name, port, behaviour, draw) for name, port in ports.items()}
     for one in found.values():
         await one.open()
-    apps = ((control(found), control_port), (management.app(), management_port))
-    await until_stopped(*((QuietServer(configured(app, lifespan="off")), listen(port)) for app, port in apps))
+    apps = {"control": (control(found), control_port), "management": (management.app(), management_port)}
+    servers = [(QuietServer(configured(app, lifespan="off")), listen(port)) for app, port in apps.values()]
+    ports = {name: bound.getsockname()[1] for name, (_, bound) in zip(apps, servers, strict=True)}
+    await until_stopped(*servers, ready={**ports, **{name: one.port for name, one in found.items()}})
     for one in found.values():
         await one.close()
 
@@ -172,7 +174,7 @@ async def serve(
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--control", type=int, required=True, help="port where behaviours are set")
+    parser.add_argument("--control", type=int, default=0, help="port where behaviours are set")
     parser.add_argument("--management", type=int, default=0, help="port of the Management API's stand-in")
     parser.add_argument("--serve", action="append", required=True, metavar="wa-webhook-jobs=8702")
     parser.add_argument("--median-ms", type=float, default=700.0)

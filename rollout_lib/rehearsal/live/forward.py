@@ -10,7 +10,7 @@ import httpx2
 from rollout_lib.rehearsal.live.serving import refuse_far_addresses
 
 CONNECT_S = 2.0
-IN_FLIGHT = 500  # connections; more requests than these are answered 503 by uvicorn's own limit
+IN_FLIGHT = 500  # connections to one destination; it never takes another one's
 # Nothing of the request has left this process when one of these is raised: it cannot have run.
 _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
@@ -28,30 +28,36 @@ class Answer:
 
 
 class Forwarder:
-    """Holds the connections to the destinations: webhook name -> loopback address."""
+    """Holds the connections to the destinations, webhook name -> loopback address: to each its own, so that
+    one that hangs starves no other."""
 
     def __init__(self, addresses: Mapping[str, str], *, timeout_s: float) -> None:
         refuse_far_addresses(addresses.values())
-        self._addresses = dict(addresses)
-        limits = httpx2.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=100, keepalive_expiry=4.0)
-        self._client = httpx2.AsyncClient(
-            timeout=httpx2.Timeout(timeout_s, connect=CONNECT_S, pool=CONNECT_S),
-            limits=limits,
-            trust_env=False,  # a proxy of the environment is not on loopback
-            follow_redirects=False,
-        )
+        # Idle ones go before the destination's own five seconds are over: none is closed as it is used.
+        limits = httpx2.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=20, keepalive_expiry=4.0)
+        self._destinations = {
+            name: (address, httpx2.AsyncClient(
+                timeout=httpx2.Timeout(timeout_s, connect=CONNECT_S, pool=CONNECT_S),
+                limits=limits,
+                verify=False,  # plain http on loopback
+                trust_env=False,  # a proxy of the environment is not on loopback
+                follow_redirects=False,
+            ))
+            for name, address in addresses.items()
+        }  # fmt: skip
 
     async def close(self) -> None:
         """Ends the connections."""
-        await self._client.aclose()
+        for _, client in self._destinations.values():
+            await client.aclose()
 
     async def post(self, name: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """POST the bytes as they came. Never raises for what a destination does."""
-        address = self._addresses.get(name)
-        if address is None:
+        if name not in self._destinations:
             return Answer(status=None, sent=False, problem=f"{name} is not deployed")
+        address, client = self._destinations[name]
         try:
-            answer = await self._client.post(address, content=body, headers=headers)
+            answer = await client.post(address, content=body, headers=headers)
         except _NEVER_SENT as error:
             return Answer(status=None, sent=False, problem=f"no connection to {name} ({type(error).__name__})")
         except httpx2.TimeoutException:

@@ -225,13 +225,14 @@ async def serve(arguments: argparse.Namespace, address: str, secret: bytes | Non
         await reading.close(timeout=1)
         await writing.close(timeout=1)
 
-    await until_stopped((QuietServer(configured(router.app(lifespan), lifespan="on")), bound))
+    server = QuietServer(configured(router.app(lifespan), lifespan="on"))
+    await until_stopped((server, bound), ready={"router": bound.getsockname()[1]})
 
 
 def main() -> None:
     """The command. The database is $ROLLOUT_REHEARSAL_URL, the signature's secret $ROLLOUT_REHEARSAL_APP_SECRET."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--port", type=int, required=True, help="0 takes a free one and prints it")
     parser.add_argument("--to", action="append", required=True, metavar="wa-webhook-jobs=http://127.0.0.1:8701")
     parser.add_argument("--protected", action="append", required=True, metavar="mobility")
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds for a destination to answer")

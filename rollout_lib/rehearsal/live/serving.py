@@ -6,9 +6,10 @@ import argparse
 import asyncio
 import contextlib
 import ipaddress
+import json
 import signal
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -57,8 +58,11 @@ def configured(app, **more) -> uvicorn.Config:
                           ws="none", timeout_graceful_shutdown=12, **more)  # fmt: skip
 
 
-async def until_stopped(*servers: tuple[uvicorn.Server, socket.socket]) -> None:
-    """Serve on each socket until SIGTERM or SIGINT; what runs then is answered first."""
+async def until_stopped(*servers: tuple[uvicorn.Server, socket.socket], ready: Mapping[str, int]) -> None:
+    """Serve on each socket until SIGTERM or SIGINT; what runs then is answered first.
+
+    ready: the ports, printed as one line of JSON once all of them answer.
+    """
 
     def stop() -> None:
         for server, _ in servers:
@@ -66,7 +70,11 @@ async def until_stopped(*servers: tuple[uvicorn.Server, socket.socket]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
-    await asyncio.gather(*(server.serve(sockets=[bound]) for server, bound in servers))
+    tasks = [asyncio.create_task(server.serve(sockets=[bound])) for server, bound in servers]
+    while not all(server.started or server.should_exit for server, _ in servers):
+        await asyncio.wait(tasks, timeout=0.01, return_when=asyncio.FIRST_COMPLETED)
+    print(json.dumps(dict(ready)), flush=True)
+    await asyncio.gather(*tasks)
 
 
 def pairs(values: list[str], parser: argparse.ArgumentParser) -> dict[str, str]:

@@ -1,0 +1,167 @@
+"""What a notebook calls, in one import: open a session, one operation, charts, conclude."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+
+from rollout_lib import charts
+from rollout_lib.errors import ParameterError
+from rollout_lib.look import Html, header
+from rollout_lib.look.page import checks_table, table
+from rollout_lib.look.words import EMPTY, both_times, rate
+from rollout_lib.look.words import milliseconds as ms
+from rollout_lib.operations import (
+    Recorded,
+    change_percentage,
+    conclude,
+    evaluate_phase,
+    monitor,
+    preflight,
+    report,
+    roll_back,
+)
+from rollout_lib.operations.report import Report
+from rollout_lib.session import Session, open_session
+from rollout_lib.store import read_facts
+from rollout_lib.traffic import recent_errors
+
+charts.enable()
+
+
+def where(session: Session) -> Html:
+    """The first line of everything: environment, host, database, rollout, percentage, both times."""
+    with session.database.transaction(readonly=True) as connection:
+        facts = read_facts(connection, session.plan)
+    config = facts.config
+    phase = "no configuration" if config is None else f"{config.percentage:g} %"
+    if config is not None and not config.enabled:
+        phase = "routing off"
+    return Html(header(session.place, session.now(facts.now), phase))
+
+
+def percentage(text: str, name: str = "to_percentage") -> Decimal | None:
+    """A percentage from a notebook's text parameter; None for ""."""
+    if not text:
+        return None
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite():
+        raise ParameterError(problems=f"{name}: must be a percentage such as 25, not {text!r}")
+    return value
+
+
+def errors_table(session: Session) -> Html:
+    """The runbook's error analysis of the last window, redacted."""
+    with session.database.transaction(readonly=True) as connection:
+        rows = recent_errors(connection, session.plan, session.now(read_facts(connection, session.plan).now))
+    if not rows:
+        return Html('<div class="ro-soft">No error in the last hour.</div>', "No error in the last hour.")
+    shown = [
+        (row["domain"], row["routed_to"], row["error_message"], f"{row['occurrences']:,}",
+         both_times(row["last_seen"], session.plan.time_zone))
+        for row in rows
+    ]  # fmt: skip
+    return Html(table(shown, ["<domain", "<to", "<error message", "occurrences", "<last seen"]))
+
+
+def watch_for(session: Session) -> Html:
+    """What the start script showed after a change: what to watch, and the one-line rollback."""
+    limits = session.plan.thresholds
+    rows = [
+        (f"Error rate > {limits.error_rate_investigate_pct:g} %", "investigate immediately"),
+        (f"P95 latency > {limits.p95_investigate_ms:,} ms", "investigate immediately"),
+        (f"Error rate > {limits.error_rate_rollback_pct:g} %", "roll back to 0 %"),
+        (f"P95 latency > {limits.p95_rollback_ms:,} ms", "roll back to 0 %"),
+    ]
+    commands = f"rollout monitor --plan {session.plan.path}\nrollout rollback --emergency --reason '…'"
+    return Html(table(rows, ["<when", "<then"]) + f'<div class="ro-next"><code>{commands}</code></div>')
+
+
+def phases_table(result: Report) -> Html:
+    """One row a phase: when, checks, the worst of them, its evaluation and figures."""
+    zone = result.run.checkpoint.place.time_zone
+    rows = []
+    for phase in result.summary.phases:
+        unified = phase.unified
+        rows.append(
+            (
+                f"{phase.percentage:g} %",
+                both_times(phase.began_at, zone),
+                f"{phase.checks} of {phase.expected}",
+                phase.worst.value if phase.worst else EMPTY,
+                phase.evaluation.value if phase.evaluation else "not evaluated",
+                rate(unified["errors"], unified["requests"]) if unified else EMPTY,
+                ms(unified.get("p95_ms")) if unified else EMPTY,
+                phase.ended_by,
+            )
+        )
+    columns = ["phase", "<began", "checks", "<worst", "<evaluation", "unified errors", "p95 ms", "<ended by"]
+    return Html(table(rows, columns))
+
+
+def differences_table(result: Report) -> Html:
+    """Where literal and evidence asked for different things, and why."""
+    zone = result.run.checkpoint.place.time_zone
+    rows = [
+        (_at(item["at"], zone), item["literal"], item["evidence"], item["why"]) for item in result.summary.differed
+    ]
+    if not rows:
+        return Html('<div class="ro-soft">Literal and evidence never asked for different things.</div>')
+    return Html(table(rows, ["<from", "<literal", "<evidence", "<because"]))
+
+
+def statements_table(result: Report) -> Html:
+    """Who attested, acknowledged or extended what; what was refused; what is missing."""
+    zone = result.run.checkpoint.place.time_zone
+    rows = [(_at(item["at"], zone), item["who"], item["what"], item["value"], item["reason"] or EMPTY)
+            for item in result.summary.stated]  # fmt: skip
+    rows += [(_at(item["at"], zone), EMPTY, "refused change", "nothing changed", item["why"])
+             for item in result.summary.refused]  # fmt: skip
+    rows += [(both_times(slot, zone), EMPTY, "missed check", EMPTY, "no completed check of this slot")
+             for slot in result.summary.gaps]  # fmt: skip
+    return Html(table(rows, ["<at", "<who", "<what", "<value", "<reason"]) if rows else "<p>Nothing was stated.</p>")
+
+
+def proof(result: Report) -> Html:
+    """How a stranger checks this report: the chain's head and the command."""
+    seq, digest = result.run.head or result.summary.head
+    unsealed = f" {len(result.summary.unsealed)} runs are unsealed." if len(result.summary.unsealed) > 1 else ""
+    return Html(
+        f'<div class="ro-next">Chain head <code>{seq}:{digest[:12]}</code>.{unsealed} To prove it: '
+        f"<code>rollout verify --head {seq}:{digest[:12]}</code></div>"
+    )
+
+
+def checks(run: Recorded) -> Html:
+    """The named checks of a run, each with its observed value, limit and reason."""
+    verdict = run.checkpoint.verdict
+    return Html(checks_table(verdict.checks) if verdict else "<p>No check was made.</p>")
+
+
+def _at(text: str, zone: str) -> str:
+    return both_times(datetime.fromisoformat(text), zone)
+
+
+__all__ = [
+    "change_percentage",
+    "charts",
+    "checks",
+    "conclude",
+    "differences_table",
+    "errors_table",
+    "evaluate_phase",
+    "monitor",
+    "open_session",
+    "percentage",
+    "phases_table",
+    "preflight",
+    "proof",
+    "report",
+    "roll_back",
+    "statements_table",
+    "watch_for",
+    "where",
+]
