@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import select
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -78,11 +79,11 @@ class Stage:
         """The router's own words."""
         return self._client.get(self.address("router")).json()
 
-    def start(self, name: str, *command: str) -> subprocess.Popen[str]:
-        """Another process of the rehearsal; ended with the rest."""
+    def start(self, name: str, *command: str, announces: bool = False) -> subprocess.Popen[str]:
+        """Another process of the rehearsal, ended with the rest. announces: it prints a line when it is ready."""
         with open(self.folder / f"{name}.log", "a", encoding="utf-8") as log:
             process = subprocess.Popen([sys.executable, *command], stdin=subprocess.DEVNULL, env=self.environment,
-                                       stdout=subprocess.PIPE if command[1].startswith(_LIVE) else log,
+                                       stdout=subprocess.PIPE if announces else log,
                                        stderr=log, text=True)  # fmt: skip
         self._processes[name] = process
         return process
@@ -102,8 +103,9 @@ class Stage:
         return process.returncode
 
     def _start(self, name: str, *arguments: str) -> dict[str, int]:
-        process = self.start(name, "-m", f"{_LIVE}.{name}", *arguments)
-        line = process.stdout.readline() if process.stdout else ""
+        process = self.start(name, "-m", f"{_LIVE}.{name}", *arguments, announces=True)
+        said, _, _ = select.select([process.stdout], [], [], READY_S)
+        line = process.stdout.readline() if said and process.stdout else ""
         if not line.startswith("{"):
             words = (self.folder / f"{name}.log").read_text(encoding="utf-8")[-500:].strip()
             raise CouldNotMeasure(reason=f"the rehearsal's {name} did not start: {words or 'it said nothing'}.")

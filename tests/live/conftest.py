@@ -1,0 +1,60 @@
+"""The live path as real processes in front of a real database."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import time
+
+import psycopg
+import pytest
+
+from rollout_lib.rehearsal.live.load import MIX, send
+from rollout_lib.rehearsal.live.router import SECRET
+from rollout_lib.rehearsal.live.stage import Stage
+
+
+class Live:
+    """A stage and its database, with the words that the tests need."""
+
+    def __init__(self, stage: Stage, address: str) -> None:
+        self.stage = stage
+        self.connection = psycopg.connect(address, autocommit=True)
+
+    def route(self, percentage: float, enabled: bool = True) -> float:
+        """Configure, and wait until the router decides by it; when it was committed."""
+        self.connection.execute("SELECT set_routing_enabled(%s, 'test')", (enabled,))
+        self.connection.execute("SELECT update_routing_percentage(%s, 'test')", (percentage,))
+        at = time.time()
+        while not self._decides_by(percentage, enabled):
+            time.sleep(0.02)
+        return at
+
+    def _decides_by(self, percentage: float, enabled: bool) -> bool:
+        config = self.stage.health()["configuration"]
+        return config is not None and float(config["percentage"]) == percentage and config["enabled"] == enabled
+
+    def send(self, *, rate: float, seconds: float, mix=None) -> list[dict]:
+        """What the client saw, one value a request."""
+        out = io.StringIO()
+        asyncio.run(send(self.stage.address("router"), rate=rate, seconds=seconds, mix=mix or MIX,
+                         secret=self.stage.environment[SECRET].encode(), seed=7, out=out))  # fmt: skip
+        return [json.loads(line) for line in out.getvalue().splitlines()]
+
+    def rows(self) -> list[tuple[str, str, str, str, str]]:
+        """(correlation id, domain, routed_to, webhook name, status), once the buffer is empty."""
+        while self.stage.health()["log"]["buffered"]:
+            time.sleep(0.02)
+        return self.connection.execute(
+            "SELECT correlation_id, domain, routed_to, webhook_name, status FROM webhook_routing_logs ORDER BY id"
+        ).fetchall()
+
+
+@pytest.fixture
+def live(database, plan, tmp_path):
+    """Destinations of 5 ms and a router whose patience is a second, at 0 %, disabled."""
+    with Stage(database.address, plan.domains, plan.protected_domains, tmp_path, median_ms=5, timeout_s=1) as stage:
+        live = Live(stage, database.address)
+        yield live
+        live.connection.close()
