@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from html import escape
 
 from rollout_lib import charts
 from rollout_lib.errors import ParameterError
@@ -135,6 +136,12 @@ def proof(result: Report) -> Html:
     )
 
 
+def power_lines(run: Recorded) -> Html:
+    """What each phase of the plan can and cannot see, by simulation through the same engine."""
+    lines = run.checkpoint.evidence.get("power", [])
+    return Html("<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>", "\n".join(lines))
+
+
 def checks(run: Recorded) -> Html:
     """The named checks of a run, each with its observed value, limit and reason."""
     verdict = run.checkpoint.verdict
@@ -157,6 +164,7 @@ __all__ = [
     "open_session",
     "percentage",
     "phases_table",
+    "power_lines",
     "preflight",
     "proof",
     "report",

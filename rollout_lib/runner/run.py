@@ -95,40 +95,42 @@ def _execute(path, source, given, kernel, cell_limit, run_limit, sources):
     """The executed notebook and the exception that ended it, None for a good end."""
     import papermill
     from papermill.engines import papermill_engines
-    from papermill.execute import prepare_notebook_cells, raise_for_execution_errors
-    from papermill.parameterize import parameterize_notebook
-    from papermill.utils import nb_kernel_name
 
     from rollout_lib.runner import kernels
 
     os.environ[SOURCE_VARIABLE] = f"{path.stem}:{source_hash(path)}"
     os.environ["ROLLOUT_COMMIT"] = git_commit()
-    executed = parameterize_notebook(source, given, report_mode=False, kernel_name="python3", language="python")
-    executed.metadata.setdefault("papermill", {}).update(
-        {"input_path": path.name, "parameters": dict(given), "version": papermill.__version__}
-    )
-    executed = prepare_notebook_cells(executed, path.name)
+    executed = papermill.execute_notebook(source, None, parameters=dict(given), prepare_only=True, progress_bar=False)
+    executed.metadata["papermill"]["input_path"] = path.name
     _say_sources(executed, given, sources)
     try:
-        executed = papermill_engines.execute_notebook_with_engine(
+        papermill_engines.execute_notebook_with_engine(
             "rollout",
             executed,
+            kernel_name="python3",
             input_path=path.name,
             output_path=None,
-            kernel_name=nb_kernel_name(executed, "python3"),
             progress_bar=False,
             log_output=False,
-            autosave_cell_every=0,
             cell_limit=cell_limit,
             run_limit=run_limit,
             **kernels.options(kernel),
         )
-        raise_for_execution_errors(executed, None)
-    except BaseException as error:
-        if isinstance(error, GeneratorExit):
-            raise
+    except RolloutError as error:
         return executed, error
-    return executed, None
+    except Exception as error:  # a failed cell: what it raised is in its output
+        return executed, _raised(executed) or RunDied(notebook=path.name, reason=f"{type(error).__name__}: {error}")
+    return executed, _raised(executed)
+
+
+def _raised(executed: Any) -> RolloutError | None:
+    """The error that a cell ended with, as the class of ours that it was; None for a good end."""
+    for cell in executed.cells:
+        for output in cell.get("outputs", []) if cell.cell_type == "code" else []:
+            if output.get("output_type") == "error":
+                cls = all_errors().get(output["ename"], RolloutError)
+                return cls(f"{output['ename']}: {output['evalue']}" if cls is RolloutError else output["evalue"])
+    return None
 
 
 def _say_sources(executed: Any, given: Mapping[str, Any], sources: Mapping[str, str]) -> None:
@@ -150,14 +152,11 @@ def _checkpoint(executed: Any) -> dict[str, Any] | None:
     return None
 
 
-def _exit_code(error: BaseException | None, checkpoint: Mapping[str, Any] | None) -> int:
+def _exit_code(error: RolloutError | None, checkpoint: Mapping[str, Any] | None) -> int:
     """By the class of what ended the run; a run that ended well without a checkpoint is a defect."""
-    if error is None:
-        return int(checkpoint["exit_code"]) if checkpoint else RolloutError.exit_code
-    if isinstance(error, RolloutError):
+    if error is not None:
         return error.exit_code
-    known = all_errors().get(getattr(error, "ename", ""))
-    return known.exit_code if known else RolloutError.exit_code
+    return int(checkpoint["exit_code"]) if checkpoint else RolloutError.exit_code
 
 
 def _archive(executed, name, plan, outputs, run_id, checkpoint, displayed) -> dict[str, Path]:
