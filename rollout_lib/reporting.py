@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -109,7 +109,7 @@ def _phase(began_at, percentage, until, runs, plan, now, following) -> PhaseSumm
         began_at=began_at,
         ended_at=until,
         checks=len(checks),
-        expected=len(expected_slots(began_at, end - timedelta(microseconds=1) if until else end, plan)),
+        expected=len(expected_slots(began_at, end, plan)),
         verdicts=dict(Counter(state.value for state in states)),
         worst=worst(states) if states else None,
         evaluation=State(evaluations[-1].body["state"]) if evaluations else None,
