@@ -15,6 +15,21 @@ from rollout_lib.rehearsal.live.router import SECRET
 from rollout_lib.rehearsal.live.stage import Stage
 
 
+def sent(stage: Stage, *, rate: float, seconds: float, mix=None) -> list[dict]:
+    """Send through the router, of jobs alone where no mix is given, and say what the client saw of each."""
+    out = io.StringIO()
+    asyncio.run(send(stage.address("router"), rate=rate, seconds=seconds, mix=mix or {"jobs": 1.0},
+                     secret=stage.environment[SECRET].encode(), seed=7, out=out))  # fmt: skip
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    return sorted(lines, key=lambda one: one["at"])
+
+
+@pytest.fixture
+def client():
+    """The bounded client as a function."""
+    return sent
+
+
 class Live:
     """A stage and its database, with the words that the tests need."""
 
@@ -35,12 +50,9 @@ class Live:
         config = self.stage.health()["configuration"]
         return config is not None and float(config["percentage"]) == percentage and config["enabled"] == enabled
 
-    def send(self, *, rate: float, seconds: float, mix=None) -> list[dict]:
+    def send(self, *, rate: float, seconds: float, mix=MIX) -> list[dict]:
         """What the client saw, one value a request."""
-        out = io.StringIO()
-        asyncio.run(send(self.stage.address("router"), rate=rate, seconds=seconds, mix=mix or MIX,
-                         secret=self.stage.environment[SECRET].encode(), seed=7, out=out))  # fmt: skip
-        return [json.loads(line) for line in out.getvalue().splitlines()]
+        return sent(self.stage, rate=rate, seconds=seconds, mix=mix)
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:
         """(correlation id, domain, routed_to, webhook name, status), once the buffer is empty."""

@@ -1,7 +1,8 @@
 """Which domain a WhatsApp webhook belongs to. Pure; the payload is hostile input of any shape.
 
-Buttons and list choices first (their ids begin with the domain: `jobs_apply_17`), then whole words of a
-text. What nothing recognises is `unknown`; where a protected domain is named too, it is the protected one.
+All of a webhook is looked at, so that nothing hides a protected message. Buttons and list choices come
+first (their ids begin with the domain: `jobs_apply_17`), then whole words of a text. What nothing
+recognises is `unknown`; where a protected domain is named too, it is the protected one.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "insurance": ("insurance", "insure", "policy", "claim", "assurance"),
 }
 _DOMAIN_OF = {word: domain for domain, words in WORDS.items() for word in words}
-_MESSAGES = 50  # of one webhook: more are not looked at
-_CHARACTERS = 4_096  # of one text, WhatsApp's own limit
 _WORD = re.compile(r"\w+")
 _BUTTON = re.compile(r"[^\W_]+")
 
@@ -59,15 +58,11 @@ def clean(value: Any, longest: int) -> str | None:
 
 def _messages(payload: Any) -> Iterator[Mapping[str, Any]]:
     """The messages of entry[].changes[].value.messages[], as far as the shape holds."""
-    seen = 0
     for entry in _list(payload, "entry"):
         for change in _list(entry, "changes"):
             for message in _list(_get(change, "value"), "messages"):
                 if isinstance(message, Mapping):
                     yield message
-                seen += 1
-                if seen >= _MESSAGES:
-                    return
 
 
 def _domain(message: Mapping[str, Any], protected: Collection[str]) -> str | None:
@@ -89,7 +84,7 @@ def _of_button(identity: Any) -> str | None:
 def _of_words(text: Any, protected: Collection[str]) -> str | None:
     if not isinstance(text, str):
         return None
-    words = _WORD.findall(text[:_CHARACTERS].casefold())
+    words = _WORD.findall(text.casefold())
     domains = [_DOMAIN_OF[word] for word in words if word in _DOMAIN_OF]
     return next((domain for domain in domains if domain in protected), domains[0] if domains else None)
 
@@ -100,4 +95,4 @@ def _get(value: Any, key: str) -> Any:
 
 def _list(value: Any, key: str) -> list[Any]:
     found = _get(value, key)
-    return found[:_MESSAGES] if isinstance(found, list) else []
+    return found if isinstance(found, list) else []
