@@ -11,10 +11,11 @@ from starlette.routing import Route
 
 from rollout_lib.probes import ROUTER_FUNCTION
 
+TOKEN = "rehearsal"  # no secret: it opens nothing
 STATUSES = ("ACTIVE", "REMOVED", "THROTTLED")
 
 
-def app(token: str = "rehearsal") -> Starlette:
+def app(token: str = TOKEN) -> Starlette:
     """The list has the router alone; PUT /status with {"status": …} changes what it says, null removes it."""
     state: dict[str, str | None] = {"status": "ACTIVE"}
 
