@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
-.PHONY: help setup test test-all lint clean
+.PHONY: help setup rehearse test test-all lint clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -12,6 +12,9 @@ help: ## what can be made
 	@touch $@
 
 setup: .venv/.done ## build .venv from requirements.lock
+
+rehearse: setup ## Day 3 on a real PostgreSQL, every step a notebook; ends with the report
+	.venv/bin/rollout rehearse
 
 test: setup ## everything that needs nothing from the system
 	$(PYTHON) -m pytest -m "not slow"

@@ -1,0 +1,312 @@
+"""The commands, each thin: options in, one operation or notebook, the answer out, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rollout_lib.errors import ParameterError, RolloutError
+
+app = typer.Typer(
+    name="rollout",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Run a gradual rollout of webhook traffic, check it, roll it back, and prove what happened.\n\n"
+    "Exit codes: 0 healthy · 2 wrong input, nothing ran · 10 watch · 20 hold · 30 step back · 40 roll back · "
+    "50 could not measure · 60 change refused · 70 archive altered · 1 a defect.",
+)
+Plan = Annotated[str, typer.Option("--plan", help="The plan file; without it $ROLLOUT_PLAN, else the rehearsal's.")]
+AsOf = Annotated[str, typer.Option("--as-of", help="Another instant than now; rehearsals only.")]
+Operator = Annotated[str, typer.Option("--operator", help="Who answers for it; else $ROLLOUT_OPERATOR, else you.")]
+Json = Annotated[bool, typer.Option("--json", help="The result as JSON.")]
+Outputs = Annotated[Path, typer.Option("--outputs", envvar="ROLLOUT_OUTPUTS", help="Where records are archived.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it stands on the ledger.")]
+Apply = Annotated[bool, typer.Option("--apply", help="Do it; without this nothing is changed.")]
+FOLDER = Path("outputs")
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line; returns its exit code. Errors of ours are one message, never a traceback."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except RolloutError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except typer.Exit as stop:
+        return stop.exit_code
+    except Exception as error:
+        show = getattr(error, "show", None)
+        if show is None:
+            if os.environ.get("ROLLOUT_DEBUG"):
+                raise
+            print(f"A defect of ours, please report it: {type(error).__name__}: {error}\n"
+                  "What was true of the routing before this command is true still, unless a line above says "
+                  "otherwise. ROLLOUT_DEBUG=1 shows where.", file=sys.stderr)  # fmt: skip
+            return 1
+        show()
+        return 2
+    return int(code or 0)
+
+
+def _notebook(name: str, parameters: dict, outputs: Path, as_json: bool) -> int:
+    """Run one of our notebooks and say how it went."""
+    from rollout_lib.runner import run_notebook
+
+    result = run_notebook(name, parameters, outputs=outputs, sources=dict.fromkeys(parameters, "command line"))
+    if as_json:
+        shown = {"exit_code": result.exit_code, "run_id": result.run_id, "error": result.error,
+                 "notebook": str(result.notebook), "html": str(result.html), "record": str(result.record),
+                 "sealed": result.sealed, "trouble": result.trouble, "checkpoint": result.checkpoint}  # fmt: skip
+        print(json.dumps(shown, ensure_ascii=False))
+        return result.exit_code
+    if result.checkpoint:
+        from rollout_lib.look import checkpoint_text
+        from rollout_lib.serial import from_json
+
+        checkpoint = from_json(json.dumps(result.checkpoint))
+        print(checkpoint_text(checkpoint, result.sealed))
+    elif result.error:
+        print(result.error, file=sys.stderr)
+    if result.trouble:
+        print(result.trouble, file=sys.stderr)
+    if result.html:
+        print(f"record: {result.html}")
+    return result.exit_code
+
+
+def _common(plan: str, as_of: str, operator: str) -> dict:
+    return {"plan": plan, "as_of": as_of, "operator": operator}
+
+
+@app.command()
+def preflight(
+    plan: Plan = "", as_of: AsOf = "", operator: Operator = "", outputs: Outputs = FOLDER, as_json: Json = False
+) -> int:
+    """Look at everything that must be true before the percentage rises. Changes nothing."""
+    return _notebook("00_preflight", _common(plan, as_of, operator), outputs, as_json)
+
+
+@app.command()
+def change(
+    to: Annotated[str, typer.Option("--to", help="A percentage of the plan.")],
+    plan: Plan = "",
+    expect: Annotated[str, typer.Option("--expect", help="What you saw; refused if it is not so any more.")] = "",
+    reason: Reason = "",
+    apply: Apply = False,
+    again: Annotated[bool, typer.Option("--again", help="Begin the running phase anew after a mend.")] = False,
+    environment: Annotated[str, typer.Option("--environment", help="Production asks for its name.")] = "",
+    as_of: AsOf = "",
+    operator: Operator = "",
+    outputs: Outputs = FOLDER,
+    as_json: Json = False,
+) -> int:
+    """Move to another percentage of the plan, if every gate is met. A dry run without --apply."""
+    given = _common(plan, as_of, operator) | {
+        "to_percentage": to,
+        "expected_percentage": expect,
+        "reason": reason,
+        "dry_run": not apply,
+        "again": again,
+        "typed_environment": environment,
+    }
+    return _notebook("10_change_percentage", given, outputs, as_json)
+
+
+@app.command()
+def monitor(
+    plan: Plan = "",
+    slot: Annotated[str, typer.Option("--slot", help='Scheduled instant, or "now"; without it an extra check.')] = "",
+    as_of: AsOf = "",
+    operator: Operator = "",
+    outputs: Outputs = FOLDER,
+    as_json: Json = False,
+) -> int:
+    """One check: measure, judge, act where the plan lets it act alone, record."""
+    return _notebook("20_monitor", _common(plan, as_of, operator) | {"slot": slot}, outputs, as_json)
+
+
+@app.command()
+def evaluate(
+    plan: Plan = "", as_of: AsOf = "", operator: Operator = "", outputs: Outputs = FOLDER, as_json: Json = False
+) -> int:
+    """The end of a phase: the runbook's success checkpoints over the whole phase."""
+    return _notebook("30_evaluate_phase", _common(plan, as_of, operator), outputs, as_json)
+
+
+@app.command()
+def report(
+    plan: Plan = "", as_of: AsOf = "", operator: Operator = "", outputs: Outputs = FOLDER, as_json: Json = False
+) -> int:
+    """The report of the rollout so far, one page from the ledger."""
+    return _notebook("40_report", _common(plan, as_of, operator), outputs, as_json)
+
+
+@app.command()
+def rollback(
+    reason: Reason = "",
+    plan: Plan = "",
+    apply: Apply = False,
+    emergency: Annotated[
+        bool, typer.Option("--emergency", help="Routing off at once; needs only the address.")
+    ] = False,
+    off: Annotated[bool, typer.Option("--off", help="Disable routing instead of one phase down.")] = False,
+    as_of: AsOf = "",
+    operator: Operator = "",
+    outputs: Outputs = FOLDER,
+    as_json: Json = False,
+) -> int:
+    """One phase down the plan (25 -> 10 -> 5 -> disabled). In an emergency: --emergency --reason '…'."""
+    if not reason.strip():
+        raise ParameterError(problems="reason: a rollback needs one; it stands on the ledger")
+    if not apply:
+        print("Dry run: nothing was changed. Add --apply to go one phase down, or --emergency to switch routing off.")
+        return 0
+    given = _common(plan, as_of, operator) | {"reason": reason, "gradual": not off}
+    return _notebook("90_rollback", given, outputs, as_json)
+
+
+@app.command()
+def attest(
+    complaints: Annotated[str, typer.Option("--complaints", help="none, some (holds) or spike (switches off).")],
+    reason: Reason = "",
+    plan: Plan = "",
+    as_of: AsOf = "",
+    operator: Operator = "",
+) -> int:
+    """State on the ledger, by name, what customers say. Needed before each raise."""
+    return _attest("complaints", complaints, reason, plan, as_of, operator)
+
+
+@app.command()
+def acknowledge(
+    reason: Reason = "",
+    restart: Annotated[bool, typer.Option("--restart", help="Start again after a rollback.")] = False,
+    override: Annotated[
+        bool, typer.Option("--override", help="Legacy is over its own limits; start anyway.")
+    ] = False,
+    extend_hours: Annotated[int, typer.Option("--extend-hours", help="Hold the running phase longer.")] = 0,
+    plan: Plan = "",
+    as_of: AsOf = "",
+    operator: Operator = "",
+) -> int:
+    """Take responsibility, by name and with a reason: an inconclusive phase, a restart, an extension."""
+    if sum((restart, override, extend_hours != 0)) > 1 or extend_hours < 0:
+        raise ParameterError(problems="one of --restart, --override, --extend-hours (at least 1)")
+    subject, value = "acknowledgement", "inconclusive"
+    if restart:
+        subject, value = "restart", "after rollback"
+    if override:
+        subject, value = "override", "legacy limits"
+    if extend_hours:
+        subject, value = "extension", str(extend_hours * 3600)
+    return _attest(subject, value, reason, plan, as_of, operator)
+
+
+def _attest(subject: str, value: str, reason: str, plan: str, as_of: str, operator: str) -> int:
+    from rollout_lib.look import header_line
+    from rollout_lib.operations.attest import attest as state
+    from rollout_lib.session import open_session
+
+    session = open_session(plan, as_of=as_of, operator=operator)
+    done = state(session, subject=subject, value=value, reason=reason)
+    print(f"{session.place.environment.upper()} · {session.place.host} · {session.place.database}")
+    print(f"{done.by} stated {done.subject}: {done.value}. ledger #{done.head[0]}:{done.head[1][:12]}")
+    if done.rollback:
+        checkpoint = done.rollback.checkpoint
+        print(header_line(checkpoint.place, checkpoint.at, "routing off"))
+        print(checkpoint.sentence)
+    return 0
+
+
+@app.command()
+def migrate(plan: Plan = "", apply: Apply = False, as_json: Json = False) -> int:
+    """Apply what is missing of the runbook's objects and the ledger, in one transaction."""
+    from rollout_lib.database import connect
+    from rollout_lib.migrations import migrate as apply_missing
+    from rollout_lib.plan import load_plan
+
+    database = connect(load_plan(plan))
+    done = apply_missing(database, apply=apply)
+    place = database.place
+    if as_json:
+        print(json.dumps({"found": done.found, "missing": done.missing, "applied": done.applied}))
+        return 0
+    print(f"{place.environment.upper()} · {place.host} · {place.database}")
+    print(done.sentence)
+    return 0
+
+
+@app.command()
+def status(plan: Plan = "", as_of: AsOf = "", as_json: Json = False) -> int:
+    """The runbook's one-line status, and where the ledger stands."""
+    from rollout_lib.look import header_line
+    from rollout_lib.session import open_session
+    from rollout_lib.standing import fold
+    from rollout_lib.store import read_facts
+    from rollout_lib.traffic import one_line_status
+
+    session = open_session(plan, as_of=as_of)
+    with session.database.transaction(readonly=True) as connection:
+        facts = read_facts(connection, session.plan)
+        now = session.now(facts.now)
+        line = one_line_status(connection, session.plan, now)
+    standing = fold(facts.entries, session.plan)
+    if as_json:
+        shown = {**line, "head": standing.head, "phase_began": standing.phase and standing.phase.began_at,
+                 "latched": standing.latched, "database": session.place.database}  # fmt: skip
+        print(json.dumps(shown, default=str))
+        return 0
+    print(header_line(session.place, now, f"{facts.config.percentage:g} %" if facts.config else "no configuration"))
+    if line:
+        print(f"routing {line['routing']} · enabled {line['status']} · {line['requests_1h']:,} requests in 1 h · "
+              f"errors {'–' if line['error_pct'] is None else line['error_pct']} %")  # fmt: skip
+    seq, digest = standing.head
+    print(f"ledger #{seq}:{digest[:12]} · {len(standing.slots_done)} checks in this phase · latched: "
+          f"{standing.latched or 'nothing'}")  # fmt: skip
+    return 0
+
+
+@app.command()
+def errors(plan: Plan = "", as_of: AsOf = "", as_json: Json = False) -> int:
+    """The runbook's error analysis of the last hour, redacted."""
+    from rollout_lib.look import header_line
+    from rollout_lib.session import open_session
+    from rollout_lib.store import read_facts
+    from rollout_lib.traffic import recent_errors
+
+    session = open_session(plan, as_of=as_of)
+    with session.database.transaction(readonly=True) as connection:
+        facts = read_facts(connection, session.plan)
+        rows = recent_errors(connection, session.plan, session.now(facts.now))
+    if as_json:
+        print(json.dumps(rows, default=str, ensure_ascii=False))
+        return 0
+    print(header_line(session.place, session.now(facts.now), "errors of the last hour"))
+    for row in rows:
+        print(f"{row['occurrences']:>6,}  {row['domain']:<12} {row['routed_to']:<8} {row['error_message']}")
+    if not rows:
+        print("No error in the last hour.")
+    return 0
+
+
+@app.command()
+def rehearse(
+    scenario: Annotated[str, typer.Option("--scenario", help="Which world; --list shows them.")] = "healthy",
+    mode: Annotated[str, typer.Option("--mode", help="evidence or strict; without it the plan's.")] = "",
+    seed: Annotated[int, typer.Option("--seed", help="Another seed, another day.")] = 20251203,
+    plan: Plan = "",
+    outputs: Outputs = FOLDER,
+    show: Annotated[bool, typer.Option("--list", help="List the scenarios and end.")] = False,
+) -> int:
+    """The whole Day 3 on a real PostgreSQL in a simulated world, every step a notebook."""
+    from rollout_lib.cli.rehearsing import rehearse_and_show, show_scenarios
+
+    if show:
+        return show_scenarios()
+    return rehearse_and_show(scenario, mode=mode, seed=seed, plan=plan, outputs=outputs)
