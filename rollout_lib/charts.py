@@ -1,320 +1,259 @@
-"""Charts: one question each, the caption is the finding, thresholds drawn with their words. SVG, offline.
+"""Charts: one question each, and the caption is the finding.
 
 Each takes the bodies of the rollout's checkpoints (oldest first) and the plan, and returns a Picture.
+Times are the rollout's own; a missed check is a mark and a gap, never a joined line.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
-from html import escape
+from datetime import datetime
 from typing import Any
 
 import altair as alt
-import pandas as pd
-import vl_convert
 
 from rollout_lib.evidence import rate_interval
-from rollout_lib.look.page import framed
-from rollout_lib.model import TOTAL, UNIFIED
+from rollout_lib.judgement.words import e_value
+from rollout_lib.look import drawing, theme, words
+from rollout_lib.look import history as past
+from rollout_lib.look.drawing import frame, y_axis
+from rollout_lib.look.history import Bodies, clock, looks, monitors
+from rollout_lib.look.ribbon import timeline, uptime
+from rollout_lib.look.theme import Picture, enable
+from rollout_lib.model import LEGACY, TOTAL, UNIFIED
 from rollout_lib.plan import Plan
 
-UNIFIED_COLOUR, LEGACY_COLOUR, LIMIT_COLOUR = "#0072B2", "#8A8F98", "#B00020"
-WIDTH, HEIGHT = 640, 220
-Bodies = Sequence[Mapping[str, Any]]
-
-
-class Picture:
-    """A chart with its finding: SVG in a notebook and in its twin, the finding alone in a terminal."""
-
-    def __init__(self, svg: str, finding: str) -> None:
-        self.svg, self.finding = svg, finding
-
-    def _repr_html_(self) -> str:
-        caption = f'<div class="ro-caption">{escape(self.finding)}</div>'
-        return framed(caption + self.svg)
-
-    def __repr__(self) -> str:
-        return self.finding
-
-
-def enable() -> None:
-    """Altair's own charts, where somebody makes one by hand, are SVG too: they show offline."""
-    alt.renderers.enable("svg")
+__all__ = ["enable", "error_rate", "evidence", "interval", "p95", "p95_by_domain", "requests", "split", "timeline",
+           "uptime"]  # fmt: skip
+_NOTHING = "No check has been recorded yet."
+_HIGHEST_RATE = 12.0  # %; a band above it says no more
 
 
 def error_rate(history: Bodies, plan: Plan) -> Picture:
-    """Unified's error rate of each check's window with its always-valid interval and the runbook's limits."""
-    rows = _rows(history, plan)
-    for row in rows:
-        low, high = rate_interval(row["errors"], row["requests"]) if row["requests"] else (None, None)
-        row |= {"rate": _rate(row), "low": _pct(low), "high": _pct(high)}
-    limits = plan.thresholds
-    over = [row for row in rows if row["rate"] is not None and row["rate"] > float(limits.error_rate_rollback_pct)]
-    errors = sum(look["errors"][TOTAL]["bad"] for look in _looks(history))
-    finding = f"Over the roll-back line of {limits.error_rate_rollback_pct:g} % in {len(over)} of {len(rows)} checks"
-    finding += f"; {errors:,} distinct failing webhooks in all." if errors else "; no unified request failed."
-    top = max([row["rate"] or 0 for row in rows] + [1.2 * float(limits.error_rate_rollback_pct)])
-    lines = [
-        (float(limits.error_rate_investigate_pct), f"investigate {limits.error_rate_investigate_pct:g} %"),
-        (float(limits.error_rate_rollback_pct), f"roll back {limits.error_rate_rollback_pct:g} %"),
-    ]
-    return _series(
-        rows, "rate", "unified error rate, %", lines, history, plan, finding, top=top, band=("low", "high")
-    )
-
-
-def p95(history: Bodies, plan: Plan) -> Picture:
-    """Unified's p95 of each check's window against the limits."""
-    rows = _rows(history, plan)
-    seen = [row for row in rows if row["p95_ms"] is not None]
-    limit = plan.thresholds.p95_investigate_ms
-    if not seen:
-        finding = "No latency has been seen yet."
-    else:
-        worst = max(seen, key=lambda row: row["p95_ms"])
-        over = sum(row["p95_ms"] >= limit for row in seen)
-        kept = (
-            f"stayed under {limit:,} ms in all {len(seen)} checks" if not over else f"was over {limit:,} ms in {over}"
-        )
-        finding = f"p95 {kept}; highest {worst['p95_ms']:,.0f} ms at {worst['at']:%H:%M} UTC."
-    lines = [(limit, f"investigate {limit:,} ms"), (plan.thresholds.p95_rollback_ms,
-                                                   f"roll back {plan.thresholds.p95_rollback_ms:,} ms")]  # fmt: skip
-    top = max([row["p95_ms"] for row in seen] + [1.1 * plan.thresholds.p95_rollback_ms])
-    return _series(rows, "p95_ms", "unified p95, ms", lines, history, plan, finding, top=top)
-
-
-def p95_by_domain(history: Bodies, plan: Plan) -> Picture:
-    """The p95 of unified and legacy per domain, as small multiples of one scale."""
-    records = []
-    for body in _monitors(history):
-        for row in body["figures"]["rows"]:
-            if row["domain"] != TOTAL and row["p95_ms"] is not None:
-                records.append(
-                    {"at": _at(body), "domain": row["domain"], "to": row["routed_to"], "p95": row["p95_ms"]}
-                )
-    unified = [record for record in records if record["to"] == UNIFIED]
-    if not unified:
-        return Picture("", "No domain has a latency of unified yet.")
-    worst = max(unified, key=lambda record: record["p95"])
-    finding = f"The slowest domain was {worst['domain']}: p95 {worst['p95']:,.0f} ms at {worst['at']:%H:%M} UTC."
-    base = alt.Chart(_frame(records, plan)).encode(x=_x(plan))
-    line = base.mark_line(strokeWidth=1.5, point=alt.OverlayMarkDef(size=12)).encode(
-        y=alt.Y("p95:Q", title="p95, ms", scale=alt.Scale(zero=True)),
-        color=alt.Color("to:N", title=None, scale=alt.Scale(domain=["unified", "legacy"],
-                                                            range=[UNIFIED_COLOUR, LEGACY_COLOUR])),
-        strokeDash=alt.StrokeDash("to:N", title=None),
-    )  # fmt: skip
-    limit = base.mark_rule(color=LIMIT_COLOUR, strokeDash=[4, 3]).encode(
-        y=alt.datum(plan.thresholds.p95_investigate_ms)
-    )
-    chart = (line + limit).properties(width=200, height=150).facet(column=alt.Column("domain:N", title=None))
-    return Picture(_svg(chart), finding)
-
-
-def split(history: Bodies, plan: Plan) -> Picture:
-    """Unified's share of the window against the configured share."""
-    rows = _rows(history, plan)
-    for row in rows:
-        row["share"] = row["share_pct"]
-    tolerance = float(plan.thresholds.split_tolerance_points)
-    judged = [row for row in rows if row["share"] is not None and row["configured"]]
-    away = [row for row in judged if abs(row["share"] - row["configured"]) > tolerance]
-    finding = f"Unified's share was within {tolerance:g} points of the configured one in "
-    finding += f"{len(judged) - len(away)} of {len(judged)} checks."
-    configured = sorted({row["configured"] for row in judged})
-    lines = [(value, f"configured {value:g} %") for value in configured]
-    top = max([row["share"] or 0 for row in rows] + [2 * value for value in configured] + [5])
-    return _series(rows, "share", "share of unified, %", lines, history, plan, finding, top=top)
-
-
-def requests(history: Bodies, plan: Plan) -> Picture:
-    """How much each check could see."""
-    rows = _rows(history, plan)
-    total = sum(look["errors"][TOTAL]["total"] for look in _looks(history))
-    least = min((row["requests"] for row in rows), default=0)
-    finding = f"{total:,} unified requests in all looks; the smallest window held {least:,}."
-    top = max([row["requests"] for row in rows] + [1]) * 1.1
-    return _series(rows, "requests", "unified requests in the window", [], history, plan, finding, top=top)
-
-
-def evidence(history: Bodies, plan: Plan, stream: str = f"errors:{TOTAL}") -> Picture:
-    """The e-value of a stream over the looks with the hold and act lines."""
-    rows = []
-    for body in _monitors(history):
-        found = [item for item in (body.get("verdict") or {}).get("streams", []) if item["stream"] == stream]
-        if found:
-            rows.append({"at": _at(body), "gap": False, "e": math.exp(min(found[0]["e_now"], math.log(1e6))),
-                         "act": math.exp(found[0]["act_at"])})  # fmt: skip
+    """Unified's error rate of each check's window, its always-valid interval, and the runbook's limits."""
+    shared = frame(history, plan)
+    rows = [_with_rate(row, row["errors"], row["requests"]) for row in past.totals(history, shared.gaps)]
     if not rows:
-        return Picture("", f"No evidence on {stream} yet.")
-    act = rows[-1]["act"]
-    crossed = [row for row in rows if row["e"] >= act]
-    top = max(rows, key=lambda row: row["e"])
-    finding = f"{stream}: evidence never reached {act:.0f}; highest {top['e']:.2g}."
-    if crossed:
-        finding = f"{stream}: evidence reached {act:.0f} at {crossed[0]['at']:%H:%M} UTC."
-    lines = [(5, "hold 5"), (act, f"act {act:.0f}")]
-    return _series(rows, "e", f"e-value, {stream}", lines, history, plan, finding, top=max(top["e"] * 2, 2 * act),
-                   log=True)  # fmt: skip
+        return Picture("", _NOTHING)
+    limit = float(plan.thresholds.error_rate_rollback_pct)
+    seen = [row for row in rows if row["rate"] is not None]
+    highest = max(seen, key=lambda row: row["rate"], default=None)
+    webhooks = sum(body["look"]["errors"][TOTAL]["bad"] for body in looks(history))
+    if highest is None or not highest["rate"]:
+        finding = f"No unified request failed in the window of any of the {len(rows)} checks."
+    else:
+        over = sum(row["rate"] > limit for row in seen)
+        finding = f"The error rate of the window was over {limit:g} % in {over} of {len(rows)} checks; highest "
+        finding += f"{words.rate(highest['errors'], highest['requests'])} at {clock(highest['at'], plan, history)}; "
+        finding += f"{_counted(webhooks, 'distinct failing webhook')} in all."
+    return _rates(rows, "unified error rate, %", shared, plan, finding)
 
 
 def interval(history: Bodies, plan: Plan) -> Picture:
     """Unified's error rate over the phase so far, with its always-valid interval closing in."""
+    shared = frame(history, plan)
     rows, bad, total, began = [], 0, 0, None
-    for body in _monitors(history):
-        phase = (body.get("phase") or {}).get("began_at")
-        if not body.get("look") or body["kind"] != "checkpoint":
-            continue
-        if phase != began:
-            bad, total, began = 0, 0, phase
+    for body in looks(history):
+        if body["phase"]["began_at"] != began:
+            bad, total, began = 0, 0, body["phase"]["began_at"]
         counts = body["look"]["errors"][TOTAL]
         bad, total = bad + counts["bad"], total + counts["total"]
-        low, high = rate_interval(bad, total) if total else (None, None)
-        rows.append({"at": _at(body), "gap": False, "rate": 100 * bad / total if total else None,
-                     "low": _pct(low), "high": _pct(high)})  # fmt: skip
+        rows.append(_with_rate({"at": past.instant(body), "phase": began}, bad, total))
     if not rows:
-        return Picture("", "No look has been recorded yet.")
+        return Picture("", _NOTHING)
+    rows = list(past.parted(iter(rows), shared.gaps))
+    if not total:
+        return _rates(rows, "error rate of the phase, %", shared, plan, "No unified request in this phase yet.")
     last = rows[-1]
-    finding = f"By the last look {bad:,} of {total:,} requests failed: any rate from "
-    finding += f"{last['low'] or 0:.2f} % to {last['high'] or 100:.2f} % is compatible with that."
-    limits = plan.thresholds
-    lines = [(float(limits.error_rate_rollback_pct), f"roll back {limits.error_rate_rollback_pct:g} %")]
-    return _series(rows, "rate", "error rate of the phase, %", lines, history, plan, finding, top=5,
-                   band=("low", "high"))  # fmt: skip
+    reach = f"up to {last['high']:.2f} %" if not last["low"] else f"from {last['low']:.2f} % to {last['high']:.2f} %"
+    finding = f"{bad:,} of {total:,} requests of the phase failed: compatible with any error rate {reach} "
+    return _rates(rows, "error rate of the phase, %", shared, plan, finding + "(95 %, at any look).")
 
 
-def timeline(history: Bodies, plan: Plan) -> Picture:
-    """The percentage over time, with the verdict of each check."""
-    rows = []
-    for body in history:
-        config, change = body.get("config"), body.get("change")
-        value = change["after"] if change and change["applied"] else None
-        value = value or ([config["percentage"], config["enabled"]] if config else None)
-        if value is not None:
-            rows.append({"at": _at(body), "percentage": float(value[0]) if value[1] else 0.0, "state": body["state"]})
-    if not rows:
-        return Picture("", "Nothing has been recorded yet.")
-    highest = max(row["percentage"] for row in rows)
-    finding = f"Routing reached {highest:g} % and ended at {rows[-1]['percentage']:g} %."
-    frame = _frame(rows, plan)
-    y = alt.Y("percentage:Q", title="unified, %", scale=alt.Scale(domain=[0, max(highest * 1.25, 12)]))
-    line = alt.Chart(frame).mark_line(interpolate="step-after", color=UNIFIED_COLOUR).encode(x=_x(plan), y=y)
-    points = (
-        alt.Chart(frame)
-        .mark_point(filled=True, size=45, opacity=1)
-        .encode(x=_x(plan), y=y, color=alt.Color("state:N", title=None), shape=alt.Shape("state:N", title=None))
+def p95(history: Bodies, plan: Plan) -> Picture:
+    """Unified's p95 of each check's window against the runbook's limits."""
+    shared = frame(history, plan)
+    rows = past.totals(history, shared.gaps)
+    seen = [row for row in rows if row["p95_ms"] is not None]
+    if not seen:
+        return Picture("", "No latency of unified has been seen yet.")
+    limit, limit_act = plan.thresholds.p95_investigate_ms, plan.thresholds.p95_rollback_ms
+    worst = max(seen, key=lambda row: row["p95_ms"])
+    over = sum(row["p95_ms"] >= limit for row in seen)
+    kept = f"was {limit:,} ms or more in {over} of {len(seen)} checks"
+    if not over:
+        kept = f"stayed under {limit:,} ms in all {len(seen)} checks"
+    finding = f"p95 {kept}; highest {worst['p95_ms']:,.0f} ms at {clock(worst['at'], plan, history)}."
+    y = y_axis("unified p95, ms", max(worst["p95_ms"], limit_act) * 1.08)
+    lines = [(limit, f"investigate {limit:,} ms"), (limit_act, f"roll back {limit_act:,} ms")]
+    return drawing.finished(
+        [*drawing.marks(shared), *drawing.limits(lines, shared, y), *drawing.line(rows, "p95_ms", y, shared)], finding
     )
-    return Picture(_svg((line + points).properties(width=WIDTH, height=HEIGHT)), finding)
 
 
-def _series(rows, field, title, lines, history, plan, finding, *, top, band=None, log=False) -> Picture:
-    """A line with a point a check, gaps left open and marked, limits dashed, changes as vertical rules."""
-    if not rows:
-        return Picture("", "No check has been recorded yet.")
-    frame = _frame(_with_gaps(rows, field, plan), plan)
-    scale = alt.Scale(type="log", domain=[0.05, top], clamp=True) if log else alt.Scale(domain=[0, top], clamp=True)
-    y = alt.Y(f"{field}:Q", title=title, scale=scale, axis=alt.Axis(tickCount=5))
-    layers = []
-    if band:
-        layers.append(alt.Chart(frame).mark_area(opacity=0.15, color=UNIFIED_COLOUR, clip=True).encode(
-            x=_x(plan), y=alt.Y(f"{band[0]}:Q", title=title, scale=scale), y2=f"{band[1]}:Q"))  # fmt: skip
-    layers.append(alt.Chart(frame).mark_line(color=UNIFIED_COLOUR, point=alt.OverlayMarkDef(size=22)).encode(
-        x=_x(plan), y=y))  # fmt: skip
-    end = max(row["at"] for row in rows)
-    for value, words in lines:
-        limit = pd.DataFrame([{field: value, "words": words, "at": _local(end, plan)}])
-        layers.append(alt.Chart(limit).mark_rule(color=LIMIT_COLOUR, strokeDash=[5, 4]).encode(y=f"{field}:Q"))
-        layers.append(alt.Chart(limit).mark_text(align="left", dx=6, dy=-6, color=LIMIT_COLOUR, fontSize=10).encode(
-            x="at:T", y=f"{field}:Q", text="words:N"))  # fmt: skip
-    changes = _changes(history, plan)
-    if changes:
-        rules = alt.Chart(pd.DataFrame(changes))
-        layers.append(rules.mark_rule(color="#6B7280").encode(x="at:T"))
-        layers.append(rules.mark_text(align="left", dx=3, dy=-HEIGHT / 2 + 8, fontSize=10, color="#6B7280").encode(
-            x="at:T", y=alt.value(HEIGHT / 2), text="words:N"))  # fmt: skip
-    missing = [row for row in _with_gaps(rows, field, plan) if row["gap"]]
-    if missing:
-        layers.append(alt.Chart(_frame(missing, plan)).mark_text(text="✕ missed", fontSize=10, color="#B84F00").encode(
-            x=_x(plan), y=alt.value(HEIGHT - 8)))  # fmt: skip
-    return Picture(_svg(alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)), finding)
+def p95_by_domain(history: Bodies, plan: Plan) -> Picture:
+    """The p95 of unified and legacy in each domain: small multiples of one scale."""
+    shared = frame(history, plan)
+    records = [
+        {"at": past.instant(body), "phase": body["phase"]["began_at"], "p95": row["p95_ms"], "to": row["routed_to"],
+         "domain": row["domain"]}
+        for body in monitors(history) for row in body["figures"]["rows"]
+        if row["domain"] in plan.domains and row["p95_ms"] is not None
+    ]  # fmt: skip
+    unified = [record for record in records if record["to"] == UNIFIED]
+    if not unified:
+        return Picture("", "No domain has a latency of unified yet.")
+    worst = max(unified, key=lambda record: record["p95"])
+    finding = f"{worst['domain'].capitalize()} was slowest on unified: p95 {worst['p95']:,.0f} ms at "
+    finding += f"{clock(worst['at'], plan, history)}."
+    limit = plan.thresholds.p95_investigate_ms
+    top = max([record["p95"] for record in records] + [limit]) * 1.08
+    panels = [
+        _domain_panel([record for record in records if record["domain"] == name], name, top, limit, shared,
+                      first=number % 3 == 0)
+        for number, name in enumerate(plan.domains)
+    ]  # fmt: skip
+    return Picture(theme.svg(alt.concat(*panels, columns=3, spacing=14), margin=8), finding)
 
 
-def _with_gaps(rows: list[dict], field: str, plan: Plan) -> list[dict]:
-    """A row without a value where a slot is missing, so that the line is never joined across it."""
-    step, filled = plan.monitoring.interval, []
-    for row in rows:
-        while filled and row["at"] - filled[-1]["at"] > 1.5 * step and len(filled) < 1000:
-            filled.append({**dict.fromkeys(row), "at": filled[-1]["at"] + step, "gap": True})
-        filled.append(row)
-    return filled
-
-
-def _rows(history: Bodies, plan: Plan) -> list[dict[str, Any]]:
-    """The total of unified at each scheduled check."""
-    rows = []
-    for body in _monitors(history):
-        config = body.get("config") or {}
-        for row in body["figures"]["rows"]:
-            if row["domain"] == TOTAL and row["routed_to"] == UNIFIED:
-                rows.append({**row, "at": _at(body), "gap": False, "configured": float(config.get("percentage", 0))})
-    return rows
-
-
-def _monitors(history: Bodies) -> list[Mapping[str, Any]]:
-    return [
-        body
-        for body in history
-        if body.get("operation") == "monitor" and body.get("figures", {}).get("rows") and body.get("phase")
+def _domain_panel(records, name: str, top: float, limit: int, shared, *, first: bool) -> alt.LayerChart:
+    axis = alt.Axis(tickCount=4) if first else alt.Axis(tickCount=4, labels=False)
+    title, scale = "p95, ms" if first else None, alt.Scale(domain=[0, top])
+    colour = alt.Color("to:N", scale=alt.Scale(domain=[UNIFIED, LEGACY],
+                                               range=[theme.UNIFIED_COLOUR, theme.LEGACY_COLOUR]))  # fmt: skip
+    dash = alt.StrokeDash("to:N", scale=alt.Scale(domain=[UNIFIED, LEGACY], range=[[1, 0], [4, 3]]))
+    rows = [
+        row
+        for to in (LEGACY, UNIFIED)
+        for row in past.parted(iter([item for item in records if item["to"] == to]), shared.gaps)
     ]
+    drawn = alt.Chart(drawing.values(rows, shared)).mark_line(strokeWidth=1.8)
+    rule = alt.Chart(alt.Data(values=[{"v": limit}])).mark_rule(color=theme.LIMIT_COLOUR, strokeDash=[5, 4])
+    return alt.layer(
+        rule.encode(y=alt.Y("v:Q", title=title, axis=axis, scale=scale)),
+        drawn.encode(x=shared.x(ticks=4), y=alt.Y("p95:Q", title=title, axis=axis, scale=scale), color=colour,
+                     strokeDash=dash, detail="part:N"),
+    ).properties(width=190, height=150, title=name)  # fmt: skip
 
 
-def _looks(history: Bodies) -> list[Mapping[str, Any]]:
-    return [body["look"] for body in _monitors(history) if body.get("look") and body["kind"] == "checkpoint"]
+def split(history: Bodies, plan: Plan) -> Picture:
+    """Unified's share of the window against the configured share, with the tolerance as a band."""
+    shared, tolerance = frame(history, plan), float(plan.thresholds.split_tolerance_points)
+    rows = [
+        row | {"low": max(row["configured"] - tolerance, 0), "high": row["configured"] + tolerance}
+        for row in past.totals(history, shared.gaps)
+    ]
+    judged = [row for row in rows if row["share_pct"] is not None and row["configured"]]
+    if not judged:
+        return Picture("", "No share can be drawn yet: no request, or nothing configured.")
+    away = [row for row in judged if abs(row["share_pct"] - row["configured"]) > tolerance]
+    finding = f"Unified's share was within {tolerance:g} points of the configured one in "
+    finding += f"{'all' if not away else len(judged) - len(away)} {'' if not away else 'of '}{len(judged)} checks"
+    last = judged[-1]
+    finding += f"; last {last['share_pct']:.1f} % (configured {last['configured']:g} %)."
+    y = y_axis("share of unified, %", max(max(row["share_pct"], row["high"]) for row in judged) * 1.25)
+    wanted = alt.Chart(drawing.values(rows, shared)).mark_line(color=theme.INK, opacity=0.7, strokeDash=[5, 4])
+    wanted = wanted.encode(x=shared.x(), y=y("configured"),
+                           detail="part:N")  # fmt: skip
+    end = alt.Chart(drawing.values([last | {"w": f"configured {last['configured']:g} %"}], shared))
+    end = end.mark_text(align="left", dx=6, opacity=0.8)
+    end = end.encode(x=shared.x(), y=y("configured"), text="w:N")
+    layers = [drawing.band(rows, "low", "high", y, shared), wanted, end, *drawing.marks(shared)]
+    return drawing.finished([*layers, *drawing.line(rows, "share_pct", y, shared)], finding)
 
 
-def _changes(history: Bodies, plan: Plan) -> list[dict[str, Any]]:
-    found = []
-    for body in history:
-        change = body.get("change")
-        if change and change["applied"]:
-            words = f"{float(change['after'][0]):g} %" if change["after"][1] else "off"
-            found.append({"at": _local(_at(body), plan), "words": words})
-    return found
+def requests(history: Bodies, plan: Plan) -> Picture:
+    """How many unified requests each look brought, beside what the plan expects of it."""
+    shared, per_hour = frame(history, plan), sum(plan.expected_requests_per_hour.values())
+    rows = []
+    for body in looks(history):
+        window, config = body["look"]["window"], body.get("config") or {}
+        start, end = (datetime.fromisoformat(window[key]) for key in ("start", "end"))
+        share = float(config.get("percentage") or 0) / 100
+        rows.append({"at": end, "x0": past.wall(start, plan), "zero": 0, "n": body["look"]["errors"][TOTAL]["total"],
+                     "expected": per_hour * share * (end - start).total_seconds() / 3600})  # fmt: skip
+    if not rows:
+        return Picture("", _NOTHING)
+    counts = [row["n"] for row in rows]
+    finding = f"{sum(counts):,} unified requests in {_counted(len(rows), 'look')}: {min(counts):,} to "
+    finding += f"{max(counts):,} a look, {sum(row['expected'] for row in rows):,.0f} expected in all."
+    top = max([row["expected"] for row in rows] + counts + [1]) * 1.15
+    y = y_axis("unified requests a look", top)
+    data = alt.Chart(drawing.values(rows, shared))
+    x = shared.x()
+    bars = data.mark_rect(color=theme.UNIFIED_COLOUR, opacity=0.75, stroke="#fff", strokeWidth=0.6)
+    ticks = data.mark_rule(color=theme.INK, strokeDash=[4, 3], strokeWidth=1.4)
+    at = y("expected")
+    end = alt.Chart(drawing.values([rows[-1] | {"w": "expected"}], shared)).mark_text(align="left", dx=8, opacity=0.8)
+    return drawing.finished(
+        [bars.encode(x=x, x2="x0", y=y("n"), y2="zero:Q"), ticks.encode(x=x, x2="x0", y=at),
+         end.encode(x=x, y=at, text="w:N"), *drawing.marks(shared, height=52)], finding)  # fmt: skip
 
 
-def _at(body: Mapping[str, Any]) -> datetime:
-    return datetime.fromisoformat(body["at"])
+def evidence(history: Bodies, plan: Plan, stream: str = "") -> Picture:
+    """The e-value of a stream over the looks with its hold and act lines, and the moment it acts.
+
+    stream: "errors:total", "latency:jobs", "router"; "" is the one that came closest to its act line.
+    """
+    shared = frame(history, plan)
+    found = [(body, item) for body in monitors(history) for item in (body.get("verdict") or {}).get("streams") or ()]
+    if not stream and found:
+        nearest = max(found, key=lambda pair: (pair[1]["e_now"] - pair[1]["act_at"], TOTAL in pair[1]["stream"]))
+        stream = nearest[1]["stream"]
+    mine = [(body, item) for body, item in found if item["stream"] == stream]
+    if not mine:
+        return Picture("", f"No evidence on {stream or 'any stream'} yet.")
+    rows = [
+        {"at": past.instant(body), "phase": body["phase"]["began_at"], "bad": item["bad"],
+         "e": min(max(math.exp(min(item["e_now"], 20)), 0.01), 1e6), "log": item["e_now"]}
+        for body, item in mine
+    ]  # fmt: skip
+    hold, act = (math.exp(mine[-1][1][name]) for name in ("hold_at", "act_at"))
+    peak = max(rows, key=lambda row: row["log"])
+    acted = next((row for row in rows if row["log"] >= math.log(act) - 1e-9 and row["bad"] >= 2), None)
+    finding = f"Evidence on {stream} never reached {act:.0f}: highest {e_value(peak['log'])} at "
+    finding += f"{clock(peak['at'], plan, history)}."
+    if acted:
+        finding = f"Evidence on {stream} reached {act:.0f} at {clock(acted['at'], plan, history)}: "
+        finding += f"{e_value(acted['log'])} with {acted['bad']} distinct failing webhooks."
+    elif peak["log"] >= math.log(act):
+        finding += " A single webhook never acts."
+    top = max(peak["e"] * 4, act * 4)
+    ticks = [tick for tick in (0.01, 0.1, 1, 10, 100, 1000, 1e4, 1e5, 1e6) if tick <= top]
+    y = y_axis(f"e-value of {stream}", top, "log", ticks)
+    lines = [(hold, f"hold {hold:.0f}"), (act, f"act {act:.0f}")]
+    layers = [*drawing.marks(shared), *drawing.limits(lines, shared, y)]
+    layers += drawing.line(list(past.parted(iter(rows), shared.gaps)), "e", y, shared)
+    if acted:
+        moment = alt.Chart(drawing.values([acted | {"w": f"acts {clock(acted['at'], plan, history)}"}], shared))
+        layers.append(moment.mark_circle(color=theme.LIMIT_COLOUR, size=90, opacity=1).encode(x=shared.x(), y=y("e")))
+        layers.append(moment.mark_text(align="right", dx=-9, dy=-9, fontWeight=600, color=theme.LIMIT_COLOUR).encode(
+            x=shared.x(), y=y("e"), text="w:N"))  # fmt: skip
+    return drawing.finished(layers, finding)
 
 
-def _local(at: datetime, plan: Plan) -> datetime:
-    """The rollout's wall clock marked as UTC, so that axes do not follow this machine's time zone."""
-    offset = at.astimezone(plan.zone).utcoffset() or timedelta(0)
-    return pd.Timestamp(at).tz_convert("UTC") + offset
+def _rates(rows, title: str, shared, plan: Plan, finding: str) -> Picture:
+    """An error rate with its band: a square-root scale, so that 0.1 % and 0.5 % are apart beside 5 %."""
+    low, high = (float(value) for value in (plan.thresholds.error_rate_investigate_pct,
+                                            plan.thresholds.error_rate_rollback_pct))  # fmt: skip
+    bounds = sorted(row["high"] for row in rows if row["high"] is not None) or [0.0]
+    rates = [row["rate"] for row in rows if row["rate"] is not None]
+    widest = min(1.1 * bounds[int(0.8 * (len(bounds) - 1))], _HIGHEST_RATE)  # the first few looks are wider still
+    top = max([1.3 * high, widest, *(1.2 * rate for rate in rates)])
+    ticks = [tick for tick in (0, low, high, 1, 2, 5, 10, 20, 50, 100) if tick <= top]
+    y = y_axis(f"{title} (√ scale)", top, "sqrt", ticks)
+    lines = [(low, f"investigate {low:g} %"), (high, f"roll back {high:g} %")]
+    return drawing.finished(
+        [drawing.band(rows, "low", "high", y, shared), *drawing.marks(shared), *drawing.limits(lines, shared, y),
+         *drawing.line(rows, "rate", y, shared)], finding)  # fmt: skip
 
 
-def _frame(rows: list[dict], plan: Plan) -> pd.DataFrame:
-    return pd.DataFrame([{**row, "at": _local(row["at"], plan)} for row in rows])
+def _with_rate(row: dict[str, Any], bad: int, total: int) -> dict[str, Any]:
+    if not total:
+        return row | {"rate": None, "low": None, "high": None}
+    low, high = rate_interval(bad, total)
+    return row | {"rate": 100 * bad / total, "low": 100 * low, "high": 100 * high}
 
 
-def _x(plan: Plan) -> alt.X:
-    axis = alt.Axis(format="%H:%M", tickCount=9, grid=False, labelOverlap=True)
-    return alt.X("at:T", title=None, scale=alt.Scale(type="utc"), axis=axis)
-
-
-def _rate(row: Mapping[str, Any]) -> float | None:
-    return 100 * row["errors"] / row["requests"] if row["requests"] else None
-
-
-def _pct(value: float | None) -> float | None:
-    return None if value is None else 100 * value
-
-
-def _svg(chart: alt.TopLevelMixin) -> str:
-    styled = chart.configure_view(stroke=None).configure_axis(
-        labelFontSize=11, titleFontSize=11, titleFontWeight="normal", gridColor="#9993", domainColor="#999",
-        labelColor="#777", titleColor="#777", tickColor="#999",
-    ).configure(background="transparent", font="system-ui, sans-serif").configure_legend(
-        labelColor="#777", orient="top")  # fmt: skip
-    return vl_convert.vegalite_to_svg(styled.to_dict())
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

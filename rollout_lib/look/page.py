@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from html import escape
+from math import exp
 from pathlib import Path
 from typing import Any
 
+from rollout_lib.judgement.words import e_value
 from rollout_lib.look import words
 from rollout_lib.model import TOTAL, Check, Checkpoint, Outcome, Place, State, Verdict
 from rollout_lib.redaction import redact
 
+# Worst first: what is wrong is read before what is well.
 _OUTCOMES = {
-    Outcome.PASS: ("✓", "#00795A"),
-    Outcome.WARN: ("◔", "#8A6508"),
-    Outcome.FAIL: ("✗", "#B00020"),
-    Outcome.COULD_NOT_LOOK: ("?", "#6B7280"),
-    Outcome.NOT_APPLICABLE: ("–", "#6B7280"),
+    Outcome.FAIL: ("✗", "bad"),
+    Outcome.COULD_NOT_LOOK: ("?", "soft"),
+    Outcome.WARN: ("◔", "warn"),
+    Outcome.PASS: ("✓", "good"),
+    Outcome.NOT_APPLICABLE: ("–", "soft"),
 }
 
 
@@ -97,11 +100,11 @@ class Raw(str):
 
 
 def checks_table(checks: Sequence[Check]) -> str:
-    """Named checks: outcome, observed, limit, and the reason with its arithmetic."""
+    """Named checks, the worst first: outcome, observed, limit, and the reason with its arithmetic."""
     rows = []
-    for check in checks:
-        sign, colour = _OUTCOMES[check.outcome]
-        mark = Raw(f'<span style="color:{colour};font-weight:700">{sign} {check.outcome.value}</span>')
+    for check in sorted(checks, key=lambda check: list(_OUTCOMES).index(check.outcome)):
+        sign, look = _OUTCOMES[check.outcome]
+        mark = Raw(f'<span class="ro-{look} ro-mark">{sign} {check.outcome.value}</span>')
         mend = f" Mend: {check.mend}" if check.mend and check.outcome is not Outcome.PASS else ""
         rows.append((mark, check.name, redact(check.observed), check.limit, redact(check.reason) + mend))
     return table(rows, ["<outcome", "<check", "<observed", "<limit", "<reason"])
@@ -140,14 +143,39 @@ def answer(state: State, sentence: str, verdict: Verdict | None) -> str:
     if verdict is None or not verdict.streams:
         return html
     html += '<div class="ro-two">'
-    for name, column in (("literal", verdict.literal), ("evidence", verdict.evidence)):
+    for name, column, why in (
+        ("literal", verdict.literal, _literal_words(verdict)),
+        ("evidence", verdict.evidence, _evidence_words(verdict)),
+    ):
         enforced = (verdict.mode == "strict") == (name == "literal")
-        note = " · decides (mode: " + verdict.mode + ")" if enforced else " · shown beside it"
-        html += f"<div>{badge(column)}<br><small>{name}{note}</small></div>"
+        note = f"decides (mode: {verdict.mode})" if enforced else "shown beside it"
+        html += f"<div><small><b>{name}</b> · {note}</small><br>{badge(column)}<p>{escape(redact(why))}</p></div>"
     html += "</div>"
     if verdict.differ:
         html += f'<div class="ro-differ">They differ because {escape(redact(verdict.differ))}.</div>'
     return html
+
+
+def _literal_words(verdict: Verdict) -> str:
+    """The threshold that decided the literal column, or that all of them are kept."""
+    judged = [check for check in verdict.checks if check.name in {item.stream for item in verdict.streams}]
+    crossed = [check for check in judged if check.outcome is not Outcome.PASS]
+    if not judged:
+        return "No threshold was judged."
+    if not crossed:
+        return f"All {len(judged)} thresholds are kept in the last window."
+    worst = min(crossed, key=lambda check: list(_OUTCOMES).index(check.outcome))
+    more = f" ({len(crossed)} of {len(judged)} thresholds are crossed)" if len(crossed) > 1 else ""
+    return f"{worst.name}: {worst.reason}{more}"
+
+
+def _evidence_words(verdict: Verdict) -> str:
+    """The stream that is nearest to its act line, with its e-values."""
+    top = max(verdict.streams, key=lambda item: (item.e_peak - item.act_at, item.total))
+    return (
+        f"{top.stream}: {top.bad:,} of {top.total:,} in the phase, {e_value(top.e_now)}, highest "
+        f"{e_value(top.e_peak)} (hold at {exp(top.hold_at):.0f}, act at {exp(top.act_at):.0f})"
+    )
 
 
 def checkpoint_card(checkpoint: Checkpoint, head: tuple[int, str] | None) -> str:

@@ -21,7 +21,7 @@ BADGES: dict[State, tuple[str, str, str]] = {
     State.COULD_NOT_LOOK: ("?", "COULD NOT LOOK", "#6B7280"),
     State.NO_DATA: ("?", "NO DATA", "#6B7280"),
     State.STEP_BACK: ("↓", "STEP BACK", "#B84F00"),
-    State.ROLL_BACK: ("⏹", "ROLL BACK", "#B00020"),
+    State.ROLL_BACK: ("■", "ROLL BACK", "#B00020"),
 }
 HATCHED = (State.COULD_NOT_LOOK, State.NO_DATA)
 EMPTY = "–"

@@ -1,0 +1,134 @@
+"""How a series over time is drawn: line, band, limits with their words, changes, gaps. Values in, SVG out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import altair as alt
+
+from rollout_lib.look import history as past
+from rollout_lib.look import theme
+from rollout_lib.plan import Plan
+
+MANY = 60  # checks; beyond them a point each would only be ink
+_UNIT = 3_600_000
+YAxis = Callable[[str], alt.Y]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """What every chart of one history shares: the span of time, the changes, and the missed checks."""
+
+    plan: Plan
+    start: int
+    end: int
+    changes: tuple[Mapping[str, Any], ...]
+    gaps: tuple[datetime, ...]
+
+    def x(self, field: str = "x", ticks: int = 9, labels: bool = True) -> alt.X:
+        """The rollout's own wall clock, whatever the zone of this machine."""
+        long = self.end - self.start > 26 * _UNIT
+        axis = alt.Axis(format="%a %H:%M" if long else "%H:%M", tickCount=min(ticks, 7) if long else ticks,
+                        grid=False, labelOverlap=True, labels=labels, ticks=labels, domain=labels)  # fmt: skip
+        return alt.X(f"{field}:T", title=None, axis=axis, scale=alt.Scale(type="utc", domain=[self.start, self.end]))
+
+    def on_axis(self, at: datetime) -> int:
+        return past.wall(at, self.plan)
+
+
+def frame(history: past.Bodies, plan: Plan) -> Frame:
+    """The shared frame: from the first change (else the first check) to the last one."""
+    seen = past.changes(history)
+    checks = past.monitors(history)
+    instants = [item["at"] for item in seen] + [past.instant(body) for body in checks]
+    start, end = (min(instants), max(instants)) if instants else (plan.begins(0), plan.ends(0))
+    x0, x1 = past.wall(start, plan), past.wall(end, plan)
+    return Frame(plan=plan, start=x0, end=max(x1, x0 + _UNIT // 4), changes=tuple(seen),
+                 gaps=tuple(past.missing(history, plan)))  # fmt: skip
+
+
+def values(rows: Sequence[Mapping[str, Any]], frame: Frame) -> alt.Data:
+    """Rows as inline data: instants become the axis's milliseconds, everything else stays."""
+    def plain(row: Mapping[str, Any]) -> dict[str, Any]:
+        kept = {key: item for key, item in row.items() if not isinstance(item, datetime)}
+        return kept | ({"x": frame.on_axis(row["at"])} if "at" in row else {})
+
+    return alt.Data(values=[plain(row) for row in rows])  # fmt: skip
+
+
+def y_axis(title: str, top: float, kind: str = "linear", ticks: Sequence[float] | None = None) -> YAxis:
+    """An axis from zero (or from 0.01 for a logarithm), clipped at `top`: give it a field, it gives the channel."""
+    low = 0.01 if kind == "log" else 0
+    axis = alt.Axis(tickCount=5, values=ticks, format="~g") if ticks else alt.Axis(tickCount=5)
+    scale = alt.Scale(type=kind, domain=[low, top], clamp=True)
+    return lambda field: alt.Y(f"{field}:Q", title=title, axis=axis, scale=scale)
+
+
+def line(rows, field: str, y: YAxis, frame: Frame) -> list[alt.Chart]:
+    """The line of unified, in stretches that are never joined over a gap, a point a check."""
+    drawn = alt.Chart(values([row for row in rows if row[field] is not None], frame))
+    drawn = drawn.mark_line(color=theme.UNIFIED_COLOUR, strokeWidth=2)
+    layers = [drawn.encode(x=frame.x(), y=y(field), detail="part:N")]
+    alone = [row for row in rows if sum(other["part"] == row["part"] for other in rows) == 1]
+    dots = rows if len(rows) <= MANY else alone
+    dots = [row for row in dots if row[field] is not None]
+    if dots:
+        point = alt.Chart(values(dots, frame)).mark_circle(color=theme.UNIFIED_COLOUR, size=26, opacity=1)
+        layers.append(point.encode(x=frame.x(), y=y(field)))
+    return layers
+
+
+def band(rows, low: str, high: str, y: YAxis, frame: Frame) -> alt.Chart:
+    """Uncertainty as a band between two fields; `y` is the axis that it shares."""
+    drawn = alt.Chart(values([row for row in rows if row[high] is not None], frame))
+    return drawn.mark_area(color=theme.UNIFIED_COLOUR, opacity=0.16, clip=True).encode(
+        x=frame.x(), y=y(low), y2=f"{high}:Q", detail="part:N"
+    )
+
+
+def limits(lines: Sequence[tuple[float, str]], frame: Frame, y: YAxis) -> list[alt.Chart]:
+    """Dashed thresholds with their words at the right end."""
+    layers = []
+    for value, words in lines:
+        data = alt.Chart(alt.Data(values=[{"v": value, "x": frame.end, "w": words}]))
+        at = y("v")
+        layers.append(data.mark_rule(color=theme.LIMIT_COLOUR, strokeDash=[5, 4]).encode(y=at))
+        text = data.mark_text(align="left", dx=6, color=theme.LIMIT_COLOUR, clip=False)
+        layers.append(text.encode(x=frame.x(), y=at, text="w:N"))
+    return layers
+
+
+def marks(frame: Frame, height: int = theme.HEIGHT) -> list[alt.Chart]:
+    """Changes of percentage as labelled rules; missed checks as crosses with their number."""
+    layers = []
+    if frame.changes:
+        rules = alt.Chart(values(frame.changes, frame))
+        layers.append(rules.mark_rule(color=theme.INK, opacity=0.5).encode(x=frame.x()))
+        label = rules.mark_text(align="left", baseline="top", dx=4, opacity=0.8, fontWeight=600)
+        layers.append(label.encode(x=frame.x(), y=alt.value(0), text="words:N"))
+    if frame.gaps:
+        cross = alt.Chart(values([{"at": gap} for gap in frame.gaps], frame))
+        layers.append(cross.mark_text(text="✕", color=theme.MISSING_COLOUR, fontSize=10).encode(
+            x=frame.x(), y=alt.value(height - 7)))  # fmt: skip
+        words = alt.Chart(values(_runs(frame), frame)).mark_text(color=theme.MISSING_COLOUR)
+        layers.append(words.encode(x=frame.x(), y=alt.value(height - 20), text="words:N"))
+    return layers
+
+
+def _runs(frame: Frame) -> list[dict[str, Any]]:
+    """Missed checks that follow each other, as one label in their middle."""
+    runs: list[list[datetime]] = []
+    for gap in frame.gaps:
+        if runs and gap - runs[-1][-1] <= frame.plan.monitoring.interval:
+            runs[-1].append(gap)
+        else:
+            runs.append([gap])
+    return [{"at": run[0] + (run[-1] - run[0]) / 2, "words": f"{len(run)} missed"} for run in runs]
+
+
+def finished(layers: Sequence[alt.Chart], finding: str, height: int = theme.HEIGHT) -> theme.Picture:
+    """The layers as one picture with its finding."""
+    return theme.Picture(theme.svg(alt.layer(*layers).properties(width=theme.WIDTH, height=height)), finding)
