@@ -64,6 +64,7 @@ def judge_phase_end(
         _split(whole, standing, config, plan),
         _impact(standing, plan),
         _uptime(slot, probes),
+        _enough(counted.errors[TOTAL], standing, plan),
         _degradation(counted.errors[TOTAL], standing),
         _hold(standing, plan, now),
         _slots(standing, plan, now),
@@ -139,6 +140,18 @@ def _uptime(slot: Verdict, probes: Sequence[Probe]) -> Check:
     reason = "No row of another domain went to unified. "
     reason += f"{asked} protected endpoints answer." if asked else "No endpoint is configured to be probed."
     return Check(name=name, outcome=Outcome.PASS, observed="untouched", limit=wanted, reason=reason)
+
+
+def _enough(counts: Counts, standing: Standing, plan: Plan) -> Check:
+    """At least half of the traffic that the plan expects: a phase that saw nearly nothing shows nothing."""
+    hours = plan.phases[standing.phase.index].hold.total_seconds() / 3600 if standing.phase.index is not None else 0
+    expected = float(standing.phase.percentage) / 100 * sum(plan.expected_requests_per_hour.values()) * hours
+    wanted, observed = f">= {expected / 2:,.0f} requests", f"{counts.total:,} requests"
+    reason = f"{observed} in the phase; the plan expects {expected:,.0f}, and half of them is the least"
+    if expected > 0 and counts.total >= expected / 2:
+        return Check(name="enough traffic", outcome=Outcome.PASS, observed=observed, limit=wanted, reason=reason)
+    return Check(name="enough traffic", outcome=Outcome.FAIL, observed=observed, limit=wanted, reason=reason,
+                 state=State.INCONCLUSIVE)  # fmt: skip
 
 
 def _degradation(counts: Counts, standing: Standing) -> Check:

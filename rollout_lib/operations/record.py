@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from jinja2 import TemplateError
+
 from rollout_lib import messages, spool
 from rollout_lib.archive.provenance import provenance
 from rollout_lib.errors import EXIT_CODES, CouldNotMeasure, RolloutError, SlotTaken
@@ -78,7 +80,16 @@ def checkpoint_of(
         head_before=standing.head,
         **more,
     )
-    return replace(checkpoint, message=messages.render(checkpoint, session.plan))
+    return replace(checkpoint, message=_message(checkpoint, session))
+
+
+def _message(checkpoint: Checkpoint, session: Session) -> Mapping[str, str] | None:
+    """A template that fails must never fail a check: the failure is recorded in the message's place."""
+    try:
+        return messages.render(checkpoint, session.plan)
+    except TemplateError as error:
+        return {"kind": "unrendered", "subject": f"Week 6 - {checkpoint.state}", "text": f"{checkpoint.sentence}\n"
+                f"(the message could not be rendered: {type(error).__name__}: {error})"}  # fmt: skip
 
 
 def entry_of(checkpoint: Checkpoint, text: str) -> dict[str, Any]:

@@ -18,9 +18,9 @@ class Truth:
 
     unified_errors: float = HEALTHY_ERRORS
     legacy_errors: float = 0.0
-    unified_median_ms: float = 720.0
-    legacy_median_ms: float = 680.0
-    sigma: float = 0.45
+    unified_median_ms: float = 775.0
+    legacy_median_ms: float = 725.0
+    sigma: float = 0.25
     unified_logs: bool = True
     leaks: float = 0.0  # share of protected requests that go to unified
 
@@ -75,7 +75,7 @@ def _off(named: str) -> End:
 _ALL = (
     Scenario(
         name="healthy",
-        story="Nothing goes wrong. Unified has no error, so that the literal rule passes too.",
+        story="Nothing goes wrong: no unified error, and few slow requests, so that the literal rule passes too.",
         ends={"evidence": PASSED, "strict": PASSED},
     ),
     Scenario(
@@ -86,7 +86,7 @@ _ALL = (
     ),
     Scenario(
         name="slow",
-        story="From the second hour a quarter of unified's requests take over three seconds.",
+        story="From the second hour half of unified's requests take over 2.3 seconds.",
         events=(Event(after=_hours(1), kind="truth", truth=Truth(unified_median_ms=2300.0, sigma=0.5)),),
         ends={"evidence": _off("latency:"), "strict": _off("latency:")},
     ),
@@ -111,7 +111,7 @@ _ALL = (
     ),
     Scenario(
         name="retry-storm",
-        story="One webhook fails and is retried forty times within ten minutes.",
+        story="One webhook fails and is retried forty times within six minutes.",
         events=(Event(after=_hours(1.1), kind="retry-storm"),),
         acknowledges=True,
         ends={"evidence": PASSED, "strict": _off("errors:")},
@@ -123,14 +123,14 @@ _ALL = (
         stale_after="6h",
         ends={
             "evidence": End(percentage="10", enabled=True, decided="INCONCLUSIVE"),
-            "strict": End(percentage="10", enabled=True, decided="HOLD"),
+            "strict": End(percentage="10", enabled=True, decided="INCONCLUSIVE"),
         },
     ),
     Scenario(
         name="protected-leak",
         story="At 10:30 the router begins to send mobility to unified.",
         events=(Event(after=_hours(1.5), kind="truth", truth=Truth(leaks=0.05)),),
-        ends={"evidence": _off("leak"), "strict": _off("leak")},
+        ends={"evidence": _off("Leak"), "strict": _off("Leak")},
     ),
     Scenario(
         name="silent",

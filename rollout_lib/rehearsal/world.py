@@ -139,7 +139,7 @@ class World:
         if event.kind == "one-error":
             return [(*first, *identity)]
         if event.kind == "retry-storm":
-            return [(at + timedelta(seconds=15 * number), *first[1:], *identity) for number in range(RETRIES)]
+            return [(at + timedelta(seconds=8 * number), *first[1:], *identity) for number in range(RETRIES)]
         raise ValueError(f"nobody knows what happens in an event of kind {event.kind!r}")
 
     def _write(self, rows) -> None:
