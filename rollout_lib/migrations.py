@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rollout_lib.database import Database, load_sql
 from rollout_lib.errors import ShapeRefused
 from rollout_lib.inspection import shape_checks
 from rollout_lib.model import Outcome
+from rollout_lib.routing import hold_rollout_lock
 
 FOLDER = Path(__file__).parent / "sql" / "migrations"
 RUNBOOK = FOLDER / "20251203140600_webhook_traffic_routing.sql"
@@ -39,22 +41,37 @@ def migrate(database: Database, *, apply: bool) -> Migration:
     nothing is changed then.
     """
     with database.transaction(readonly=not apply, statement_timeout="60s") as connection:
+        if apply:
+            hold_rollout_lock(connection, "migrate")  # of two at once, the second finds nothing to do
         row = connection.execute(load_sql("inspection")).one()
-        tables = {item["table_name"] for item in row.columns or []}
-        objects = sorted(tables | {f"{item['name']}()" for item in row.functions or []})
-        missing = []
-        if objects:
-            wrong = [check for check in shape_checks(row) if check.outcome is Outcome.FAIL]
-            if wrong:
-                lines = [f"{check.name}: {check.observed}. Mend: {check.mend}" for check in wrong]
-                raise ShapeRefused(differences="\n".join(lines))
-        else:
-            missing.append(RUNBOOK)
-        if not row.ledger:
-            missing.append(LEDGER)
+        found = sorted({item["table_name"] for item in row.columns or []})
+        found += sorted({f"{item['name']}()" for item in row.functions or []})
+        missing = [] if row.ledger else [LEDGER]
+        if not found:
+            missing.insert(0, RUNBOOK)
+        elif differences := _differences(row):
+            raise ShapeRefused(differences="\n".join(differences))
         if apply:
             for path in missing:
-                connection.exec_driver_sql(path.read_text(encoding="utf-8").replace("%", "%%"))
+                connection.exec_driver_sql(_statements(path))
     return Migration(
-        found=tuple(objects), missing=tuple(path.name for path in missing), applied=apply and bool(missing)
+        found=tuple(found), missing=tuple(path.name for path in missing), applied=apply and bool(missing)
     )
+
+
+def _statements(path: Path) -> str:
+    """The file without its own BEGIN and COMMIT; % is the driver's sign for a bind."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return "\n".join(line for line in lines if line not in ("BEGIN;", "COMMIT;")).replace("%", "%%")
+
+
+def _differences(row: Any) -> list[str]:
+    """One line for each object that exists in another shape, or is missing while others exist."""
+    lines = []
+    for check in shape_checks(row):
+        if check.outcome is Outcome.FAIL:
+            mend = check.mend
+            if check.observed == "missing" or check.name == "functions":
+                mend = f"create what is missing from {RUNBOOK.name}, by hand: the rest is in use here"
+            lines.append(f"{check.name}: {check.observed}. Mend: {mend}")
+    return lines

@@ -24,6 +24,7 @@ from rollout_lib.model import (
 from rollout_lib.plan import Plan
 from rollout_lib.redaction import redact
 
+SUCCESS = "success"  # any other status, and none, is an error: unknown is never good
 SETTLING = timedelta(seconds=30)  # after a change the router may still use the old percentage
 _HOUR, _WINDOW, _INCREMENT, _SETTLED, _PHASE, _ROWS = 4, 5, 6, 7, 8, 9
 
@@ -50,7 +51,9 @@ def measure(
     starts = {
         "hour_start": hour_start,
         "window_start": max(hour_start, began),
-        "increment_start": min(increment_start, until),
+        # Never before the phase: a check within the lag of its change has an empty increment, and the next
+        # look begins at the change, not at rows of the percentage before.
+        "increment_start": max(increment_start, began),
         "phase_start": began,
         "settled_from": began + SETTLING,
     }
@@ -66,7 +69,7 @@ def measure(
             "slow_ms": plan.thresholds.p95_investigate_ms,
         },
     ).one()
-    bins, failing, slow_ms = row.histogram or [], row.failing or [], plan.thresholds.p95_investigate_ms
+    bins, failing, slow_ms = _named(row.histogram), row.failing or [], plan.thresholds.p95_investigate_ms
     leak = row.leak or {}
 
     def traffic(flag: int, start: str, counted: str | None = None) -> Traffic:
@@ -107,7 +110,7 @@ def legacy_baseline(connection: Connection, plan: Plan, as_of: datetime) -> tupl
     row = connection.execute(
         load_sql("baseline"), {"start": window.start, "until": window.end, "slow_ms": slow_ms}
     ).one()
-    bins = row.histogram or []
+    bins = _named(row.histogram)
     failing = [{**item, "phase_errors": item["errors"], "phase_slow": item["slow"]} for item in row.failing or []]
     rows = sum(item[-1] for item in bins)
     raw = sum(item[-1] for item in bins if item[1] == ROUTER_ERROR)
@@ -117,12 +120,19 @@ def legacy_baseline(connection: Connection, plan: Plan, as_of: datetime) -> tupl
 
 
 def recent_errors(connection: Connection, plan: Plan, as_of: datetime) -> list[dict[str, Any]]:
-    """The runbook's error analysis for the last window: at most ten, redacted, newest last_seen first."""
+    """The runbook's error analysis for the last window: the ten most frequent, redacted.
+
+    Messages that differ only in what is redacted (a phone number) are one.
+    """
     span = {"start": as_of - plan.monitoring.window, "until": as_of}
-    return [
-        {**row._mapping, "error_message": redact(row.error_message or "(no message)")}
-        for row in connection.execute(load_sql("errors"), span)
-    ]
+    merged: dict[tuple, dict[str, Any]] = {}
+    for row in connection.execute(load_sql("errors"), span):
+        message = redact(row.error_message or "(no message)")
+        known = merged.setdefault((row.domain, row.routed_to, message), {**row._mapping, "occurrences": 0})
+        known["error_message"] = message
+        known["occurrences"] += row.occurrences
+        known["last_seen"] = max(known["last_seen"], row.last_seen)
+    return sorted(merged.values(), key=lambda item: (-item["occurrences"], -item["last_seen"].timestamp()))[:10]
 
 
 def one_line_status(connection: Connection, plan: Plan, as_of: datetime) -> dict[str, Any]:
@@ -137,11 +147,20 @@ def _cells(bins: list, failing: list, counted: str | None, slow_ms: int) -> tupl
     rows: dict[tuple[str, str], list] = defaultdict(list)
     for item in bins:
         rows[(item[0], item[1])].append(item)
-    distinct = {(item["domain"], item["routed_to"]): item for item in failing}
+    distinct = {_names(item["domain"], item["routed_to"]): item for item in failing}
     return tuple(
         _cell(domain, routed_to, items, distinct.get((domain, routed_to)), counted, slow_ms)
         for (domain, routed_to), items in sorted(rows.items())
     )
+
+
+def _names(domain: str | None, routed_to: str | None) -> tuple[str, str]:
+    """A table without our constraints may hold neither; what is missing is not good, and not nothing."""
+    return domain or "unknown", routed_to or ROUTER_ERROR
+
+
+def _named(bins: list | None) -> list:
+    return [[*_names(item[0], item[1]), *item[2:]] for item in bins or []]
 
 
 def _cell(domain, routed_to, items, distinct, counted, slow_ms) -> Cell:
@@ -153,7 +172,7 @@ def _cell(domain, routed_to, items, distinct, counted, slow_ms) -> Cell:
         domain=domain,
         routed_to=routed_to,
         requests=sum(item[-1] for item in items),
-        errors=sum(item[-1] for item in items if item[2] == "error" or routed_to == ROUTER_ERROR),
+        errors=sum(item[-1] for item in items if item[2] != SUCCESS or routed_to == ROUTER_ERROR),
         latencies=dict(latencies),
         failing=(distinct or {}).get(f"{counted}_errors", 0) if counted else None,
         slow=sum(count for ms, count in latencies.items() if ms > slow_ms),

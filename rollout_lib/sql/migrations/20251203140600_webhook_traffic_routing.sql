@@ -1,7 +1,10 @@
 -- The runbook's objects: webhook_routing_config, webhook_routing_logs, webhook_routing_stats,
 -- set_routing_enabled, update_routing_percentage, check_routing_health, get_current_routing_config.
--- Safe to apply with `psql -f`; `rollout migrate` applies it in one transaction with the ledger's.
+-- One transaction: `psql -f` applies all of it or, where something of it exists already, nothing.
+-- (`rollout migrate` leaves out BEGIN and COMMIT, and applies it in one transaction with the ledger's.)
 -- The functions update the newest row in place, as deployed systems do: the ledger is the history.
+
+BEGIN;
 
 CREATE TABLE public.webhook_routing_config (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -12,7 +15,7 @@ CREATE TABLE public.webhook_routing_config (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT percentage_is_a_share CHECK (percentage >= 0 AND percentage <= 100),
-    CONSTRAINT domains_not_empty CHECK (cardinality(domains) > 0),
+    CONSTRAINT domains_not_empty CHECK (cardinality(domains) > 0 AND array_position(domains, NULL) IS NULL),
     CONSTRAINT protected_domains_never_routed CHECK (NOT domains && ARRAY['mobility', 'profile', 'insurance']),
     CONSTRAINT newest_is_unambiguous UNIQUE (created_at)
 );
@@ -36,11 +39,14 @@ CREATE TABLE public.webhook_routing_logs (
 -- Serves every window: half-open on created_at, with the columns that the histogram groups by.
 CREATE INDEX webhook_routing_logs_created_at ON public.webhook_routing_logs
     (created_at) INCLUDE (domain, routed_to, status, response_time_ms);
--- Serves the search for rows of unified, and for one webhook's earlier rows.
-CREATE INDEX webhook_routing_logs_unified ON public.webhook_routing_logs (created_at)
-    INCLUDE (domain, status, response_time_ms, message_id) WHERE routed_to = 'unified';
-CREATE INDEX webhook_routing_logs_message ON public.webhook_routing_logs (message_id)
-    WHERE message_id IS NOT NULL;
+-- Serve the search for rows of unified (leaks, the last one), for failing webhooks and for slow ones. None holds
+-- a message_id: it comes from outside and may be longer than an index entry, and the row would be lost.
+CREATE INDEX webhook_routing_logs_unified ON public.webhook_routing_logs (created_at) INCLUDE (domain)
+    WHERE routed_to = 'unified';
+CREATE INDEX webhook_routing_logs_errors ON public.webhook_routing_logs (created_at)
+    WHERE status IS DISTINCT FROM 'success' OR routed_to = 'error';
+CREATE INDEX webhook_routing_logs_slow ON public.webhook_routing_logs (created_at)
+    WHERE routed_to = 'unified' AND response_time_ms > 2000;
 
 CREATE VIEW public.webhook_routing_stats WITH (security_invoker = true) AS
 SELECT
@@ -145,3 +151,5 @@ BEGIN
             USING (true) WITH CHECK (true)', role_name);
     END LOOP;
 END $$;
+
+COMMIT;

@@ -1,5 +1,8 @@
 -- The suite's own schema: the ledger (append-only, hash-chained), the watcher's lease, the onsets of messages.
 -- Not in public, so PostgREST does not expose it. Touches nothing of the runbook's objects.
+-- One transaction, as the runbook's migration is.
+
+BEGIN;
 
 CREATE SCHEMA rollout;
 REVOKE ALL ON SCHEMA rollout FROM PUBLIC;
@@ -19,12 +22,14 @@ CREATE TABLE rollout.ledger (
     body text NOT NULL,
     CONSTRAINT seq_is_positive CHECK (seq > 0),
     CONSTRAINT kind_is_known CHECK (kind IN
-        ('checkpoint', 'attempt', 'extra', 'archived', 'attestation', 'acknowledgement', 'missed', 'message'))
+        ('checkpoint', 'attempt', 'extra', 'archived', 'attestation', 'acknowledgement', 'missed', 'message', 'lease')),
+    -- The standing is a fold over every entry: one that cannot be read would stop all runs to come.
+    CONSTRAINT body_is_an_object CHECK (json_typeof(CAST(body AS json)) = 'object')
 );
 CREATE INDEX ledger_rollout ON rollout.ledger (rollout, seq);
--- One completed, scheduled check a slot; attempts and extra checks claim none.
-CREATE UNIQUE INDEX one_check_a_slot ON rollout.ledger (rollout, phase_began, slot)
-    WHERE kind = 'checkpoint' AND operation = 'monitor' AND slot IS NOT NULL AND phase_began IS NOT NULL;
+-- One completed, scheduled check a slot, also while no phase runs; attempts and extra checks claim none.
+CREATE UNIQUE INDEX one_check_a_slot ON rollout.ledger (rollout, phase_began, slot) NULLS NOT DISTINCT
+    WHERE kind = 'checkpoint' AND operation = 'monitor' AND slot IS NOT NULL;
 
 CREATE FUNCTION rollout.refuse_rewriting() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -68,6 +73,7 @@ BEGIN
 END $$;
 REVOKE ALL ON FUNCTION rollout.append_entry(text, text, text, timestamptz, timestamptz, timestamptz, text, text)
     FROM PUBLIC;
+REVOKE ALL ON FUNCTION rollout.entry_hash(text, bigint, text, text, text, timestamptz, text, text) FROM PUBLIC;
 
 -- One watcher a rollout. A row, not a session lock: it must hold through a transaction pooler.
 CREATE TABLE rollout.lease (
@@ -88,3 +94,5 @@ CREATE TABLE rollout.onset (
     ended_at timestamptz,
     PRIMARY KEY (rollout, subject)
 );
+
+COMMIT;
