@@ -101,11 +101,11 @@ def _stream(name: str, counts: Sequence[Counts], limit: float, act_at: float, li
         certificate=certificate,
         interval=evidence.rate_interval(bad, total) if total else None,
         literal=said,
-        evidence=_ladder(now, peak, act_at, bad, total, certificate, said),
+        evidence=ladder_state(now, peak, act_at, bad, total, certificate, said),
     )
 
 
-def _ladder(now: float, peak: float, act_at: float, bad: int, total: int, certificate: float, literal: State):
+def ladder_state(now: float, peak: float, act_at: float, bad: int, total: int, certificate: float, literal: State):
     """Worst first; a stream without a single request is QUIET, never clean."""
     enough = bad >= AT_LEAST
     if enough and peak >= act_at:
