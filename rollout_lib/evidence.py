@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -24,6 +25,8 @@ BLOCK = 16  # looks after which the stakes begin anew
 FIRST_STAKE = 0.5  # the rest in equal parts at looks 2 … BLOCK
 _CERTIFYING = (0.1, 0.3, 0.6)  # of the limit
 _RISKS = (2, 4, 8, 16, 32)  # how many times as often unified may fail as what it is compared with
+_LOG_STAKES = np.log(np.array([FIRST_STAKE] + [(1 - FIRST_STAKE) / (BLOCK - 1)] * (BLOCK - 1)))
+_LOG_KEPT = np.append(np.log1p(-np.cumsum(np.exp(_LOG_STAKES[:-1]))), -np.inf)  # not yet bet after look t
 _RATE_PRIOR = (0.5, 50.0)
 _QUANTILE_PRIOR = (1.0, 19.0)
 
@@ -61,8 +64,8 @@ def log_evidence(
 ) -> float:
     """log sum_i w_i (q_i/p0)^k ((1-q_i)/(1-p0))^(n-k): evidence that the rate is over the limit p0."""
     _counts(bad, total)
-    gains, losses, logs = _bets(limit, alternatives, weights, above=True)
-    return float(_log_sum(logs + bad * gains + (total - bad) * losses))
+    gains, losses, logs = _bets(limit, tuple(alternatives), tuple(weights), above=True)
+    return float(np.logaddexp.reduce(logs + bad * gains + (total - bad) * losses))
 
 
 def log_evidence_restart(
@@ -78,21 +81,37 @@ def log_evidence_restart(
     begins anew every 16 looks. A partial look may be the last element: it is look t, seen early.
     """
     k, n = _looks(bads, totals)
-    gains, losses, logs = _bets(limit, alternatives, weights, above=True)
+    return restart_paths(k, n, limit, alternatives, weights).tolist()
 
-    def suffixes(failing: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        return _log_sum(logs + failing[..., None] * gains + (rows - failing)[..., None] * losses)
 
-    return _restarting(k, n, suffixes)
+def restart_paths(
+    bads: np.ndarray, totals: np.ndarray, limit: float, alternatives: Sequence[float], weights: Sequence[float]
+) -> np.ndarray:
+    """log_evidence_restart for many phases at once: arrays (…, looks) in and out, not validated.
+
+    One cumulative sum per alternative serves every stake: betting v_j at look j is worth
+    v_j exp(C_t - C_{j-1}) at look t, where C is the log likelihood ratio since the block began.
+    """
+    gains, losses, logs = _bets(limit, tuple(alternatives), tuple(weights), above=True)
+    steps = np.multiply.outer(bads, gains) + np.multiply.outer(totals - bads, losses)
+    path = np.empty(np.shape(bads))
+    for start in range(0, path.shape[-1], BLOCK):
+        block = steps[..., start : start + BLOCK, :]
+        size = block.shape[-2]
+        so_far = np.cumsum(block, axis=-2)
+        worth = _LOG_STAKES[:size, None] - (so_far - block)
+        bets = so_far + np.logaddexp.accumulate(worth, axis=-2) + logs
+        path[..., start : start + size] = np.logaddexp(_LOG_KEPT[:size], np.logaddexp.reduce(bets, axis=-1))
+    return path
 
 
 def log_certificate(bad: int, total: int, limit: float) -> float:
     """Evidence that the rate is below the limit: the same E with alternatives at .1, .3, .6 of the limit."""
     _counts(bad, total)
     _share(limit, "limit")
-    below = [limit * part for part in _CERTIFYING]
-    gains, losses, logs = _bets(limit, below, [1 / 3] * 3, above=False)
-    return float(_log_sum(logs + bad * gains + (total - bad) * losses))
+    below = tuple(limit * part for part in _CERTIFYING)
+    gains, losses, logs = _bets(limit, below, (1 / 3,) * 3, above=False)
+    return float(np.logaddexp.reduce(logs + bad * gains + (total - bad) * losses))
 
 
 def rate_interval(bad: int, total: int, alpha: float = 0.05) -> tuple[float, float]:
@@ -102,13 +121,12 @@ def rate_interval(bad: int, total: int, alpha: float = 0.05) -> tuple[float, flo
     if total == 0:
         return 0.0, 1.0
     from scipy.optimize import brentq
-    from scipy.special import xlog1py, xlogy
 
     a, b = _RATE_PRIOR
-    mixture = _betaln(a + bad, b + total - bad) - _betaln(a, b)
+    mixture = float(_betaln(a + bad, b + total - bad) - _betaln(a, b))
 
     def excess(p: float) -> float:
-        return float(mixture - xlogy(bad, p) - xlog1py(total - bad, -p) + math.log(alpha))
+        return mixture - bad * math.log(p) - (total - bad) * math.log1p(-p) + math.log(alpha)
 
     peak = bad / total
     edge = 1e-300
@@ -157,7 +175,24 @@ def log_split_evidence_restart(
     if len(unifieds) != len(legacies):
         raise CountError(reason=f"{len(unifieds)} looks of unified and {len(legacies)} of legacy.")
     u, n = _looks(unifieds, [one + other for one, other in zip(unifieds, legacies, strict=True)])
-    return _restarting(u, n, lambda x, rows: _split(x, rows - x, share, concentration))
+    return split_paths(u, n - u, share, concentration).tolist()
+
+
+def split_paths(unifieds: np.ndarray, legacies: np.ndarray, share: float, concentration: float = 100) -> np.ndarray:
+    """log_split_evidence_restart for many phases at once: arrays (…, looks) in and out, not validated."""
+    path = np.empty(np.shape(unifieds))
+    for start in range(0, path.shape[-1], BLOCK):
+        u, n = (_suffix_sums(counts[..., start : start + BLOCK]) for counts in (unifieds, legacies))
+        size = u.shape[-1]
+        bets = np.where(np.tri(size, dtype=bool), _split(u, n, share, concentration) + _LOG_STAKES[:size], -np.inf)
+        path[..., start : start + size] = np.logaddexp(_LOG_KEPT[:size], np.logaddexp.reduce(bets, axis=-1))
+    return path
+
+
+def _suffix_sums(counts: np.ndarray) -> np.ndarray:
+    """(…, t) -> (…, t, j): the sum over looks j..t, 0 where j > t."""
+    sums = np.cumsum(counts, axis=-1)
+    return np.maximum(sums[..., :, None] - (sums - counts)[..., None, :], 0)
 
 
 def log_evidence_versus(
@@ -179,29 +214,12 @@ def log_evidence_versus(
     for risk in _RISKS:
         r = risk * rho / (risk * rho + 1 - rho)
         logs.append(float(np.sum(eu * np.log(r / rho) + el * np.log((1 - r) / (1 - rho)))))
-    return float(_log_sum(np.array(logs) - math.log(len(_RISKS))))
+    return float(np.logaddexp.reduce(np.array(logs) - math.log(len(_RISKS))))
 
 
-def _restarting(k: np.ndarray, n: np.ndarray, evidence) -> list[float]:
-    """The stakes over suffixes of each block of looks; evidence(k, n) is elementwise in logs."""
-    path: list[float] = []
-    for start in range(0, len(k), BLOCK):
-        ks, ns = k[start : start + BLOCK], n[start : start + BLOCK]
-        size = len(ks)
-        stakes = np.full(size, (1 - FIRST_STAKE) / (BLOCK - 1))
-        stakes[0] = FIRST_STAKE
-        sums_k = np.concatenate(([0.0], np.cumsum(ks)))
-        sums_n = np.concatenate(([0.0], np.cumsum(ns)))
-        logs = evidence(sums_k[1:, None] - sums_k[None, :-1], sums_n[1:, None] - sums_n[None, :-1])
-        bet = np.where(np.tri(size, dtype=bool), logs + np.log(stakes)[None, :], -np.inf)
-        kept = np.maximum(1 - np.cumsum(stakes), 0.0)
-        with np.errstate(divide="ignore"):
-            table = np.concatenate((np.log(kept)[:, None], bet), axis=1)
-        path += [float(value) for value in _log_sum(table)]
-    return path
-
-
-def _bets(limit: float, alternatives: Sequence[float], weights: Sequence[float], *, above: bool):
+@cache
+def _bets(limit: float, alternatives: tuple[float, ...], weights: tuple[float, ...], *, above: bool):
+    """What one bad and one good request are worth in logs under each alternative, and the log weights."""
     _share(limit, "limit")
     if not alternatives or len(alternatives) != len(weights):
         raise CountError(reason="alternatives and weights must be as many, and at least one.")
@@ -228,14 +246,6 @@ def _betaln(a, b):
     from scipy.special import betaln
 
     return betaln(a, b)
-
-
-def _log_sum(logs: np.ndarray) -> np.ndarray:
-    """log of the sum of exponentials over the last axis, safe for -inf."""
-    top = np.max(logs, axis=-1, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore"):
-        return np.log(np.sum(np.exp(logs - top), axis=-1)) + top[..., 0]
 
 
 def _smallest(bad: int, enough) -> int:

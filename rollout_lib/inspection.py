@@ -12,7 +12,6 @@ from rollout_lib.database import load_sql
 from rollout_lib.judgement.safety import drift_check, protected_checks
 from rollout_lib.model import Check, Outcome, Probe, RoutingConfig, Standing, State
 from rollout_lib.plan import Plan
-from rollout_lib.probes import look_for_function
 from rollout_lib.store import Facts
 
 CLOCKS_AGREE = timedelta(seconds=5)
@@ -75,7 +74,7 @@ def inspect_database(
                             "as reference tables an emergency rollback fails with a worker down"))  # fmt: skip
     if live:
         checks.append(_clock(row.clock, asked_at))
-    checks.append(_function(plan, live))
+    checks.append(_function(probes, live))
     checks += protected_checks(probes, plan)
     return tuple(checks)
 
@@ -140,7 +139,7 @@ def _exposure(row: Any) -> Iterator[Check]:
             for item in pathless
         )
         yield _fail("search_path of functions", ", ".join(item["name"] for item in pathless), "set",
-                    "SECURITY DEFINER without a search_path can be made to run somebody else's code", mend)  # fmt: skip
+                    "SECURITY DEFINER without a search_path can be made to run foreign code", mend)  # fmt: skip
     else:
         yield _pass("search_path of functions", "set", "set")
     if row.exposed:
@@ -220,11 +219,13 @@ def _clock(database: datetime, asked_at: datetime | None) -> Check:
     return _pass("clocks", observed, "≤ 5 s")
 
 
-def _function(plan: Plan, live: bool) -> Check:
+def _function(probes: Sequence[Probe], live: bool) -> Check:
     if not live:
         return Check(name="router function ACTIVE", outcome=Outcome.NOT_APPLICABLE, observed="simulated",
                      limit="ACTIVE", reason="a simulated world has no function to look at")  # fmt: skip
-    probe = look_for_function(plan)
+    probe = next((probe for probe in probes if probe.kind == "function"), None)
+    if probe is None:
+        raise ValueError("the function list was not asked before this transaction")
     if probe.up:
         return _pass("router function ACTIVE", probe.detail, "ACTIVE")
     if probe.up is None:

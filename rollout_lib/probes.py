@@ -5,57 +5,97 @@ Nothing here judges. Facts carry their time; what is not configured is not asked
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import shutil
 import subprocess
+import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from rollout_lib.model import Probe
 from rollout_lib.plan import Plan
 
+if TYPE_CHECKING:
+    import httpx2
+
 TOKEN = "SUPABASE_ACCESS_TOKEN"
 ROUTER_FUNCTION = "webhook-traffic-router"
-TRIES = 2
+TRIES, PAUSE_S = 2, 1.0  # the second try is not part of the same blink
+_GONE = (404, 410)  # the platform answers for a function that is not there
 
 
-def take_probes(plan: Plan) -> tuple[Probe, ...]:
-    """Ask every configured address, side by side, each twice where the first try failed."""
+def take_probes(plan: Plan, *, function: bool = False) -> tuple[Probe, ...]:
+    """Ask every configured address, side by side, each twice where the first try failed.
+
+    function: the function list too, which only a pre-flight needs.
+
+    The witness (a reference address) must answer beside the others and, where a protected endpoint did not,
+    once more after it: a network of ours that was away for a moment is then not taken for theirs.
+    """
+    timeout = plan.probes.timeout.total_seconds()
     wanted = [("protected", name, address) for name, address in plan.probes.protected.items()]
     if plan.probes.witness:
         wanted.append(("witness", "own network", plan.probes.witness))
     if plan.probes.router_health:
         wanted.append(("router", ROUTER_FUNCTION, plan.probes.router_health))
-    if not wanted:
+    if not wanted and not function:
         return ()
-    with ThreadPoolExecutor(max_workers=len(wanted)) as pool:
-        return tuple(pool.map(lambda item: _ask(*item, plan.probes.timeout.total_seconds()), wanted))
+    with ThreadPoolExecutor(max_workers=len(wanted) + 1) as pool:
+        listed = pool.submit(look_for_function, plan) if function else None
+        found = tuple(pool.map(lambda item: _ask(*item, timeout), wanted))
+        found += (listed.result(),) if listed else ()
+    if plan.probes.witness and any(probe.kind == "protected" and not probe.up for probe in found):
+        again = _ask("witness", "own network, asked after", plan.probes.witness, timeout)
+        found = (*found, again)
+    return found
+
+
+def _get(address: str, timeout: float, headers: Mapping[str, str] | None = None) -> httpx2.Response:
+    import httpx2
+
+    # A proxy of the environment is for the world outside, never for this machine.
+    return httpx2.get(address, headers=headers, timeout=timeout, follow_redirects=False,
+                      trust_env=not _is_loopback(address))  # fmt: skip
+
+
+def _is_loopback(address: str) -> bool:
+    host = urlsplit(address).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _ask(kind: str, name: str, address: str, timeout: float) -> Probe:
     import httpx2
 
     detail = ""
-    for attempt in range(1, TRIES + 1):
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(PAUSE_S)
         try:
-            answer = httpx2.get(address, timeout=timeout, follow_redirects=False)
+            status = _get(address, timeout).status_code
         except httpx2.HTTPError as error:
             detail = f"no answer ({type(error).__name__})"
         except (ValueError, OSError) as error:
             detail = f"could not be asked ({type(error).__name__})"
         else:
-            # Below 500 the endpoint is up: a webhook may well refuse a GET, and that is its answer.
-            if answer.status_code < 500:
-                return _probe(kind, name, True, attempt - 1, f"HTTP {answer.status_code}")
-            detail = f"HTTP {answer.status_code}"
+            detail = f"HTTP {status}"
+            # A webhook may well refuse a GET: that is its own answer, and it is up. A redirect is somebody else's.
+            if 200 <= status < 300 or (400 <= status < 500 and status not in _GONE):
+                return _probe(kind, name, True, attempt, detail)
     return _probe(kind, name, False, TRIES, detail)
 
 
 def look_for_function(plan: Plan) -> Probe:
     """Is webhook-traffic-router ACTIVE? By the Management API, else the `supabase` command, else its health.
 
-    up is None where there is no way to look.
+    up is None where there is no way to look, or looking failed.
     """
     if plan.probes.management_project and os.environ.get(TOKEN):
         return _by_api(plan)
@@ -63,7 +103,7 @@ def look_for_function(plan: Plan) -> Probe:
         return _by_command(plan)
     if plan.probes.router_health:
         return _ask("function", ROUTER_FUNCTION, plan.probes.router_health, plan.probes.timeout.total_seconds())
-    return _probe("function", ROUTER_FUNCTION, None, 0, "no token, no `supabase` command, no health address")
+    return _function(None, "no token, no `supabase` command, no health address", failures=0)
 
 
 def _by_api(plan: Plan) -> Probe:
@@ -72,44 +112,36 @@ def _by_api(plan: Plan) -> Probe:
     address = f"{plan.probes.management_address}/v1/projects/{plan.probes.management_project}/functions"
     headers = {"Authorization": f"Bearer {os.environ[TOKEN]}"}
     try:
-        answer = httpx2.get(address, headers=headers, timeout=plan.probes.timeout.total_seconds())
+        answer = _get(address, plan.probes.timeout.total_seconds(), headers)
         if answer.status_code != 200:
-            words = f"the Management API answers HTTP {answer.status_code}"
-            return _probe("function", ROUTER_FUNCTION, None, 1, words)
+            return _function(None, f"the Management API answers HTTP {answer.status_code}")
         return _listed(answer.json())
-    except (httpx2.HTTPError, ValueError) as error:
-        words = f"the Management API could not be asked ({type(error).__name__})"
-        return _probe("function", ROUTER_FUNCTION, None, 1, words)
+    except (httpx2.HTTPError, ValueError, OSError) as error:
+        return _function(None, f"the Management API could not be asked ({type(error).__name__})")
 
 
 def _by_command(plan: Plan) -> Probe:
-    command = [
-        "supabase",
-        "functions",
-        "list",
-        "--project-ref",
-        str(plan.probes.management_project),
-        "-o",
-        "json",
-    ]
+    command = ["supabase", "functions", "list", "--project-ref", str(plan.probes.management_project), "-o", "json"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
         return _listed(json.loads(done.stdout))
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        words = f"`supabase functions list` failed ({type(error).__name__})"
-        return _probe("function", ROUTER_FUNCTION, None, 1, words)
+        return _function(None, f"`supabase functions list` failed ({type(error).__name__})")
 
 
 def _listed(functions: object) -> Probe:
-    if not isinstance(functions, list):
-        return _probe("function", ROUTER_FUNCTION, None, 1, "the function list has another shape")
+    """The router's place in a function list; any other shape is not an answer."""
+    if not isinstance(functions, list) or not all(isinstance(item, dict) for item in functions):
+        return _function(None, "the function list has another shape")
     for item in functions:
-        name = item.get("slug") or item.get("name")
-        if name == ROUTER_FUNCTION:
+        if ROUTER_FUNCTION in (item.get("slug"), item.get("name")):
             status = str(item.get("status", "unknown"))
-            words = f"{status}, version {item.get('version', '?')}"
-            return _probe("function", ROUTER_FUNCTION, status == "ACTIVE", 0, words)
-    return _probe("function", ROUTER_FUNCTION, False, 0, "not among the deployed functions")
+            return _function(status == "ACTIVE", f"{status}, version {item.get('version', '?')}", failures=0)
+    return _function(False, "not among the deployed functions", failures=0)
+
+
+def _function(up: bool | None, detail: str, *, failures: int = 1) -> Probe:
+    return _probe("function", ROUTER_FUNCTION, up, failures, detail)
 
 
 def _probe(kind: str, name: str, up: bool | None, failures: int, detail: str) -> Probe:

@@ -16,7 +16,8 @@ _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
 <title>{title}</title><style>{style}
-body{{margin:1.2em auto;max-width:1000px;padding:0 1em;font:14px/1.5 system-ui,sans-serif;color:#1f2933;background:#fff}}
+body{{margin:1.2em auto;max-width:1000px;padding:0 1em;color:#1f2933;background:#fff;
+font:14px/1.5 system-ui,sans-serif}}
 @media (prefers-color-scheme:dark){{body{{color:#e5e7eb;background:#15181d}}}}
 details{{margin:.3em 0}}summary{{color:#6b7280;cursor:pointer;font-size:12px}}
 pre{{overflow-x:auto;background:#8881;padding:.5em;border-radius:4px;font-size:12px;white-space:pre-wrap}}

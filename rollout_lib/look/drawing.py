@@ -52,6 +52,7 @@ def frame(history: past.Bodies, plan: Plan) -> Frame:
 
 def values(rows: Sequence[Mapping[str, Any]], frame: Frame) -> alt.Data:
     """Rows as inline data: instants become the axis's milliseconds, everything else stays."""
+
     def plain(row: Mapping[str, Any]) -> dict[str, Any]:
         kept = {key: item for key, item in row.items() if not isinstance(item, datetime)}
         return kept | ({"x": frame.on_axis(row["at"])} if "at" in row else {})

@@ -1,4 +1,4 @@
-"""What everybody else receives: texts as the runbook has them, with real figures."""
+"""The runbook's messages: rendered from a checkpoint with real figures, told by onset, sent by Apprise."""
 
 from rollout_lib.messages.render import render
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from rollout_lib.model import TOTAL, UNIFIED, Act, Checkpoint, Outcome, State
+from rollout_lib.model import TOTAL, UNIFIED, Act, Check, Checkpoint, Outcome, State, Verdict
 from rollout_lib.plan import Plan
 from rollout_lib.redaction import redact
 
 
-def render(checkpoint: Checkpoint, plan: Plan) -> dict[str, str] | None:
-    """The message of a checkpoint as subject and text; the chain's head is added when it is sent."""
-    kind = message_kind(checkpoint, plan)
+def render(checkpoint: Checkpoint, plan: Plan, *, kind: str | None = None, was: str = "") -> dict[str, str] | None:
+    """The message of a checkpoint as subject and text; the chain's head is added when it is sent.
+
+    kind: a template that the checkpoint alone does not know ("well_again" with what `was`, "off").
+    """
+    kind = kind or message_kind(checkpoint, plan)
     if kind is None:
         return None
-    text = _environment().get_template(f"{kind}.j2").render(**_facts(checkpoint, plan))
+    text = _environment().get_template(f"{kind}.j2").render(**_facts(checkpoint, plan), was=was)
     subject, _, body = text.strip().partition("\n")
     return {"kind": kind, "subject": subject.removeprefix("Subject:").strip(), "text": body.strip()}
 
@@ -37,11 +41,18 @@ def message_kind(checkpoint: Checkpoint, plan: Plan) -> str | None:
     if checkpoint.operation == "report":
         return "day_complete"
     if checkpoint.operation == "monitor":
+        if checkpoint.state in (State.STEP_BACK, State.ROLL_BACK) and not _is_on(checkpoint):
+            return "off"  # somebody else lowered it already: there is nothing to ask for
         literal = checkpoint.verdict.literal if checkpoint.verdict else None
         if checkpoint.state is State.WATCH or literal is State.ROLL_BACK:
             return _bad(checkpoint.state) or "watch"
         return _bad(checkpoint.state)
     return None
+
+
+def _is_on(checkpoint: Checkpoint) -> bool:
+    config = checkpoint.config
+    return config is None or (config.enabled and config.percentage > 0)
 
 
 def _bad(state: State) -> str | None:
@@ -76,6 +87,9 @@ def _facts(checkpoint: Checkpoint, plan: Plan) -> dict[str, object]:
     target = next((item for item in plan.phases if percentage is not None and item.percentage == percentage), None)
     verdict = checkpoint.verdict
     return {
+        "title": _title(plan.rollout),
+        "impact": _check(verdict, "no customer impact"),
+        "uptime": _check(verdict, "protected webhooks 100 % up"),
         "checkpoint": checkpoint,
         "plan": plan,
         "sentence": redact(checkpoint.sentence),
@@ -96,6 +110,16 @@ def _facts(checkpoint: Checkpoint, plan: Plan) -> dict[str, object]:
         "rollback": "rollout rollback --emergency --reason '…'",
         "next_step": verdict.next_step if verdict else "",
     }
+
+
+def _title(rollout: str) -> str:
+    """`Week 6` for week6-unified, as the runbook's subjects have it; any other rollout by its name."""
+    found = re.match(r"week(\d+)\b", rollout.split("-")[0])
+    return f"Week {found[1]}" if found else rollout
+
+
+def _check(verdict: Verdict | None, name: str) -> Check | None:
+    return next((check for check in verdict.checks if check.name == name), None) if verdict else None
 
 
 def _rate(total: dict | None) -> str:

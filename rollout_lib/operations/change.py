@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from rollout_lib.errors import CouldNotMeasure, ParameterError, RolloutError
 from rollout_lib.gates import may_raise
-from rollout_lib.model import Change, Checkpoint, Gate, RoutingConfig, Standing, State
+from rollout_lib.messages.send import tell
+from rollout_lib.model import Change, Checkpoint, Gate, Probe, RoutingConfig, Standing, State
 from rollout_lib.operations.preflight import look_before
 from rollout_lib.operations.record import Recorded, checkpoint_of, entry_of, record, recorded
 from rollout_lib.probes import take_probes
@@ -38,7 +40,7 @@ def change_percentage(
     exit code 60 that names every unmet gate; nothing was changed. Lowering asks no gate.
     """
     _known_percentage(session, to, reason, dry_run)
-    probes = take_probes(session.plan)
+    probes = take_probes(session.plan, function=session.as_of is None)
     with session.database.transaction(readonly=dry_run) as connection:
         if not dry_run:
             hold_rollout_lock(connection, session.plan.rollout)
@@ -80,7 +82,7 @@ def change_percentage(
             return recorded(checkpoint, facts, None, to_json(checkpoint))
         text = to_json(checkpoint)
         head = append(connection, **entry_of(checkpoint, text))
-    return recorded(checkpoint, facts, head, text)
+    return recorded(checkpoint, facts, head, text, tell(session, checkpoint, head))
 
 
 def _known_percentage(session: Session, to: Decimal, reason: str, dry_run: bool) -> None:
@@ -120,7 +122,15 @@ def _gates(session, connection, config: RoutingConfig, facts: Facts, standing: S
         expected=expected,
         preflight=checks.state,
     )
+    gates = (*gates, _fresh(probes))
     return gates if any(gate.name == stale.name for gate in gates) else (stale, *gates)
+
+
+def _fresh(probes: Sequence[Probe]) -> Gate:
+    """What was asked by HTTP before this transaction must still be of now: a lock may have been waited for."""
+    oldest = max((datetime.now(UTC) - probe.at for probe in probes), default=timedelta(0))
+    reason = f"the oldest of {len(probes)} probes is {oldest.total_seconds():.0f} s old"
+    return Gate(name="probes of now", met=oldest <= PROBES_VALID, reason=f"{reason}, limit {PROBES_VALID}")
 
 
 def _apply(connection, config: RoutingConfig, to: Decimal, reason: str) -> None:

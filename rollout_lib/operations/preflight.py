@@ -34,7 +34,7 @@ def preflight(session: Session) -> Recorded:
 
     Exit 0 when nothing fails; 20 when a check fails; 50 when one that must be seen could not be.
     """
-    probes = take_probes(session.plan)
+    probes = take_probes(session.plan, function=_is_live(session))
     asked_at = datetime.now(UTC)
     with session.database.transaction(readonly=True) as connection:
         facts = read_facts(connection, session.plan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,7 @@ from rollout_lib import messages, spool
 from rollout_lib.archive.provenance import provenance
 from rollout_lib.errors import EXIT_CODES, CouldNotMeasure, RolloutError, SlotTaken
 from rollout_lib.look import checkpoint_card, checkpoint_text
+from rollout_lib.messages.send import tell
 from rollout_lib.model import STATES, Checkpoint, Standing, State
 from rollout_lib.serial import to_json
 from rollout_lib.session import Session
@@ -27,14 +28,15 @@ class Recorded:
     """What an operation returns: the checkpoint, its text, where it stands on the ledger, and the history.
 
     head is (seq, hash), None for a dry run or where the ledger could not take it (`kept` is then the file
-    that waits for the next run). history holds the bodies of the rollout's earlier checkpoints and this
-    one, oldest first: what the charts draw.
+    that waits for the next run). told says, a line each, what became of the messages. history holds the
+    bodies of the rollout's earlier checkpoints and this one, oldest first: what the charts draw.
     """
 
     checkpoint: Checkpoint
     text: str
     head: tuple[int, str] | None
     kept: str = ""
+    told: tuple[str, ...] = ()
     history: tuple[Mapping[str, Any], ...] = field(repr=False, default=())
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
@@ -110,10 +112,14 @@ def entry_of(checkpoint: Checkpoint, text: str) -> dict[str, Any]:
     }
 
 
-def recorded(checkpoint: Checkpoint, facts: Facts, head: tuple[int, str] | None, text: str) -> Recorded:
+def recorded(
+    checkpoint: Checkpoint, facts: Facts, head: tuple[int, str] | None, text: str, told: Sequence[str] = ()
+) -> Recorded:
     """The value an operation returns, once its entry is committed (or was a dry run)."""
     history = [entry.body for entry in facts.entries if entry.kind in ("checkpoint", "extra")]
-    return Recorded(checkpoint=checkpoint, text=text, head=head, history=(*history, json.loads(text)))
+    return Recorded(
+        checkpoint=checkpoint, text=text, head=head, told=tuple(told), history=(*history, json.loads(text))
+    )
 
 
 def record(session: Session, facts: Facts, checkpoint: Checkpoint) -> Recorded:
@@ -137,7 +143,7 @@ def record(session: Session, facts: Facts, checkpoint: Checkpoint) -> Recorded:
         kept = spool.keep(entry)
         value = recorded(checkpoint, facts, None, text)
         return replace(value, kept=f"{kept} ({error})")
-    return recorded(checkpoint, facts, head, text)
+    return recorded(checkpoint, facts, head, text, tell(session, checkpoint, head))
 
 
 def drain(session: Session) -> list[str]:

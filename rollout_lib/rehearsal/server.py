@@ -16,6 +16,7 @@ import pwd
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -44,13 +45,14 @@ def default_folder() -> Path:
     return Path(__file__).resolve().parents[2] / ".rehearsal" / "postgres"
 
 
-def embedded(folder: Path | None = None, *, durable: bool = True) -> str:
+def embedded(folder: Path | None = None, *, durable: bool = True, binaries: Path | None = None) -> str:
     """The address of the running embedded server, starting (or, after a crash, restarting) it first.
 
     folder: where it belongs; callers of one folder share one server. durable: False trades fsync for
-    speed, for tests. Raises CouldNotMeasure with the server's own words when it does not start.
+    speed, for tests. binaries: the bin folder of another PostgreSQL than the wheel's. Raises
+    CouldNotMeasure with the server's own words when it does not start.
     """
-    place = _Place(folder or default_folder())
+    place = _Place(folder or default_folder(), binaries)
     with place.locked():
         if not place.answers():
             place.start(durable)
@@ -75,9 +77,9 @@ def drop_database(address: str, name: str) -> None:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def stop(folder: Path | None = None) -> None:
+def stop(folder: Path | None = None, *, binaries: Path | None = None) -> None:
     """Stop the server of a folder, if it runs; its data stays."""
-    place = _Place(folder or default_folder())
+    place = _Place(folder or default_folder(), binaries)
     with place.locked():
         if place.pid() is not None:
             place.run("pg_ctl", "stop", "-D", str(place.data), "-m", "fast", "-w")
@@ -86,29 +88,39 @@ def stop(folder: Path | None = None) -> None:
 class _Place:
     """Where one embedded server lives: data, socket, binaries and the user it runs as."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, binaries: Path | None) -> None:
         self.folder = folder.resolve()
         tag = hashlib.sha256(str(self.folder).encode()).hexdigest()[:10]
         # A socket's path may have 107 characters; the system's temporary folder keeps it short.
         self.runtime = Path(tempfile.gettempdir()) / f"rollout-pg-{os.getuid()}-{tag}"
-        self.user = _UNPRIVILEGED if os.getuid() == 0 else None
-        self.data = self.runtime / "data" if self.user else self.folder / "data"
+        self.account = pwd.getpwnam(_UNPRIVILEGED) if os.getuid() == 0 else None
+        self.data = self.runtime / "data" if self.account else self.folder / "data"
         self.socket = self.runtime / "run"
-        self.log = self.runtime / "server.log"
+        self.log = self.socket / "server.log"
+        self.binaries = binaries
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.socket.mkdir(parents=True, exist_ok=True)
-        if self.user:
-            account = pwd.getpwnam(self.user)
-            for path in (self.runtime, self.socket):
-                os.chown(path, account.pw_uid, account.pw_gid)
-                path.chmod(0o700)
-            (self.folder / "where").write_text(f"{self.data}\n")
         with open(self.folder / "lock", "w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            self._own(self.runtime, os.getuid(), 0o711)
+            self._own(self.socket, self.account.pw_uid if self.account else os.getuid(), 0o700)
+            if self.account:
+                (self.folder / "where").write_text(f"{self.data}\n")
             yield
+
+    def _own(self, path: Path, owner: int, mode: int) -> None:
+        """A folder of ours below the shared temporary one: what somebody else put there is refused."""
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (os.getuid(), *self._unprivileged()):
+            raise CouldNotMeasure(reason=f"{path} belongs to somebody else; remove it, or set $TMPDIR.")
+        os.chown(path, owner, -1, follow_symlinks=False)
+        path.chmod(mode)
+
+    def _unprivileged(self) -> tuple[int, ...]:
+        return (self.account.pw_uid,) if self.account else ()
 
     def address(self, database: str) -> str:
         return psycopg.conninfo.make_conninfo(
@@ -132,10 +144,8 @@ class _Place:
         return pid if str(self.data).encode() in command else None
 
     def start(self, durable: bool) -> None:
-        if not (self.data / "PG_VERSION").exists():
-            shutil.rmtree(self.data, ignore_errors=True)  # an initdb that was killed half-way
-            self.run("initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8",
-                     "--locale=C", "--no-sync")  # fmt: skip
+        if not self.data.exists():
+            self._initialise()
         if (pid := self.pid()) is not None:  # alive and not answering: hung, or still coming up
             if self._comes_up():
                 return
@@ -148,6 +158,14 @@ class _Place:
         options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
         self.run("pg_ctl", "start", "-D", str(self.data), "-l", str(self.log), "-w", "-t", "60", "-o", options)
 
+    def _initialise(self) -> None:
+        """Under another name first: an initdb that is killed half-way leaves a folder that looks complete."""
+        part = self.data.with_name("data.part")
+        shutil.rmtree(part, ignore_errors=True)
+        self._own(part, self.account.pw_uid if self.account else os.getuid(), 0o700)
+        self.run("initdb", "-D", str(part), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        os.replace(part, self.data)
+
     def _sweep(self) -> None:
         """After a crash: wait for the orphans (each has the data folder as its own), then drop the locks.
 
@@ -157,6 +175,8 @@ class _Place:
             if not any(_works_in(process, self.data) for process in Path("/proc").glob("[0-9]*")):
                 break
             time.sleep(0.1)
+        else:
+            raise CouldNotMeasure(reason=f"processes of a crashed server still work in {self.data}; end them first.")
         for lock in (self.data / "postmaster.pid", self.socket / ".s.PGSQL.5432.lock"):
             lock.unlink(missing_ok=True)
 
@@ -168,7 +188,7 @@ class _Place:
         return False
 
     def run(self, program: str, *arguments: str) -> None:
-        binaries = _binaries(self.runtime if self.user else None)
+        binaries = self.binaries or _binaries(self.runtime if self.account else None)
         # pg_ctl's children inherit its output: a pipe would never end, a file does.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(
@@ -176,10 +196,10 @@ class _Place:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                user=self.user,
-                group="nogroup" if self.user else None,
-                extra_groups=[] if self.user else None,
-                cwd=self.runtime,
+                user=self.account.pw_uid if self.account else None,
+                group=self.account.pw_gid if self.account else None,
+                extra_groups=[] if self.account else None,
+                cwd=self.socket,
                 env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"},
                 start_new_session=True,
                 check=False,

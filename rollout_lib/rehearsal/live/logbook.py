@@ -33,7 +33,7 @@ STORED = """SELECT correlation_id, routed_to, created_at FROM public.webhook_rou
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """One row of webhook_routing_logs. created_at is when the router was asked, not when it is written."""
+    """One row of webhook_routing_logs. created_at is when its outcome was known, not when it is written."""
 
     created_at: datetime
     domain: str

@@ -81,7 +81,7 @@ class Router:
 
     async def take(self, request: Request) -> Response:
         """POST: one webhook."""
-        began, at = time.monotonic(), datetime.now(UTC)
+        began = time.monotonic()
         try:
             body = await read_body(request)
             given = request.headers.get("x-hub-signature-256", "")
@@ -93,30 +93,30 @@ class Router:
             self._counts["client left"] += 1
             return Response(status_code=400)
         known = recognise(payload, self._settings.protected)
-        return await self._route(known, body, _passed_on(request, known), began, at)
+        return await self._route(known, body, _passed_on(request, known), began)
 
-    async def _route(self, known: Recognised, body: bytes, headers, began: float, at: datetime) -> Response:
+    async def _route(self, known: Recognised, body: bytes, headers, began: float) -> Response:
         name, routed_to = legacy_name(known.domain), LEGACY
         if self.goes_to_unified(known.domain):
             name, routed_to = UNIFIED_NAME, UNIFIED
         answer = await self._forwarder.post(name, body, headers)
         if routed_to == UNIFIED and not answer.sent:
             # Nothing left for unified, so nothing ran: legacy, once. The failure is a row of its own.
-            self._note(known, routed_to, name, answer, headers, began, at)
+            self._note(known, routed_to, name, answer, headers, began)
             self._counts["fell back"] += 1
             name, routed_to = legacy_name(known.domain), LEGACY
             answer = await self._forwarder.post(name, body, headers)
         if not answer.sent:
             routed_to = ROUTER_ERROR  # it reached no destination
-        self._note(known, routed_to, name, answer, headers, began, at)
+        self._note(known, routed_to, name, answer, headers, began)
         return _handed_back(answer, routed_to, name, headers["x-correlation-id"])
 
-    def _note(self, known: Recognised, routed_to, name, answer: Answer, headers, began, at) -> None:
+    def _note(self, known: Recognised, routed_to, name, answer: Answer, headers, began) -> None:
         status = "success" if answer.status is not None and answer.status < 400 else "error"
         self._counts[f"{routed_to} {status}"] += 1
         self._logbook.note(
             Decision(
-                created_at=at,
+                created_at=datetime.now(UTC),
                 domain=known.domain,
                 routed_to=routed_to,
                 webhook_name=name,

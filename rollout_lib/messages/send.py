@@ -1,0 +1,153 @@
+"""Telling people: after the commit, by Apprise, never blocking and never failing the run that tells.
+
+Addresses are in $ROLLOUT_NOTIFY, one Apprise address a line (or separated by blanks): they hold tokens, so
+they are in no plan, no record and no output. Without one nobody is told, and nothing is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+from dataclasses import replace
+from datetime import timedelta
+
+from rollout_lib.errors import RolloutError
+from rollout_lib.messages.onset import LASTS, RANK, Tell, decide
+from rollout_lib.messages.render import message_kind, render
+from rollout_lib.model import Checkpoint
+from rollout_lib.outbox import Message, Onset, claim, note, onsets, remember
+from rollout_lib.session import Session
+
+VARIABLE = "ROLLOUT_NOTIFY"
+PATIENCE = 10.0  # seconds that a run waits for its messages at most; what is not sent by then is tried again
+_CONDITION, _ROUTING = "verdict", "routing"
+
+
+def recipients() -> dict[str, str]:
+    """The addresses by fingerprint: what the ledger says of them."""
+    addresses = os.environ.get(VARIABLE, "").split()
+    return {hashlib.sha256(address.encode()).hexdigest()[:8]: address for address in addresses}
+
+
+def tell(
+    session: Session, checkpoint: Checkpoint, head: tuple[int, str] | None, *, lasts: timedelta = LASTS
+) -> list[str]:
+    """Tell what this run began, ended or changed, and what earlier runs could not tell.
+
+    Returns one line a message: what was sent, or why it is still to be sent. Never raises for a database
+    or a network: the run's own outcome stands, and what could not be sent waits on the ledger.
+    """
+    known = recipients()
+    if not known or head is None:
+        return []
+    try:
+        with session.database.transaction(readonly=False) as connection:
+            before = onsets(connection, session.plan.rollout)
+            new = _news(session, connection, checkpoint, head, before, lasts)
+            new = [replace(message, recipients=tuple(known)) for message in new]
+            claimed = claim(connection, session.plan.rollout, new, known)
+    except RolloutError as error:
+        return [f"nobody was told: {error}"]
+    if not claimed:
+        return []
+    lines: list[str] = []
+    worker = threading.Thread(target=_send_all, args=(session, claimed, known, lines), daemon=True)
+    worker.start()
+    worker.join(PATIENCE)
+    return list(lines) if not worker.is_alive() else [*lines, "still sending; what does not get out is tried again"]
+
+
+def _news(session: Session, connection, checkpoint: Checkpoint, head, before, lasts) -> list[Message]:
+    """What this checkpoint has to say, and the conditions as they are after it."""
+    rollout, at = session.plan.rollout, checkpoint.at
+    kind = message_kind(checkpoint, session.plan)
+    changed = checkpoint.change is not None and checkpoint.change.applied
+    found_off = _routing(connection, rollout, before, checkpoint, changed)
+    if kind is not None and (changed or checkpoint.operation != "monitor"):
+        if changed and _CONDITION in before:
+            remember(connection, rollout, _CONDITION, before[_CONDITION], ended_at=at)
+        return [_message(checkpoint, session, head, kind)]
+    if checkpoint.operation != "monitor":
+        return []
+    if found_off:
+        if _CONDITION in before:
+            remember(connection, rollout, _CONDITION, before[_CONDITION], ended_at=at)
+        return [_message(checkpoint, session, head, "off")]
+    decision = decide(before.get(_CONDITION), kind if kind in RANK else None, at, lasts)
+    if decision.onset is not None:
+        remember(connection, rollout, _CONDITION, decision.onset)
+    elif _CONDITION in before:
+        remember(connection, rollout, _CONDITION, before[_CONDITION], ended_at=at)
+    if decision.tell is None:
+        return []
+    if decision.tell is Tell.ENDS:
+        was = before[_CONDITION]
+        return [_message(checkpoint, session, head, "well_again", f"{was.state}, since {_clock(was.since, session)}")]
+    if decision.tell is Tell.LASTS:
+        return [_lasting(_message(checkpoint, session, head, kind), decision.onset, session)]
+    return [_message(checkpoint, session, head, kind)]
+
+
+def _routing(connection, rollout: str, before: dict[str, Onset], checkpoint: Checkpoint, changed: bool) -> bool:
+    """Remember whether routing is on; True where a check finds it off and nobody has been told."""
+    if checkpoint.kind in ("dry-run", "attempt"):
+        return False
+    config = checkpoint.config
+    on = config is not None and config.enabled and config.percentage > 0
+    off = config is not None and not on
+    if changed:
+        off, on = not checkpoint.change.after[1], checkpoint.change.after[1]
+    known = before[_ROUTING].state if _ROUTING in before else None
+    now = "off" if off else "on" if on else known
+    if now is not None and now != known:
+        onset = Onset(state=now, since=checkpoint.at, told_at=checkpoint.at)
+        remember(connection, rollout, _ROUTING, onset)
+    return now == "off" and known == "on" and not changed
+
+
+def _message(checkpoint: Checkpoint, session: Session, head, kind: str, was: str = "") -> Message:
+    said = render(checkpoint, session.plan, kind=kind, was=was)
+    text = f"{said['text']}\nLedger #{head[0]}:{head[1][:12]}"
+    name = f"{checkpoint.run_id}:{kind}"
+    return Message(name=name, subject=said["subject"], text=text, at=checkpoint.at, recipients=())
+
+
+def _lasting(message: Message, onset: Onset, session: Session) -> Message:
+    since = f"It lasts since {_clock(onset.since, session)}; this is said once."
+    return replace(message, name=f"{message.name}:lasts", subject=f"Still: {message.subject}",
+                   text=f"{since}\n{message.text}")  # fmt: skip
+
+
+def _clock(at, session: Session) -> str:
+    return f"{at.astimezone(session.plan.zone):%a %H:%M %Z}"
+
+
+def _send_all(session: Session, messages: list[Message], known: dict[str, str], lines: list[str]) -> None:
+    for message in messages:
+        left = tuple(mark for mark in message.recipients if not _sent(known[mark], message))
+        done = replace(message, recipients=left or message.recipients)
+        try:
+            with session.database.transaction(readonly=False) as connection:
+                note(connection, session.plan.rollout, "failed" if left else "sent", done)
+        except RolloutError as error:
+            lines.append(f"{message.subject}: {error}")
+            continue
+        reached = f"{len(message.recipients) - len(left)} of {len(message.recipients)} recipients reached"
+        lines.append(f"{message.subject}: {reached}" + ("; the rest is tried again" if left else ""))
+
+
+def _sent(address: str, message: Message) -> bool:
+    """One try for one address; Apprise's own log may hold the address, so it is silenced."""
+    import apprise
+
+    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+    separator = "&" if "?" in address else "?"
+    service = apprise.Apprise()
+    if not service.add(f"{address}{separator}cto=3&rto=5"):
+        return False
+    try:
+        return bool(service.notify(title=message.subject, body=message.text, body_format=apprise.NotifyFormat.TEXT))
+    except Exception:
+        return False  # whatever a service raises, the run that tells goes on

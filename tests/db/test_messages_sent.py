@@ -1,0 +1,220 @@
+"""Messages on real servers: a database, an SMTP server and an HTTP endpoint on loopback."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from decimal import Decimal
+from email import message_from_bytes
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from rollout_lib import operations as op
+from rollout_lib.messages import send
+from rollout_lib.messages.send import tell
+from rollout_lib.model import State
+from rollout_lib.rehearsal.scenarios import SCENARIOS
+from rollout_lib.rehearsal.world import World
+from rollout_lib.session import open_session
+
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # Apprise's own import
+
+
+class Mailbox:
+    """What an SMTP server took."""
+
+    def __init__(self) -> None:
+        self.mails = []
+
+    async def handle_DATA(self, server, session, envelope) -> str:
+        self.mails.append(message_from_bytes(envelope.content))
+        return "250 OK"
+
+
+class Hook:
+    """An HTTP endpoint that keeps what was posted to it; `works` switches it off."""
+
+    def __init__(self) -> None:
+        hook, self.posts, self.works = self, [], True
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if hook.works:
+                    hook.posts.append(json.loads(body))
+                self.send_response(200 if hook.works else 503)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        return f"json://:s3cret-token@127.0.0.1:{self.server.server_port}/hook"
+
+    @property
+    def subjects(self) -> list[str]:
+        return [post["title"] for post in self.posts]
+
+
+@pytest.fixture
+def hook():
+    hook = Hook()
+    yield hook
+    hook.server.shutdown()
+    hook.server.server_close()
+
+
+@pytest.fixture
+def mailbox():
+    box = Mailbox()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    controller = Controller(box, hostname="127.0.0.1", port=port)
+    controller.start()
+    box.address = f"mailto://127.0.0.1:{port}?from=rollout@example.org&to=team@example.org"
+    yield box
+    controller.stop()
+
+
+class Rollout:
+    """A world whose operations tell by themselves; `run` gives what an operation did and what it told."""
+
+    def __init__(self, database, plan, scenario: str) -> None:
+        self.database, self.plan = database, plan
+        self.world = World(database.address, plan, SCENARIOS[scenario], seed=1)
+        self.world.prelude(self.world.start)
+
+    def session(self):
+        return open_session("parameters/week6.rehearsal.yaml", as_of=self.world.now.isoformat(), operator="Rita")
+
+    def run(self, operation, **how):
+        session = self.session()
+        done = operation(session, **how)
+        return done, list(done.told)
+
+    def start(self):
+        op.attest(self.session(), subject="complaints", value="none")
+        return self.run(op.change_percentage, to=Decimal(10), reason="Initial 10% rollout", dry_run=False)
+
+    def check(self):
+        self.world.advance(self.world.now + timedelta(minutes=15))
+        return self.run(op.monitor, slot="now")
+
+    def ledger(self) -> list[tuple[str, dict]]:
+        with self.database.transaction(readonly=True) as connection:
+            rows = connection.exec_driver_sql(
+                "SELECT operation, body FROM rollout.ledger WHERE kind = 'message' ORDER BY seq"
+            )
+            return [(row.operation, json.loads(row.body)) for row in rows]
+
+
+@pytest.fixture
+def rollout(database, plan, request):
+    rollout = Rollout(database, plan, getattr(request, "param", "healthy"))
+    yield rollout
+    rollout.world.close()
+
+
+def test_a_start_reaches_the_mailbox_and_the_hook(rollout, hook, mailbox, monkeypatch):
+    """The runbook's first message arrives by e-mail and by HTTP, with the ledger's head in it."""
+    monkeypatch.setenv(send.VARIABLE, f"{hook.address}\n{mailbox.address}")
+    done, lines = rollout.start()
+    assert lines == ["Week 6 Traffic Rollout Started - 10%: 2 of 2 recipients reached"]
+    assert hook.subjects == [mail["Subject"] for mail in mailbox.mails] == ["Week 6 Traffic Rollout Started - 10%"]
+    assert f"Ledger #{done.head[0]}:{done.head[1][:12]}" in hook.posts[0]["message"]
+    assert [operation for operation, _ in rollout.ledger()] == ["sending", "sent"]
+    assert "s3cret-token" not in json.dumps(rollout.ledger())
+
+
+@pytest.mark.parametrize("rollout", ["single-error"], indirect=True)
+def test_an_hour_of_watch_is_two_messages(rollout, hook, monkeypatch):
+    """One failing webhook stays in the window for four checks: told when it begins and when it is over."""
+    monkeypatch.setenv(send.VARIABLE, hook.address)
+    rollout.start()
+    states = [rollout.check()[0].checkpoint.state for _ in range(10)]
+    assert states.count(State.WATCH) == 4
+    assert hook.subjects[1:] == ["Week 6 - Watch at 10%", "Week 6 - Well again at 10%"]
+
+
+@pytest.mark.parametrize("rollout", ["errors"], indirect=True)
+def test_a_rollback_is_told_once_and_the_checks_after_it_are_silent(rollout, hook, monkeypatch):
+    """The rollback's own message ends the condition; OFF is not news any more."""
+    monkeypatch.setenv(send.VARIABLE, hook.address)
+    rollout.start()
+    for _ in range(10):
+        rollout.check()
+    assert hook.subjects[-1] == "Week 6 - ROLLED BACK, routing disabled"
+    assert sum("ROLLED BACK" in subject for subject in hook.subjects) == 1
+    assert not any("off" in subject for subject in hook.subjects)
+
+
+def test_routing_switched_off_by_hand_is_told_by_the_next_check(rollout, hook, monkeypatch):
+    """Nobody's run did it, so the first check that finds it says so, once."""
+    monkeypatch.setenv(send.VARIABLE, hook.address)
+    rollout.start()
+    rollout.check()
+    with rollout.database.transaction(readonly=False) as connection:
+        connection.exec_driver_sql("SELECT set_routing_enabled(false, 'by hand')")
+    for _ in range(3):
+        rollout.check()
+    assert hook.subjects[1:] == ["Week 6 - Routing is off"]
+
+
+def test_what_could_not_be_sent_is_tried_again_and_arrives_once(rollout, hook, mailbox, monkeypatch):
+    """A hook that answers 503 gets the message at the next check; the mailbox is not written to twice."""
+    monkeypatch.setenv(send.VARIABLE, f"{hook.address} {mailbox.address}")
+    hook.works = False
+    _, lines = rollout.start()
+    assert lines == ["Week 6 Traffic Rollout Started - 10%: 1 of 2 recipients reached; the rest is tried again"]
+    rollout.check()
+    hook.works = True
+    rollout.check()
+    rollout.check()
+    assert len(mailbox.mails) == 1
+    assert hook.subjects == ["Week 6 Traffic Rollout Started - 10%"]
+    assert [operation for operation, _ in rollout.ledger()] == ["sending", "failed"] * 2 + ["sending", "sent"]
+
+
+def test_two_runners_tell_once(rollout, hook, monkeypatch):
+    """Four tellers of the same checkpoint at the same time: one message."""
+    session = rollout.session()
+    op.attest(session, subject="complaints", value="none")
+    done = op.change_percentage(session, to=Decimal(10), reason="start", dry_run=False)
+    monkeypatch.setenv(send.VARIABLE, hook.address)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: tell(rollout.session(), done.checkpoint, done.head), range(4)))
+    assert hook.subjects == ["Week 6 Traffic Rollout Started - 10%"]
+
+
+def test_an_unreachable_or_nonsensical_address_never_fails_the_run(rollout, monkeypatch):
+    """A closed port and a line that is no address: the run goes on, the ledger says that they wait."""
+    monkeypatch.setenv(send.VARIABLE, "json://127.0.0.1:1/x nonsense")
+    done, lines = rollout.start()
+    assert done.checkpoint.exit_code == 0
+    assert lines == ["Week 6 Traffic Rollout Started - 10%: 0 of 2 recipients reached; the rest is tried again"]
+
+
+def test_a_database_that_is_away_never_fails_the_teller(rollout, hook, monkeypatch):
+    """Telling needs the database; without it a line says so and nothing is raised."""
+    done, _ = rollout.start()
+    monkeypatch.setenv(send.VARIABLE, hook.address)
+    session = rollout.session()
+    with rollout.database.transaction(readonly=False) as connection:
+        connection.exec_driver_sql("ALTER SCHEMA rollout RENAME TO elsewhere")
+    assert tell(session, done.checkpoint, done.head)[0].startswith("nobody was told: ")
+
+
+def test_without_an_address_nothing_is_written(rollout, monkeypatch):
+    """Nobody to tell: no message on the ledger, and no line."""
+    monkeypatch.delenv(send.VARIABLE, raising=False)
+    assert rollout.start()[1] == []
+    assert rollout.ledger() == []
