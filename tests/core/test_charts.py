@@ -32,7 +32,7 @@ def test_captions_of_a_clean_phase_state_what_was_not_seen(day):
     assert (
         said[4]
         == "Unified's share was within 2 points of the configured one in all 4 checks; last 10.0 % (configured 10 %)."
-    )  # noqa: E501
+    )
     assert said[5] == "116 unified requests in 4 looks: 29 to 29 a look, 115 expected in all."
     assert "never reached" in said[6]
     assert said[7] == "Routing is at 10 % since 09:00; 4 checks, none missed."
