@@ -1,7 +1,8 @@
-"""The commands, each thin: options in, one operation or notebook, the answer out, its exit code."""
+"""The commands that judge and change, each thin: options in, one notebook or operation, its exit code."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -10,29 +11,16 @@ from typing import Annotated
 
 import typer
 
+from rollout_lib.cli.options import FOLDER, Apply, AsOf, Json, Operator, Outputs, Plan, Reason, app
 from rollout_lib.errors import ParameterError, RolloutError
 
-app = typer.Typer(
-    name="rollout",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Run a gradual rollout of webhook traffic, check it, roll it back, and prove what happened.\n\n"
-    "Exit codes: 0 healthy · 2 wrong input, nothing ran · 10 watch · 20 hold · 30 step back · 40 roll back · "
-    "50 could not measure · 60 change refused · 70 archive altered · 1 a defect.",
-)
-Plan = Annotated[str, typer.Option("--plan", help="The plan file; without it $ROLLOUT_PLAN, else the rehearsal's.")]
-AsOf = Annotated[str, typer.Option("--as-of", help="Another instant than now; rehearsals only.")]
-Operator = Annotated[str, typer.Option("--operator", help="Who answers for it; else $ROLLOUT_OPERATOR, else you.")]
-Json = Annotated[bool, typer.Option("--json", help="The result as JSON.")]
-Outputs = Annotated[Path, typer.Option("--outputs", envvar="ROLLOUT_OUTPUTS", help="Where records are archived.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; it stands on the ledger.")]
-Apply = Annotated[bool, typer.Option("--apply", help="Do it; without this nothing is changed.")]
-FOLDER = Path("outputs")
+ROOMS = ("looking",)  # the modules of rollout_lib.cli that hold further commands
 
 
 def run(arguments: list[str]) -> int:
     """Run a command line; returns its exit code. Errors of ours are one message, never a traceback."""
+    for room in ROOMS:
+        importlib.import_module(f"rollout_lib.cli.{room}")
     try:
         code = app(arguments, standalone_mode=False)
     except RolloutError as error:
@@ -222,91 +210,3 @@ def _attest(subject: str, value: str, reason: str, plan: str, as_of: str, operat
         print(header_line(checkpoint.place, checkpoint.at, "routing off"))
         print(checkpoint.sentence)
     return 0
-
-
-@app.command()
-def migrate(plan: Plan = "", apply: Apply = False, as_json: Json = False) -> int:
-    """Apply what is missing of the runbook's objects and the ledger, in one transaction."""
-    from rollout_lib.database import connect
-    from rollout_lib.migrations import migrate as apply_missing
-    from rollout_lib.plan import load_plan
-
-    database = connect(load_plan(plan))
-    done = apply_missing(database, apply=apply)
-    place = database.place
-    if as_json:
-        print(json.dumps({"found": done.found, "missing": done.missing, "applied": done.applied}))
-        return 0
-    print(f"{place.environment.upper()} · {place.host} · {place.database}")
-    print(done.sentence)
-    return 0
-
-
-@app.command()
-def status(plan: Plan = "", as_of: AsOf = "", as_json: Json = False) -> int:
-    """The runbook's one-line status, and where the ledger stands."""
-    from rollout_lib.look import header_line
-    from rollout_lib.session import open_session
-    from rollout_lib.standing import fold
-    from rollout_lib.store import read_facts
-    from rollout_lib.traffic import one_line_status
-
-    session = open_session(plan, as_of=as_of)
-    with session.database.transaction(readonly=True) as connection:
-        facts = read_facts(connection, session.plan)
-        now = session.now(facts.now)
-        line = one_line_status(connection, session.plan, now)
-    standing = fold(facts.entries, session.plan)
-    if as_json:
-        shown = {**line, "head": standing.head, "phase_began": standing.phase and standing.phase.began_at,
-                 "latched": standing.latched, "database": session.place.database}  # fmt: skip
-        print(json.dumps(shown, default=str))
-        return 0
-    print(header_line(session.place, now, f"{facts.config.percentage:g} %" if facts.config else "no configuration"))
-    if line:
-        print(f"routing {line['routing']} · enabled {line['status']} · {line['requests_1h']:,} requests in 1 h · "
-              f"errors {'–' if line['error_pct'] is None else line['error_pct']} %")  # fmt: skip
-    seq, digest = standing.head
-    print(f"ledger #{seq}:{digest[:12]} · {len(standing.slots_done)} checks in this phase · latched: "
-          f"{standing.latched or 'nothing'}")  # fmt: skip
-    return 0
-
-
-@app.command()
-def errors(plan: Plan = "", as_of: AsOf = "", as_json: Json = False) -> int:
-    """The runbook's error analysis of the last hour, redacted."""
-    from rollout_lib.look import header_line
-    from rollout_lib.session import open_session
-    from rollout_lib.store import read_facts
-    from rollout_lib.traffic import recent_errors
-
-    session = open_session(plan, as_of=as_of)
-    with session.database.transaction(readonly=True) as connection:
-        facts = read_facts(connection, session.plan)
-        rows = recent_errors(connection, session.plan, session.now(facts.now))
-    if as_json:
-        print(json.dumps(rows, default=str, ensure_ascii=False))
-        return 0
-    print(header_line(session.place, session.now(facts.now), "errors of the last hour"))
-    for row in rows:
-        print(f"{row['occurrences']:>6,}  {row['domain']:<12} {row['routed_to']:<8} {row['error_message']}")
-    if not rows:
-        print("No error in the last hour.")
-    return 0
-
-
-@app.command()
-def rehearse(
-    scenario: Annotated[str, typer.Option("--scenario", help="Which world; --list shows them.")] = "healthy",
-    mode: Annotated[str, typer.Option("--mode", help="evidence or strict; without it the plan's.")] = "",
-    seed: Annotated[int, typer.Option("--seed", help="Another seed, another day.")] = 20251203,
-    plan: Plan = "",
-    outputs: Outputs = FOLDER,
-    show: Annotated[bool, typer.Option("--list", help="List the scenarios and end.")] = False,
-) -> int:
-    """The whole Day 3 on a real PostgreSQL in a simulated world, every step a notebook."""
-    from rollout_lib.cli.rehearsing import rehearse_and_show, show_scenarios
-
-    if show:
-        return show_scenarios()
-    return rehearse_and_show(scenario, mode=mode, seed=seed, plan=plan, outputs=outputs)

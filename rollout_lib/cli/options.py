@@ -1,0 +1,26 @@
+"""The application and the options that several commands share; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    name="rollout",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Run a gradual rollout of webhook traffic, check it, roll it back, and prove what happened.\n\n"
+    "Exit codes: 0 healthy · 2 wrong input, nothing ran · 10 watch · 20 hold · 30 step back · 40 roll back · "
+    "50 could not measure · 60 change refused · 70 archive altered · 1 a defect.",
+)
+Plan = Annotated[str, typer.Option("--plan", help="The plan file; without it $ROLLOUT_PLAN, else the rehearsal's.")]
+AsOf = Annotated[str, typer.Option("--as-of", help="Another instant than now; rehearsals only.")]
+Operator = Annotated[str, typer.Option("--operator", help="Who answers for it; else $ROLLOUT_OPERATOR, else you.")]
+Json = Annotated[bool, typer.Option("--json", help="The result as JSON.")]
+Outputs = Annotated[Path, typer.Option("--outputs", envvar="ROLLOUT_OUTPUTS", help="Where records are archived.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it stands on the ledger.")]
+Apply = Annotated[bool, typer.Option("--apply", help="Do it; without this nothing is changed.")]
+FOLDER = Path("outputs")
