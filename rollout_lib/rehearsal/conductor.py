@@ -26,6 +26,7 @@ from rollout_lib.rehearsal.server import create_database, embedded
 from rollout_lib.rehearsal.world import World
 from rollout_lib.reporting import Summary, summarise
 from rollout_lib.runner import RunResult, run_notebook
+from rollout_lib.runner.servers import warm_up
 from rollout_lib.session import Session, open_session
 from rollout_lib.store import read_facts
 
@@ -98,6 +99,8 @@ def rehearse(
     Raises KeyError for an unknown scenario. The result says whether the end is the expected one.
     """
     told = SCENARIOS[scenario]
+    if kernel == "warm":
+        warm_up()  # its imports go on while the server starts and the day before is written
     name = f"rehearsal_{datetime.now():%Y%m%d_%H%M%S}_{uuid.uuid4().hex[:4]}"  # noqa: DTZ005  # a local name
     folder = (outputs / name).resolve()
     plan = _plan_of_its_own(plan_path, told, mode, name, folder)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
-import sys
-import tempfile
 import time
 import warnings
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
+from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.provisioning import LocalProvisioner
 
+from rollout_lib.look.drawer import VARIABLE as DRAWER
+from rollout_lib.runner import servers
 from rollout_lib.runner.engine import IpcKernelManager
-
-_server: ForkServer | None = None
 
 
 def options(kernel: str) -> dict[str, Any]:
@@ -31,57 +27,11 @@ def options(kernel: str) -> dict[str, Any]:
     if kernel != "warm":
         raise ValueError(f'a kernel is "plain" or "warm", not {kernel!r}')
     try:
-        warm_server()
+        servers.await_ready()
     except (OSError, subprocess.SubprocessError) as error:
         warnings.warn(f"no warm kernel ({error}); a plain one is used", RuntimeWarning, stacklevel=2)
         return {"kernel_manager_class": IpcKernelManager}
-    return {"kernel_manager_class": WarmKernelManager}
-
-
-class ForkServer:
-    """The server's process and its socket; it ends with this process."""
-
-    def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="rollout-fork-"))
-        self.path = self.folder / "socket"
-        # One thread: a fork of a process with a numeric library's threads would not be clean.
-        quiet = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "rollout_lib.runner.forkserver", str(self.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **quiet},
-            start_new_session=True,
-        )
-        if self.process.stdout is None or self.process.stdout.readline().strip() != b"ready":
-            self.close()
-            raise OSError("the fork server did not start")
-
-    def fork(self, argv: list[str], env: dict[str, str], cwd: str) -> int:
-        """The pid of a new kernel process."""
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(self.path))
-            client.sendall(json.dumps({"argv": argv, "env": env, "cwd": cwd}).encode() + b"\n")
-            return int(client.makefile("r").readline())
-
-    def close(self) -> None:
-        """End the server; kernels that still run end by themselves with their parent's requests."""
-        with contextlib.suppress(OSError):
-            if self.process.stdin:
-                self.process.stdin.close()
-            self.process.wait(timeout=5)
-        if self.process.stdout:
-            self.process.stdout.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def warm_server() -> ForkServer:
-    """The fork server of this process, started on first use."""
-    global _server
-    if _server is None or _server.process.poll() is not None:
-        _server = ForkServer()
-        atexit.register(_server.close)
-    return _server
+    return {"kernel_manager_class": WarmKernelManager, "shutdown_kernel": "immediate"}
 
 
 class _Forked:
@@ -126,14 +76,45 @@ class WarmProvisioner(LocalProvisioner):
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
         argv = cmd[cmd.index("ipykernel_launcher") + 1 :]
-        env = {**(kwargs.get("env") or os.environ), "JPY_PARENT_PID": str(os.getpid())}
-        self.process = _Forked(warm_server().fork(argv, env, kwargs.get("cwd") or os.getcwd()))
+        ours = {"JPY_PARENT_PID": str(os.getpid()), DRAWER: servers.drawer()}
+        env = {**(kwargs.get("env") or os.environ), **ours}
+        self.process = _Forked(servers.fork(argv, env, kwargs.get("cwd") or os.getcwd()))
         self.pid = self.pgid = self.process.pid
         return self.connection_info
 
 
+class PromptClient(AsyncKernelClient):
+    """A client that is ready when the kernel says idle, instead of when it has been silent for a while."""
+
+    async def _async_wait_for_ready(self, timeout: float | None = None) -> None:
+        until = time.monotonic() + (timeout or 60)
+        while time.monotonic() < until:
+            asked = self.kernel_info()  # again where the first status was lost before we were subscribed
+            with contextlib.suppress(Empty):
+                while True:
+                    message = await self.iopub_channel.get_msg(timeout=0.25)
+                    if message["parent_header"].get("msg_id") == asked and _is_idle(message):
+                        reply = await self.shell_channel.get_msg(timeout=5)
+                        self._handle_kernel_info_reply(reply)
+                        return
+            if not await self._async_is_alive():
+                raise RuntimeError("Kernel died before replying to kernel_info")
+        raise RuntimeError(f"Kernel didn't respond in {timeout} seconds")
+
+    wait_for_ready = _async_wait_for_ready
+
+
+def _is_idle(message: dict[str, Any]) -> bool:
+    return message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
+
+
 class WarmKernelManager(IpcKernelManager):
     """A kernel manager on Unix sockets whose kernels are forked warm."""
+
+    def client(self, **kw: Any) -> PromptClient:
+        """As nbclient asks for it; everything else about the connection is the manager's."""
+        return PromptClient(**self.get_connection_info(session=True), connection_file=self.connection_file,
+                            parent=self, **kw)  # fmt: skip
 
     async def _async_pre_start_kernel(self, **kw: Any) -> Any:
         if self.provisioner is None:
