@@ -15,7 +15,7 @@ CREATE TABLE rollout.ledger (
     operation text NOT NULL,
     rollout text NOT NULL,
     at timestamptz NOT NULL,
-    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    recorded_at timestamptz NOT NULL,
     phase_began timestamptz,
     slot timestamptz,
     run_id text NOT NULL,
@@ -41,12 +41,17 @@ CREATE TRIGGER ledger_is_append_only BEFORE UPDATE OR DELETE ON rollout.ledger
 CREATE TRIGGER ledger_is_never_truncated BEFORE TRUNCATE ON rollout.ledger
     FOR EACH STATEMENT EXECUTE FUNCTION rollout.refuse_rewriting();
 
--- What is hashed: the stored text and its columns, joined by line feeds; recomputable from the files alone.
+-- What is hashed: every column and the stored text, joined by line feeds, the hash before it first; an absent
+-- instant is an empty line. The archive keeps the same text as a file of its own, so that sha256sum proves it.
 CREATE FUNCTION rollout.entry_hash(
-    previous_hash text, seq bigint, kind text, operation text, rollout text, at timestamptz, run_id text, body text
+    previous_hash text, seq bigint, kind text, operation text, rollout text, at timestamptz,
+    phase_began timestamptz, slot timestamptz, recorded_at timestamptz, run_id text, body text
 ) RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT encode(sha256(convert_to(concat_ws(chr(10), previous_hash, seq::text, kind, operation, rollout,
-        to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), run_id, body), 'UTF8')), 'hex')
+    SELECT encode(sha256(convert_to(array_to_string(ARRAY[previous_hash, seq::text, kind, operation, rollout]
+        || ARRAY(SELECT to_char(i.instant AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+                   FROM unnest(ARRAY[at, phase_began, slot, recorded_at]) WITH ORDINALITY i (instant, place)
+                  ORDER BY i.place)
+        || ARRAY[run_id, body], chr(10), ''), 'UTF8')), 'hex')
 $$;
 
 -- The only way in. Its lock comes last in a transaction, so that it is held for one insert.
@@ -59,21 +64,25 @@ DECLARE
     last_seq bigint := 0;
     last_hash text := '';
     new_hash text;
+    written_at timestamptz;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('rollout.ledger'));
     SELECT l.seq, l.hash INTO last_seq, last_hash FROM rollout.ledger l ORDER BY l.seq DESC LIMIT 1;
     last_seq := coalesce(last_seq, 0) + 1;
     last_hash := coalesce(last_hash, '');
-    new_hash := rollout.entry_hash(last_hash, last_seq, p_kind, p_operation, p_rollout, p_at, p_run_id, p_body);
+    written_at := clock_timestamp();
+    new_hash := rollout.entry_hash(last_hash, last_seq, p_kind, p_operation, p_rollout, p_at, p_phase_began, p_slot,
+        written_at, p_run_id, p_body);
     INSERT INTO rollout.ledger
-        (seq, previous_hash, hash, kind, operation, rollout, at, phase_began, slot, run_id, body)
-    VALUES (last_seq, last_hash, new_hash, p_kind, p_operation, p_rollout, p_at, p_phase_began, p_slot,
+        (seq, previous_hash, hash, kind, operation, rollout, at, recorded_at, phase_began, slot, run_id, body)
+    VALUES (last_seq, last_hash, new_hash, p_kind, p_operation, p_rollout, p_at, written_at, p_phase_began, p_slot,
         p_run_id, p_body);
     RETURN QUERY SELECT last_seq, new_hash;
 END $$;
 REVOKE ALL ON FUNCTION rollout.append_entry(text, text, text, timestamptz, timestamptz, timestamptz, text, text)
     FROM PUBLIC;
-REVOKE ALL ON FUNCTION rollout.entry_hash(text, bigint, text, text, text, timestamptz, text, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION rollout.entry_hash(text, bigint, text, text, text, timestamptz, timestamptz, timestamptz,
+    timestamptz, text, text) FROM PUBLIC;
 
 -- One watcher a rollout. A row, not a session lock: it must hold through a transaction pooler.
 CREATE TABLE rollout.lease (
