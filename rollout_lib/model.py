@@ -1,8 +1,8 @@
 """The values that flow through the suite: frozen, keyword-only, no behaviour, no I/O, no clock.
 
 parameters -> session -> facts (RoutingConfig, Standing, Measurement) -> Verdict -> Change -> Checkpoint.
-Instants are aware datetimes, durations timedelta, percentages Decimal (the column is DECIMAL(5,2)),
-latencies integer milliseconds, rates two integers (bad, total) until they are shown.
+What was measured is in measured.py and imported here, so that there is one place to import values from;
+what was decided, done and recorded follows.
 """
 
 from __future__ import annotations
@@ -14,8 +14,24 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-UNIFIED, LEGACY, ROUTER_ERROR = "unified", "legacy", "error"  # routed_to in webhook_routing_logs
-TOTAL, ROUTER = "total", "router"  # names of streams beside the plan's domains
+from rollout_lib.measured import (  # noqa: F401  # one place to import values from
+    LEGACY,
+    ROUTER,
+    ROUTER_ERROR,
+    TOTAL,
+    UNIFIED,
+    Cell,
+    Counts,
+    Entry,
+    Health,
+    Leak,
+    Look,
+    Measurement,
+    Probe,
+    RoutingConfig,
+    Traffic,
+    Window,
+)
 
 
 class State(StrEnum):
@@ -73,123 +89,6 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RoutingConfig:
-    """The newest row of webhook_routing_config (latest by created_at), as read at one instant."""
-
-    percentage: Decimal
-    enabled: bool
-    domains: tuple[str, ...]
-    created_at: datetime
-    updated_at: datetime | None
-    notes: str | None
-    rows: int  # rows in the table: more than one is drift to look at
-
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """A half-open span of event time, [start, end), both aware."""
-
-    start: datetime
-    end: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """What one domain sent to one destination in a window.
-
-    latencies maps integer ms to rows and is exact (rows without a response time are left out);
-    failing and slow_failing count distinct message_ids that were not already bad earlier in the phase
-    (a row without an id counts by itself): filled for increments and phases, None for plain windows.
-    """
-
-    domain: str
-    routed_to: str
-    requests: int
-    errors: int
-    latencies: Mapping[int, int]
-    failing: int | None = None
-    slow: int = 0  # rows slower than the plan's p95 limit
-    slow_failing: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Traffic:
-    """All cells of one window; a domain and destination without rows has no cell."""
-
-    window: Window
-    cells: tuple[Cell, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Leak:
-    """Rows routed to unified whose domain is not among the plan's, since the phase began."""
-
-    rows: int
-    domains: tuple[str, ...]
-    first_at: datetime | None
-    last_at: datetime | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Health:
-    """What the runbook's check_routing_health() said, or why it was not asked."""
-
-    rows: tuple[Mapping[str, Any], ...] | None
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """Everything that one measuring statement saw, at one instant of the database.
-
-    hour is the runbook's last hour, unclipped; window the same clipped at the phase's beginning;
-    increment what came since the last look of the phase (or its beginning); phase the whole phase
-    (evaluation only). All end at as_of minus the ingestion lag. settled_* count rows of the plan's
-    domains that a new percentage may be judged by (later than the change + 30 s), in the increment.
-    """
-
-    as_of: datetime
-    hour: Traffic
-    window: Traffic
-    increment: Traffic
-    phase: Traffic | None
-    leak: Leak
-    settled_unified: int
-    settled_legacy: int
-    last_unified_at: datetime | None
-    legacy_since_unified: int  # the plan's domains, since last_unified_at (or the phase's start)
-    newest_row_at: datetime | None
-    health: Health
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """Bad among total: distinct failing webhooks, and requests with retries taken out."""
-
-    bad: int
-    total: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """One increment as the evidence engine sees it; recorded in each scheduled checkpoint.
-
-    errors and latency have a Counts for "total" and each of the plan's domains (unified only);
-    legacy is legacy's errors in total, for attribution. closed is False for a partial look.
-    """
-
-    slot: datetime | None
-    window: Window
-    errors: Mapping[str, Counts]
-    latency: Mapping[str, Counts]
-    router: Counts
-    legacy: Counts
-    unified_settled: int
-    legacy_settled: int
-    closed: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
 class Check:
     """One named question and its answer, with its arithmetic in `reason`."""
 
@@ -222,21 +121,6 @@ class StreamEvidence:
     interval: tuple[float, float] | None
     literal: State
     evidence: State
-
-
-@dataclass(frozen=True, kw_only=True)
-class Probe:
-    """One endpoint asked with GET (twice where the first failed); up is None where nobody could look.
-
-    kind: "protected", "router", "function", "witness" (an address that proves our own network).
-    """
-
-    kind: str
-    name: str
-    up: bool | None
-    failures: int  # failed tries in a row in this round
-    at: datetime
-    detail: str
 
 
 class Act(StrEnum):
@@ -291,21 +175,6 @@ class Attestation:
     plan_digest: str
     phase_began: datetime | None
     seq: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One row of rollout.ledger; body is the stored text's JSON."""
-
-    seq: int
-    kind: str
-    operation: str
-    rollout: str
-    at: datetime
-    phase_began: datetime | None
-    slot: datetime | None
-    body: Mapping[str, Any]
-    hash: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
