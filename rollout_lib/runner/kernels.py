@@ -87,16 +87,17 @@ class PromptClient(AsyncKernelClient):
     """A client that is ready when the kernel says idle, instead of when it has been silent for a while."""
 
     async def _async_wait_for_ready(self, timeout: float | None = None) -> None:
-        until = time.monotonic() + (timeout or 60)
+        until, patience = time.monotonic() + (timeout or 60), 0.03
         while time.monotonic() < until:
             asked = self.kernel_info()  # again where the first status was lost before we were subscribed
             with contextlib.suppress(Empty):
                 while True:
-                    message = await self.iopub_channel.get_msg(timeout=0.25)
+                    message = await self.iopub_channel.get_msg(timeout=patience)
                     if message["parent_header"].get("msg_id") == asked and _is_idle(message):
                         reply = await self.shell_channel.get_msg(timeout=5)
                         self._handle_kernel_info_reply(reply)
                         return
+            patience = min(2 * patience, 1.0)
             if not await self._async_is_alive():
                 raise RuntimeError("Kernel died before replying to kernel_info")
         raise RuntimeError(f"Kernel didn't respond in {timeout} seconds")
