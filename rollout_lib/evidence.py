@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -29,6 +30,7 @@ _LOG_STAKES = np.log(np.array([FIRST_STAKE] + [(1 - FIRST_STAKE) / (BLOCK - 1)] 
 _LOG_KEPT = np.append(np.log1p(-np.cumsum(np.exp(_LOG_STAKES[:-1]))), -np.inf)  # not yet bet after look t
 _RATE_PRIOR = (0.5, 50.0)
 _QUANTILE_PRIOR = (1.0, 19.0)
+_FAR = 700.0  # log odds of a rate that is 0 or 1 to every digit
 
 
 class CountError(UsageError, ValueError):
@@ -125,15 +127,15 @@ def rate_interval(bad: int, total: int, alpha: float = 0.05) -> tuple[float, flo
     a, b = _RATE_PRIOR
     mixture = float(_betaln(a + bad, b + total - bad) - _betaln(a, b))
 
-    def excess(p: float) -> float:
-        return mixture - bad * math.log(p) - (total - bad) * math.log1p(-p) + math.log(alpha)
+    def excess(logit: float) -> float:
+        """Over 0 where p = 1/(1 + exp(-logit)) is rejected: on this scale 0 and 1 are far away on both sides."""
+        likelihood = -bad * math.log1p(math.exp(-logit)) - (total - bad) * math.log1p(math.exp(logit))
+        return mixture - likelihood + math.log(alpha)
 
-    peak = bad / total
-    edge = 1e-300
-    low = 0.0 if bad == 0 or excess(edge) < 0 else brentq(excess, edge, peak, xtol=1e-15)
-    last = 1 - 1e-15
-    high = 1.0 if bad == total or excess(last) < 0 else brentq(excess, max(peak, edge), last, xtol=1e-12)
-    return float(low), float(high)
+    peak = _FAR if bad == total else -_FAR if bad == 0 else math.log(bad / (total - bad))
+    low = 0.0 if bad == 0 or excess(-_FAR) <= 0 else _expit(brentq(excess, -_FAR, peak))
+    high = 1.0 if bad == total or excess(_FAR) <= 0 else _expit(brentq(excess, peak, _FAR))
+    return low, high
 
 
 def quantile_ranks(total: int, q: float = 0.95, alpha: float = 0.05) -> tuple[int | None, int | None]:
@@ -146,24 +148,29 @@ def quantile_ranks(total: int, q: float = 0.95, alpha: float = 0.05) -> tuple[in
     _share(alpha, "alpha")
     if total == 0:
         return None, None
+    from bisect import bisect_left
+
     a, b = _QUANTILE_PRIOR
     p = 1 - q
-    k = np.arange(total + 1, dtype=float)
-    logs = _betaln(a + k, b + total - k) - _betaln(a, b) - k * math.log(p) - (total - k) * math.log1p(-p)
-    rejected = logs >= -math.log(alpha)
-    high = np.flatnonzero(rejected & (k > total * p))
-    low = np.flatnonzero(rejected & (k < total * p))
-    lowest = int(total - high[0] + 1) if high.size else None
-    highest = int(total - low[-1]) if low.size else None
-    return lowest, highest
+
+    def rejected(k: int) -> bool:
+        """Are k exceedances of `total` too many, or too few, for a share of p?"""
+        log_e = float(_betaln(a + k, b + total - k) - _betaln(a, b)) - k * math.log(p) - (total - k) * math.log1p(-p)
+        return log_e >= -math.log(alpha)
+
+    # The evidence falls up to about n p exceedances and rises after: each side is searched by halving.
+    middle = math.ceil(total * p)
+    high = middle + bisect_left(range(middle, total + 1), True, key=rejected)
+    low = bisect_left(range(middle), True, key=lambda k: not rejected(k)) - 1
+    return (total - high + 1 if high <= total else None), (total - low if low >= 0 else None)
 
 
 def log_split_evidence(unified: int, legacy: int, share: float, concentration: float = 100) -> float:
     """Evidence that unified's share is not the configured one (beta-binomial against the fixed share)."""
-    _counts(unified, unified + legacy)
+    for count in (unified, legacy):
+        _counts(count, count)
     _share(share, "share")
-    if not concentration > 0:
-        raise CountError(reason=f"concentration must be over 0, not {concentration}.")
+    _concentration(concentration)
     return float(_split(np.array(unified), np.array(legacy), share, concentration))
 
 
@@ -172,10 +179,11 @@ def log_split_evidence_restart(
 ) -> list[float]:
     """log_split_evidence with the restart mixture of log_evidence_restart: one log M_t per look."""
     _share(share, "share")
+    _concentration(concentration)
     if len(unifieds) != len(legacies):
         raise CountError(reason=f"{len(unifieds)} looks of unified and {len(legacies)} of legacy.")
-    u, n = _looks(unifieds, [one + other for one, other in zip(unifieds, legacies, strict=True)])
-    return split_paths(u, n - u, share, concentration).tolist()
+    (u, _), (other, _) = _looks(unifieds, unifieds), _looks(legacies, legacies)
+    return split_paths(u, other, share, concentration).tolist()
 
 
 def split_paths(unifieds: np.ndarray, legacies: np.ndarray, share: float, concentration: float = 100) -> np.ndarray:
@@ -249,6 +257,7 @@ def _betaln(a, b):
 
 
 def _smallest(bad: int, enough) -> int:
+    _counts(bad, bad)
     low, high = max(bad, 1) - 1, max(2 * bad, 1)
     while not enough(high):
         low, high = high, high * 2
@@ -270,13 +279,22 @@ def _looks(bads: Sequence[int], totals: Sequence[int]) -> tuple[np.ndarray, np.n
 
 def _counts(bad: int, total: int) -> None:
     for name, value in (("bad", bad), ("total", total)):
-        whole = not isinstance(value, bool) and value == value and float(value).is_integer()
-        if not whole or value < 0:
+        whole = isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
+        if isinstance(value, bool) or not whole or value < 0:
             raise CountError(reason=f"{name} must be a count of at least 0, not {value!r}.")
     if bad > total:
         raise CountError(reason=f"{bad} bad of {total} is a contradiction.")
 
 
 def _share(value: float, name: str) -> None:
-    if not (isinstance(value, int | float) and 0 < value < 1):
+    if not (isinstance(value, Real) and 0 < value < 1):
         raise CountError(reason=f"{name} must be strictly between 0 and 1, not {value!r}.")
+
+
+def _concentration(value: float) -> None:
+    if not (isinstance(value, Real) and 0 < value < math.inf):
+        raise CountError(reason=f"concentration must be over 0 and finite, not {value!r}.")
+
+
+def _expit(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))
