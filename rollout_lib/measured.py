@@ -88,7 +88,8 @@ class Measurement:
 
     hour is the runbook's last hour, unclipped; window the same clipped at the phase's beginning;
     increment what came since the last look of the phase (or its beginning); phase the whole phase
-    (evaluation only). All end at as_of minus the ingestion lag. settled_* count rows of the plan's
+    (evaluation only). All end at as_of minus the ingestion lag. errors are the hour's up to as_of, redacted,
+    as traffic.merged_errors gives them. settled_* count rows of the plan's
     domains that a new percentage may be judged by (later than the change + 30 s), in the increment.
     """
 
@@ -104,6 +105,7 @@ class Measurement:
     legacy_since_unified: int  # the plan's domains, since last_unified_at (or the phase's start)
     newest_row_at: datetime | None
     health: Health
+    errors: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

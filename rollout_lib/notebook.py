@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from html import escape
 
@@ -24,21 +24,13 @@ from rollout_lib.operations import (
 )
 from rollout_lib.operations.report import Report
 from rollout_lib.session import Session, open_session
-from rollout_lib.store import read_facts
-from rollout_lib.traffic import recent_errors
 
 charts.enable()
 
 
 def where(session: Session) -> Html:
-    """The first line of everything: environment, host, database, rollout, percentage, both times."""
-    with session.database.transaction(readonly=True) as connection:
-        facts = read_facts(connection, session.plan)
-    config = facts.config
-    phase = "no configuration" if config is None else f"{config.percentage:g} %"
-    if config is not None and not config.enabled:
-        phase = "routing off"
-    return Html(header(session.place, session.now(facts.now), phase))
+    """The first line of everything, before anything is asked: environment, host, database, rollout, both times."""
+    return Html(header(session.place, session.now(datetime.now(UTC)), f"plan {session.plan.digest[:8]}"))
 
 
 def percentage(text: str, name: str = "to_percentage") -> Decimal | None:
@@ -54,17 +46,23 @@ def percentage(text: str, name: str = "to_percentage") -> Decimal | None:
     return value
 
 
-def errors_table(session: Session) -> Html:
-    """The runbook's error analysis of the last window, redacted."""
-    with session.database.transaction(readonly=True) as connection:
-        rows = recent_errors(connection, session.plan, session.now(read_facts(connection, session.plan).now))
-    if not rows:
-        return Html('<div class="ro-soft">No error in the last hour.</div>', "No error in the last hour.")
+def errors_table(run: Recorded) -> Html:
+    """The runbook's error analysis as the run recorded it, redacted."""
+    errors, zone = run.checkpoint.figures.get("errors"), run.checkpoint.place.time_zone
+    if errors is None:
+        return Html('<div class="ro-soft">Errors were not looked at.</div>', "Errors were not looked at.")
+    if not errors:
+        return Html('<div class="ro-soft">No request failed.</div>', "No request failed.")
     shown = [
-        (row["domain"], row["routed_to"], row["error_message"], f"{row['occurrences']:,}",
-         both_times(row["last_seen"], session.plan.time_zone))
-        for row in rows
-    ]  # fmt: skip
+        (
+            row["domain"],
+            row["routed_to"],
+            row["error_message"],
+            f"{row['occurrences']:,}",
+            _at(row["last_seen"], zone),
+        )
+        for row in errors
+    ]
     return Html(table(shown, ["<domain", "<to", "<error message", "occurrences", "<last seen"]))
 
 

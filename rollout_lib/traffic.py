@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -99,6 +100,7 @@ def measure(
         legacy_since_unified=row.legacy_since_unified,
         newest_row_at=row.newest_row_at,
         health=_health(row.health, live),
+        errors=merged_errors(row.errors or ()),
     )
 
 
@@ -119,20 +121,29 @@ def legacy_baseline(connection: Connection, plan: Plan, as_of: datetime) -> tupl
     return Traffic(window=window, cells=cells), Counts(bad=bad, total=rows - (raw - bad))
 
 
-def recent_errors(connection: Connection, plan: Plan, as_of: datetime) -> list[dict[str, Any]]:
-    """The runbook's error analysis for the last window: the ten most frequent, redacted.
+def errors_between(connection: Connection, start: datetime, until: datetime) -> tuple[dict[str, Any], ...]:
+    """The runbook's error analysis of a half-open window, as merged_errors gives it."""
+    rows = connection.execute(load_sql("errors"), {"start": start, "until": until})
+    return merged_errors([{**row._mapping, "last_seen": row.last_seen.isoformat()} for row in rows])
 
-    Messages that differ only in what is redacted (a phone number) are one.
+
+def merged_errors(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """The ten most frequent errors: {domain, routed_to, error_message, occurrences, last_seen (ISO)}.
+
+    Messages are redacted, and those that differ only in what is redacted (a phone number) are one.
     """
-    span = {"start": as_of - plan.monitoring.window, "until": as_of}
     merged: dict[tuple, dict[str, Any]] = {}
-    for row in connection.execute(load_sql("errors"), span):
-        message = redact(row.error_message or "(no message)")
-        known = merged.setdefault((row.domain, row.routed_to, message), {**row._mapping, "occurrences": 0})
-        known["error_message"] = message
-        known["occurrences"] += row.occurrences
-        known["last_seen"] = max(known["last_seen"], row.last_seen)
-    return sorted(merged.values(), key=lambda item: (-item["occurrences"], -item["last_seen"].timestamp()))[:10]
+    for row in rows:
+        message = redact(row["error_message"] or "(no message)")
+        domain, routed_to = _names(row["domain"], row["routed_to"])
+        known = merged.setdefault(
+            (domain, routed_to, message),
+            {"domain": domain, "routed_to": routed_to, "error_message": message, "occurrences": 0, "last_seen": ""},
+        )
+        known["occurrences"] += row["occurrences"]
+        known["last_seen"] = max(known["last_seen"], row["last_seen"])
+    latest_first = sorted(merged.values(), key=lambda item: item["last_seen"], reverse=True)
+    return tuple(sorted(latest_first, key=lambda item: -item["occurrences"])[:10])
 
 
 def one_line_status(connection: Connection, plan: Plan, as_of: datetime) -> dict[str, Any]:

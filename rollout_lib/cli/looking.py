@@ -64,16 +64,17 @@ def errors(plan: Plan = "", as_of: AsOf = "", as_json: Json = False) -> int:
     from rollout_lib.look import header_line
     from rollout_lib.session import open_session
     from rollout_lib.store import read_facts
-    from rollout_lib.traffic import recent_errors
+    from rollout_lib.traffic import errors_between
 
     session = open_session(plan, as_of=as_of)
     with session.database.transaction(readonly=True) as connection:
         facts = read_facts(connection, session.plan)
-        rows = recent_errors(connection, session.plan, session.now(facts.now))
+        now = session.now(facts.now)
+        rows = errors_between(connection, now - session.plan.monitoring.window, now)
     if as_json:
         print(json.dumps(rows, default=str, ensure_ascii=False))
         return 0
-    print(header_line(session.place, session.now(facts.now), "errors of the last hour"))
+    print(header_line(session.place, now, "errors of the last hour"))
     for row in rows:
         print(f"{row['occurrences']:>6,}  {row['domain']:<12} {row['routed_to']:<8} {row['error_message']}")
     if not rows:

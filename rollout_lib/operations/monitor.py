@@ -85,7 +85,7 @@ def adopted_by(config: RoutingConfig | None, standing: Standing) -> dict | None:
 
 
 def figures(measurement: Measurement, plan: Plan) -> dict:
-    """The rows that the notebook and its charts show: the literal window, the unclipped hour, the phase."""
+    """The rows that the notebook and its charts show: the literal window, the unclipped hour, the phase, errors."""
     shown = {
         "window": {
             "start": measurement.window.window.start.isoformat(),
@@ -93,6 +93,7 @@ def figures(measurement: Measurement, plan: Plan) -> dict:
         },
         "rows": table_rows(measurement.window, plan.domains),
         "hour": table_rows(measurement.hour, plan.domains),
+        "errors": measurement.errors,
     }
     if measurement.phase is not None:
         shown["phase"] = table_rows(measurement.phase, plan.domains)

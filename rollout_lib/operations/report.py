@@ -9,6 +9,7 @@ from rollout_lib.reporting import Summary, exit_code, summarise
 from rollout_lib.session import Session
 from rollout_lib.standing import fold
 from rollout_lib.store import read_facts
+from rollout_lib.traffic import errors_between
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +24,11 @@ def report(session: Session) -> Report:
     """Summarise the rollout so far from its ledger; it judges nothing and changes nothing."""
     with session.database.transaction(readonly=True) as connection:
         facts = read_facts(connection, session.plan)
+        now = session.now(facts.now)
+        summary = summarise(facts.entries, session.plan, now)
+        began = summary.phases[0].began_at if summary.phases else now - session.plan.monitoring.window
+        errors = errors_between(connection, began, now)
     standing = fold(facts.entries, session.plan)
-    summary = summarise(facts.entries, session.plan, session.now(facts.now))
     checkpoint = checkpoint_of(
         session,
         facts,
@@ -33,6 +37,7 @@ def report(session: Session) -> Report:
         state=summary.state,
         exit_code=exit_code(summary.state),
         sentence=summary.outcome,
+        figures={"errors": errors},
         evidence={"checks": sum(phase.checks for phase in summary.phases)},
     )
     return Report(run=record(session, facts, checkpoint), summary=summary)

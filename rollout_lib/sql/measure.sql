@@ -4,6 +4,7 @@
 --   whole_phase, live (boolean), domains (text[]), slow_ms (integer). phase_start <= increment_start.
 -- Columns: histogram [[domain, routed_to, status, ms or null, in_hour, in_window, in_increment, in_settled,
 --   in_phase, rows]], failing [{domain, routed_to, fresh_errors, fresh_slow, phase_errors, phase_slow}],
+--   errors [{domain, routed_to, error_message (cut), occurrences, last_seen}] of the hour up to as_of,
 --   leak {rows, domains, first_at, last_at}, last_unified_at, legacy_since_unified, newest_row_at, health.
 -- Each question about the log is a CTE that is materialized, so that what touches the log can be answered
 -- where the log is (on workers, too), and the rest joins only small results.
@@ -60,6 +61,15 @@ WITH histogram AS MATERIALIZED (
            count(*) FILTER (WHERE message_id IS NOT NULL AND slow_counts AND first_slow IS NOT NULL)
                + coalesce(CAST(sum(slow) FILTER (WHERE message_id IS NULL) AS bigint), 0) AS phase_slow
       FROM once GROUP BY 1, 2
+), mistakes AS MATERIALIZED (
+    SELECT m.domain, m.routed_to, left(m.error_message, 500) AS error_message, count(*) AS occurrences,
+           max(m.created_at) AS last_seen
+      FROM webhook_routing_logs m
+     WHERE (m.status IS DISTINCT FROM 'success' OR m.routed_to = 'error')
+       AND m.created_at >= CAST(:hour_start AS timestamptz) AND m.created_at < CAST(:as_of AS timestamptz)
+     GROUP BY 1, 2, 3
+     ORDER BY occurrences DESC, last_seen DESC
+     LIMIT 200
 ), leak AS MATERIALIZED (
     SELECT count(*) AS rows, array_agg(DISTINCT coalesce(l.domain, 'unknown')) AS domains,
            min(l.created_at) AS first_at, max(l.created_at) AS last_at
@@ -84,6 +94,7 @@ WITH histogram AS MATERIALIZED (
 SELECT (SELECT json_agg(json_build_array(domain, routed_to, status, response_time_ms, in_hour, in_window,
                in_increment, in_settled, in_phase, n)) FROM histogram) AS histogram,
        (SELECT json_agg(row_to_json(failing)) FROM failing) AS failing,
+       (SELECT json_agg(row_to_json(mistakes)) FROM mistakes) AS errors,
        (SELECT row_to_json(leak) FROM leak) AS leak,
        (SELECT at FROM last_unified) AS last_unified_at,
        (SELECT n FROM legacy_since) AS legacy_since_unified,
