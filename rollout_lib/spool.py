@@ -31,7 +31,8 @@ def keep(entry: dict[str, Any]) -> Path:
     """Write an entry to a file of its own (complete or not at all), named by its run."""
     target = folder()
     target.mkdir(parents=True, exist_ok=True)
-    path = target / f"{entry['at'].replace(':', '')}_{entry['run_id']}.json"
+    turn = 2 if entry["kind"] == "archived" else 1  # a run's second entry after its first
+    path = target / f"{entry['at'].replace(':', '')}_{entry['run_id']}_{turn}.json"
     part = path.with_suffix(".part")
     with open(part, "w", encoding="utf-8") as file:
         json.dump(entry, file, ensure_ascii=False)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from rollout_lib.database import load_sql
 from rollout_lib.model import Entry, RoutingConfig
@@ -81,3 +82,8 @@ def _entry(item: dict[str, Any]) -> Entry:
 
 def _instant(value: str | None) -> datetime | None:
     return datetime.fromisoformat(value) if value else None
+
+
+def chain(connection: Connection, copied: Mapping[str, int] | None = None) -> Sequence[Row]:
+    """The whole ledger's entries as they were hashed, or those after the ones that have been copied already."""
+    return connection.execute(load_sql("chain"), {"copied": json.dumps(copied or {})}).all()

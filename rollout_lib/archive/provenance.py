@@ -36,8 +36,14 @@ def provenance() -> dict[str, str]:
     return {
         "library": __version__,
         "commit": os.environ.get("ROLLOUT_COMMIT") or git_commit(),
-        "notebook": os.environ.get(SOURCE_VARIABLE, "none"),
+        "notebook": os.environ.get(SOURCE_VARIABLE) or _by_hand(),
     }
+
+
+def _by_hand() -> str:
+    """The notebook that a person has open in Jupyter; the control room's clicks leave nothing to archive."""
+    session = os.environ.get("JPY_SESSION_NAME", "")
+    return f"by hand:{session}" if session.endswith(".ipynb") and "50_control_room" not in session else "none"
 
 
 def source_hash(path: Path) -> str:

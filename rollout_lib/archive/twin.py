@@ -9,22 +9,9 @@ from typing import Any
 
 import mistune
 
-from rollout_lib.look.page import stylesheet
+from rollout_lib.archive.page import page
 from rollout_lib.redaction import redact
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<title>{title}</title><style>{style}
-body{{margin:1.2em auto;max-width:1000px;padding:0 1em;color:#1f2933;background:#fff;
-font:14px/1.5 system-ui,sans-serif}}
-@media (prefers-color-scheme:dark){{body{{color:#e5e7eb;background:#15181d}}}}
-details{{margin:.3em 0}}summary{{color:#6b7280;cursor:pointer;font-size:12px}}
-pre{{overflow-x:auto;background:#8881;padding:.5em;border-radius:4px;font-size:12px;white-space:pre-wrap}}
-.bad{{border-left:6px solid #B00020;padding:.2em .8em}}</style></head><body>
-{body}
-</body></html>
-"""
 _SCRIPT = re.compile(r"<script\b.*?</script\s*>|<script\b[^>]*>", re.I | re.S)
 _STYLE = re.compile(r"<style>.*?</style>", re.S)
 _EVENT = re.compile(r"\son\w+\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s>]+)", re.I)
@@ -40,7 +27,7 @@ def twin(notebook: Any, title: str) -> str:
         elif cell.cell_type == "code" and "".join(cell.source).strip():
             parts.append(f"<details><summary>code</summary><pre>{escape(redact_lines(cell.source))}</pre></details>")
             parts += [_output(output) for output in cell.get("outputs", [])]
-    return _PAGE.format(title=escape(title), style=stylesheet(), body="\n".join(parts))
+    return page(title, "\n".join(parts))
 
 
 @cache

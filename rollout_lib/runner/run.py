@@ -13,15 +13,13 @@ from typing import Any
 
 import nbformat
 
-from rollout_lib.archive import names
+from rollout_lib.archive import names, sealing
 from rollout_lib.archive.provenance import SOURCE_VARIABLE, git_commit, source_hash
-from rollout_lib.archive.twin import twin
-from rollout_lib.archive.writing import write_once
-from rollout_lib.errors import ArchiveFailed, CouldNotMeasure, RolloutError, RunDied, all_errors
+from rollout_lib.errors import RolloutError, RunDied, all_errors
 from rollout_lib.plan import load_plan
 from rollout_lib.runner.parameters import check, defaults, load_notebook
 
-MIMETYPE = "application/vnd.rollout.checkpoint+json"
+_ROLES = {".ipynb": "notebook", ".json": "record", ".html": "html"}
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
@@ -69,14 +67,13 @@ def run_notebook(
     run_id = uuid.uuid4().hex
     given = {**given, "plan": str(Path(plan.path).resolve()), "run_id": run_id}
     executed, error = _execute(path, source, given, kernel, cell_limit, run_limit, sources or {})
-    displayed = _checkpoint(executed)
+    displayed = sealing.shown_checkpoint(executed)
     checkpoint = json.loads(displayed["text"]) if displayed else None
     code = _exit_code(error, checkpoint)
-    try:
-        files = _archive(executed, name, plan, outputs, run_id, checkpoint, displayed)
-        sealed, trouble = _seal(plan, name, run_id, checkpoint, files, str(error or ""), outputs)
-    except ArchiveFailed as failure:
-        files, sealed, trouble = {}, None, str(failure)
+    files, sealed, trouble, failure = _keep(
+        executed, name, plan, outputs.resolve(), run_id, checkpoint, displayed, str(error or "")
+    )
+    if failure:
         code = code or failure.exit_code
     return RunResult(
         run_id=run_id,
@@ -143,15 +140,6 @@ def _say_sources(executed: Any, given: Mapping[str, Any], sources: Mapping[str, 
             return
 
 
-def _checkpoint(executed: Any) -> dict[str, Any] | None:
-    """The checkpoint that the notebook showed, the last one where it showed several."""
-    for cell in reversed(executed.cells):
-        for output in reversed(cell.get("outputs", []) if cell.cell_type == "code" else []):
-            if MIMETYPE in output.get("data", {}):
-                return output["data"][MIMETYPE]
-    return None
-
-
 def _exit_code(error: RolloutError | None, checkpoint: Mapping[str, Any] | None) -> int:
     """By the class of what ended the run; a run that ended well without a checkpoint is a defect."""
     if error is not None:
@@ -159,60 +147,19 @@ def _exit_code(error: RolloutError | None, checkpoint: Mapping[str, Any] | None)
     return int(checkpoint["exit_code"]) if checkpoint else RolloutError.exit_code
 
 
-def _archive(executed, name, plan, outputs, run_id, checkpoint, displayed) -> dict[str, Path]:
-    """Notebook, checkpoint record and HTML twin under one stem, each written once."""
-    at = datetime.fromisoformat(checkpoint["at"]) if checkpoint else datetime.now(UTC)
-    slot = checkpoint and checkpoint.get("slot")
-    stem = names.stem(at, plan.rollout, _phase(checkpoint), name,
-                      f"s{datetime.fromisoformat(slot):%H%M}" if slot else "-", run_id)  # fmt: skip
-    base = names.folder(outputs, plan.rollout, at)
-    files = {"notebook": base / f"{stem}.ipynb"}
-    write_once(files["notebook"], nbformat.writes(executed).encode())
-    if displayed:
-        files["record"] = base / f"{stem}.json"
-        record = {"schema": "checkpoint.schema.json", "seq": displayed["seq"], "hash": displayed["hash"],
-                  "text": displayed["text"]}  # fmt: skip
-        write_once(files["record"], json.dumps(record, ensure_ascii=False, indent=1).encode())
-    files["html"] = base / f"{stem}.html"
-    write_once(files["html"], twin(executed, stem).encode())
-    return files
-
-
-def _phase(checkpoint: Mapping[str, Any] | None) -> str:
-    if checkpoint is None:
-        return "p-"
-    change, config = checkpoint.get("change"), checkpoint.get("config")
-    value = change["after"][0] if change and change["applied"] else (config or {}).get("percentage", "-")
-    return f"p{value}"
-
-
-def _seal(plan, name, run_id, checkpoint, files, error, outputs) -> tuple[tuple[int, str] | None, str]:
-    """The run's second ledger entry: the files with their hashes. A dry run leaves none."""
-    from rollout_lib.database import connect
-    from rollout_lib.store import append
-
-    if checkpoint is not None and checkpoint["kind"] == "dry-run":
-        return None, ""
-    body = {
-        "run_id": run_id,
-        "notebook": name,
-        "source": os.environ.get(SOURCE_VARIABLE, ""),
-        "died": error.splitlines()[0] if error and checkpoint is None else "",
-        "files": {path.relative_to(outputs).as_posix(): source_hash(path) for path in files.values()},
-    }
+def _keep(executed, name, plan, outputs, run_id, checkpoint, displayed, error):
+    """Archive the run's files and seal them: (files, sealed, trouble, failure of the archive or None)."""
+    dry = checkpoint is not None and checkpoint["kind"] == "dry-run"
     at = checkpoint["at"] if checkpoint else datetime.now(UTC).isoformat()
-    entry = {
-        "kind": "archived" if checkpoint else "attempt",
-        "operation": name,
-        "rollout": plan.rollout,
-        "at": at,
-        "phase_began": None,
-        "slot": None,
-        "run_id": run_id,
-        "body": json.dumps(body, ensure_ascii=False),
-    }
-    try:
-        with connect(plan).transaction(readonly=False) as connection:
-            return append(connection, **entry), ""
-    except (CouldNotMeasure, RunDied, RolloutError) as failure:
-        return None, f"archived, but not sealed on the ledger: {failure}"
+    stem = names.stem_of(checkpoint, plan.rollout, name, run_id)
+    base = names.folder(outputs / names.DRY_RUNS if dry else outputs, plan.rollout, datetime.fromisoformat(at))
+    files, failure = sealing.archive(executed, stem, base, outputs, displayed["text"] if displayed else "")
+    paths = {_ROLES[Path(path).suffix]: outputs / path for path in files}
+    trouble = str(failure or "")
+    if dry or (failure and checkpoint):  # unsealed: `rollout verify` names it, `rollout seal` completes it
+        return paths, None, trouble, failure
+    died = "" if checkpoint else (error or "it showed no checkpoint").splitlines()[0][:500]
+    more = {"source": os.environ.get(SOURCE_VARIABLE, ""), "died": died, "trouble": trouble}
+    entry = sealing.entry_for(name, plan, run_id, at, files, kind="archived" if checkpoint else "attempt", **more)
+    sealed, unsealed = sealing.seal_run(plan, outputs, entry)
+    return paths, sealed, "; ".join(filter(None, (trouble, unsealed))), failure
