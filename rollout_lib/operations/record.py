@@ -8,10 +8,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+import psycopg
 from jinja2 import TemplateError
+from sqlalchemy.exc import SQLAlchemyError
 
 from rollout_lib import messages, spool
 from rollout_lib.archive.provenance import provenance
+from rollout_lib.database import explain
 from rollout_lib.errors import EXIT_CODES, CouldNotMeasure, RolloutError, SlotTaken
 from rollout_lib.look import checkpoint_card, checkpoint_text
 from rollout_lib.messages.send import tell
@@ -150,10 +153,13 @@ def drain(session: Session) -> list[str]:
     """Append what an earlier run had to keep, before this run's own entry."""
     if not spool.waiting():
         return []
-    with session.database.engine.connect() as connection:
-        driver = connection.connection.driver_connection
-        driver.autocommit = True
-        return spool.drain(driver)
+    try:
+        with session.database.engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            driver.autocommit = True
+            return spool.drain(driver)
+    except (SQLAlchemyError, psycopg.Error) as error:
+        raise explain(error, session.place) from None
 
 
 def conclude(run: Recorded) -> None:
