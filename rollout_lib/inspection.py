@@ -1,50 +1,41 @@
-"""What a pre-flight on a real database must find: the catalog read once, each finding a named check."""
+"""What a pre-flight on a real database must find: the catalog and the rows read once, each finding a named check."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
 
 from rollout_lib.database import load_sql
+from rollout_lib.errors import ShapeRefused, TablesMissing
 from rollout_lib.judgement.safety import drift_check, protected_checks
-from rollout_lib.model import Check, Outcome, Probe, RoutingConfig, Standing, State
+from rollout_lib.model import Check, Outcome, Place, Probe, RoutingConfig, Standing
 from rollout_lib.plan import Plan
+from rollout_lib.shape import exposure_checks, fails, passes, shape_checks, unseen, warns
 from rollout_lib.store import Facts
 
 CLOCKS_AGREE = timedelta(seconds=5)
-# Columns that the suite reads, with the types it can read; bodies of functions may differ.
-COLUMNS = {
-    "webhook_routing_config": {
-        "percentage": ("numeric",),
-        "enabled": ("boolean",),
-        "domains": ("text[]", "character varying[]"),
-        "created_at": ("timestamp with time zone",),
-    },
-    "webhook_routing_logs": {
-        "created_at": ("timestamp with time zone",),
-        "domain": ("text", "character varying"),
-        "routed_to": ("text", "character varying"),
-        "status": ("text", "character varying"),
-        "webhook_name": ("text", "character varying"),
-        "response_time_ms": ("integer", "bigint", "smallint"),
-        "error_message": ("text", "character varying"),
-        "message_id": ("text", "character varying"),
-    },
-    "webhook_routing_stats": {},
-}
-FUNCTIONS = {
-    "set_routing_enabled": ("boolean", "text"),
-    "update_routing_percentage": ("numeric", "text"),
-    "check_routing_health": (),
-    "get_current_routing_config": (),
-}
-OLDER = {
-    "webhook_routing_config": {"target_function", "traffic_percentage"},
-    "webhook_routing_logs": {"latency_ms", "success", "routed_at"},
-}
+LEAKS_SINCE = timedelta(hours=24)
+
+
+def refuse_other_shapes(connection: Connection, place: Place) -> None:
+    """Where the tables cannot be read as the runbook's, say so before anything asks them.
+
+    Raises TablesMissing (exit 50) where some are missing, ShapeRefused (exit 2) with every difference and
+    what mends it where they are of another shape.
+    """
+    row = connection.execute(load_sql("inspection")).one()
+    failed = [check for check in shape_checks(row) if check.outcome is Outcome.FAIL]
+    tables = {f"shape of {name}": name for name in ("webhook_routing_config", "webhook_routing_logs")}
+    missing = [tables[check.name] for check in failed if check.name in tables and check.observed == "missing"]
+    missing += [] if row.ledger else ["rollout.ledger"]
+    if any(check.name in tables and check.observed != "missing" for check in failed):
+        lines = [f"{check.name}: {check.observed}. Mend: {check.mend}" for check in failed]
+        raise ShapeRefused(differences="\n".join(lines))
+    if missing:
+        raise TablesMissing(where=f"{place.database} on {place.host}", missing=", ".join(missing))
 
 
 def inspect_database(
@@ -54,196 +45,165 @@ def inspect_database(
     facts: Facts,
     standing: Standing,
     live: bool,
-    asked_at: datetime | None,
+    now: datetime,
     probes: Sequence[Probe],
 ) -> tuple[Check, ...]:
-    """Every finding as PASS, WARN, FAIL or COULD NOT LOOK, with what was observed and what mends it."""
+    """Every finding as PASS, WARN, FAIL or COULD NOT LOOK, with what was observed and what mends it.
+
+    now: the run's instant; live is False in a simulated world, where clocks and functions are not looked at.
+    """
+    asked = datetime.now(UTC)
     row = connection.execute(load_sql("inspection")).one()
+    answered = datetime.now(UTC)
+    since = max([now - LEAKS_SINCE, *(item.at for item in standing.attestations if item.subject == "restart")])
+    rows = connection.execute(
+        load_sql("inspect_rows"), {"since": since, "until": now, "domains": list(plan.domains)}
+    ).one()
+    hidden = row.hidden or []
     checks = [
         *shape_checks(row),
-        *_exposure(row),
-        _ledger(row),
-        _row_security(row),
-        _writable(row, plan),
+        *exposure_checks(row),
+        _row_security(hidden),
+        _writable(row, facts.database),
         _index(row),
-        _one_row(facts.config),
-        _initial(facts.config, standing, plan),
+        _pooled(connection, row),
+        _coordinator(connection, row),
     ]
-    if row.distributed:
-        checks.append(_warn("coordinator", "Citus is installed", "plain tables of the coordinator",
-                            "as reference tables an emergency rollback fails with a worker down"))  # fmt: skip
+    if "webhook_routing_config" not in hidden:
+        checks += [_one_row(facts.config, rows.same_instant), _initial(facts.config, standing, plan)]
+        checks.append(_domains(facts.config, plan))
+    checks.append(_leaks(rows, plan, since))
     if live:
-        checks.append(_clock(row.clock, asked_at))
+        checks.append(_clocks(row.clock, asked, answered))
     checks.append(_function(probes, live))
     checks += protected_checks(probes, plan)
     return tuple(checks)
 
 
-def shape_checks(row: Any) -> Iterator[Check]:
-    """Columns, types and signatures of the runbook's objects; older shapes are named as such."""
-    found: dict[str, dict[str, str]] = {}
-    for item in row.columns or []:
-        found.setdefault(item["table_name"], {})[item["column_name"]] = item["type"]
-    for table, wanted in COLUMNS.items():
-        columns = found.get(table)
-        if columns is None:
-            yield _fail(f"shape of {table}", "missing", "exists", "it does not exist", "rollout migrate --apply")
-            continue
-        older = sorted(OLDER.get(table, set()) & set(columns))
-        wrong = [f"{name} is missing" for name in wanted if name not in columns]
-        wrong += [
-            f"{name} is {columns[name]}, not {types[0]}"
-            for name, types in wanted.items()
-            if name in columns and columns[name] not in types
-        ]
-        if older:
-            wrong.append(f"it has columns of an older system: {', '.join(older)}")
-        if wrong:
-            mend = f"ALTER TABLE {table} RENAME TO {table}_old;  -- after asking whose it is; then: rollout migrate"
-            yield _fail(f"shape of {table}", "; ".join(wrong), "the runbook's columns", "; ".join(wrong), mend)
-        else:
-            yield _pass(f"shape of {table}", f"{len(columns)} columns", "the runbook's columns")
-    signatures = {item["name"]: _types(item["arguments"]) for item in row.functions or []}
-    wrong = [
-        f"{name}({', '.join(types)}) is {'missing' if name not in signatures else 'of another signature'}"
-        for name, types in FUNCTIONS.items()
-        if signatures.get(name) != types
-    ]
-    if wrong:
-        yield _fail("functions", "; ".join(wrong), "the runbook's four", "; ".join(wrong), "rollout migrate --apply")
-    else:
-        yield _pass("functions", f"{len(signatures)} found", "the runbook's four")
-
-
-def _types(arguments: str) -> tuple[str, ...]:
-    return tuple(part.strip().split(" ")[-1] for part in arguments.split(",") if part.strip())
-
-
-def _exposure(row: Any) -> Iterator[Check]:
-    """PostgREST exposes everything in public: with EXECUTE for everyone the anon key sets the percentage."""
-    open_to_all = [item for item in row.functions or [] if item["public_may"]]
-    pathless = [item for item in row.functions or [] if item["definer"] and not item["has_path"]]
-    names = ", ".join(item["name"] for item in open_to_all)
-    if open_to_all:
-        mend = " ".join(
-            f"REVOKE EXECUTE ON FUNCTION {item['name']}({item['arguments']}) FROM PUBLIC, anon, authenticated;"
-            for item in open_to_all
-        )
-        yield _fail("functions not public", names, "no EXECUTE for everyone",
-                    f"anyone with the public key may call {names}", mend)  # fmt: skip
-    else:
-        yield _pass("functions not public", "revoked", "no EXECUTE for everyone")
-    if pathless:
-        mend = " ".join(
-            f"ALTER FUNCTION {item['name']}({item['arguments']}) SET search_path = public, pg_temp;"
-            for item in pathless
-        )
-        yield _fail("search_path of functions", ", ".join(item["name"] for item in pathless), "set",
-                    "SECURITY DEFINER without a search_path can be made to run foreign code", mend)  # fmt: skip
-    else:
-        yield _pass("search_path of functions", "set", "set")
-    if row.exposed:
-        yield _fail("logs not public", "; ".join(row.exposed), "not readable by anon, authenticated",
-                    "; ".join(row.exposed), "REVOKE ALL ON webhook_routing_logs, webhook_routing_config, "
-                    "webhook_routing_stats FROM anon, authenticated;")  # fmt: skip
-    else:
-        yield _pass("logs not public", "not readable", "not readable by anon, authenticated")
-
-
-def _ledger(row: Any) -> Check:
-    if row.ledger:
-        return _pass("ledger", "rollout.ledger", "exists")
-    return _fail("ledger", "missing", "exists", "the suite has no ledger here", "rollout migrate --apply")
-
-
-def _row_security(row: Any) -> Check:
+def _row_security(hidden: Sequence[str]) -> Check:
     """A table under row security looks empty, not forbidden."""
-    if row.forced:
-        tables = ", ".join(row.forced)
-        reason = f"row security is active for our role on {tables}: it would look empty, not forbidden"
-        mend = "; ".join(
-            f"CREATE POLICY rollout_reads ON {t} FOR SELECT TO CURRENT_USER USING (true)" for t in row.forced
-        )
-        return Check(name="rows visible to us", outcome=Outcome.COULD_NOT_LOOK, observed=tables, limit="all rows",
-                     reason=reason, mend=mend, state=State.COULD_NOT_LOOK)  # fmt: skip
-    return _pass("rows visible to us", "all", "all rows")
+    if not hidden:
+        return passes("rows visible to us", "all", "all rows")
+    tables = ", ".join(hidden)
+    reason = f"row security is active for our role on {tables}: it may look empty, not forbidden"
+    mend = " ".join(
+        f"CREATE POLICY rollout_reads ON {table} FOR SELECT TO CURRENT_USER USING (true);" for table in hidden
+    )
+    return unseen("rows visible to us", tables, "all rows", reason, mend)
 
 
-def _writable(row: Any, plan: Plan) -> Check:
+def _writable(row: Any, database: str) -> Check:
     if row.read_only:
-        return _fail("database writable", "read-only", "writable",
+        return fails("database writable", "read-only", "writable",
                      "new transactions are read-only (a full disk does that, or this is a replica)",
-                     "ALTER DATABASE … SET default_transaction_read_only = off;  -- after making room")  # fmt: skip
-    return _pass("database writable", "writable", "writable")
+                     f'ALTER DATABASE "{database}" SET default_transaction_read_only = off;  '
+                     "-- after making room")  # fmt: skip
+    return passes("database writable", "writable", "writable")
 
 
 def _index(row: Any) -> Check:
     if row.indexed:
-        return _pass("index on created_at", "present", "present")
-    return _warn("index on created_at", "missing", "present",
+        return passes("index on created_at", "present", "present")
+    return warns("index on created_at", "missing", "present",
                  "every check would read the whole log",
                  "CREATE INDEX CONCURRENTLY ON webhook_routing_logs (created_at);")  # fmt: skip
 
 
-def _one_row(config: RoutingConfig | None) -> Check:
+def _pooled(connection: Connection, row: Any) -> Check:
+    """A pooler answers with a process id of its own; the server's is another."""
+    if connection.connection.driver_connection.info.backend_pid == row.backend:
+        return passes("connection", "direct", "direct, or a pooler")
+    return warns("connection", "through a pooler", "direct, or a pooler",
+                 "session locks, SET and prepared statements do not hold through it: this suite uses none, "
+                 "what else you run here must not either",
+                 "for a session of your own use the direct address (Supabase: port 5432, not 6543)")  # fmt: skip
+
+
+def _coordinator(connection: Connection, row: Any) -> Check:
+    if row.distributed and connection.execute(load_sql("inspect_distributed")).scalar_one():
+        return warns("coordinator", "webhook_routing_config is a table of Citus", "a plain table of the coordinator",
+                     "with a worker down an emergency rollback fails, with one frozen it hangs",
+                     "SELECT undistribute_table('webhook_routing_config');")  # fmt: skip
+    return passes("coordinator", "plain", "a plain table of the coordinator")
+
+
+def _one_row(config: RoutingConfig | None, same_instant: int) -> Check:
     if config is None:
-        return _fail("configuration row", "none", "exactly one", "the router has no configuration to read",
+        return fails("configuration row", "none", "exactly one", "the router has no configuration to read",
                      "INSERT INTO webhook_routing_config (percentage, enabled) VALUES (0.00, false);")  # fmt: skip
+    if same_instant > 1:
+        return fails("configuration row", f"{same_instant} rows of one created_at", "exactly one",
+                     "which row is the newest is not defined: a change may reach one, the router read another",
+                     "DELETE FROM webhook_routing_config a USING webhook_routing_config b "
+                     "WHERE a.created_at = b.created_at AND a.ctid < b.ctid;  -- after comparing them")  # fmt: skip
     if config.rows > 1:
-        return _warn("configuration row", f"{config.rows} rows", "exactly one",
-                     "the newest by created_at counts; somebody inserts rows instead of updating")  # fmt: skip
-    return _pass("configuration row", "1 row", "exactly one")
+        return warns("configuration row", f"{config.rows} rows", "exactly one",
+                     "the newest by created_at counts; somebody inserts rows instead of updating, and a row newer "
+                     "than the one being changed would take over",
+                     "DELETE FROM webhook_routing_config WHERE created_at < "
+                     "(SELECT max(created_at) FROM webhook_routing_config);")  # fmt: skip
+    return passes("configuration row", "1 row", "exactly one")
 
 
 def _initial(config: RoutingConfig | None, standing: Standing, plan: Plan) -> Check:
     """Before the first raise 0.00 / false, as the runbook checks; afterwards what the ledger says."""
     if config is None:
-        return Check(name="initial configuration", outcome=Outcome.COULD_NOT_LOOK, observed="none",
-                     limit="0 %, disabled", reason="there is no row", state=State.COULD_NOT_LOOK)  # fmt: skip
-    if standing.last_change is None:
-        seen = f"{config.percentage:g} %, {'enabled' if config.enabled else 'disabled'}"
-        if config.percentage == 0 and not config.enabled:
-            return _pass("initial configuration", seen, "0 %, disabled")
-        return _fail("initial configuration", seen, "0 %, disabled",
-                     "routing is already enabled or not at 0, and no entry of the ledger says who did it",
-                     "rollout rollback --emergency --reason 'not started by the ledger'")  # fmt: skip
-    return drift_check(config, standing, plan)
+        return unseen("initial configuration", "none", "0 %, disabled", "there is no row")
+    if standing.last_change is not None:
+        return drift_check(config, standing, plan)
+    seen = f"{config.percentage:g} %, {'enabled' if config.enabled else 'disabled'}"
+    if config.percentage == 0 and not config.enabled:
+        return passes("initial configuration", seen, "0 %, disabled")
+    return fails("initial configuration", seen, "0 %, disabled",
+                 "routing is already enabled or not at 0, and no entry of the ledger says who did it",
+                 "rollout rollback --emergency --reason 'not started by the ledger'")  # fmt: skip
 
 
-def _clock(database: datetime, asked_at: datetime | None) -> Check:
-    away = abs(database - (datetime.now(UTC) if asked_at is None else asked_at))
+def _domains(config: RoutingConfig | None, plan: Plan) -> Check:
+    """What the router routes is what the plan says: no protected domain, and none left out."""
+    wanted = ", ".join(plan.domains)
+    if config is None:
+        return unseen("configured domains", "none", wanted, "there is no row")
+    seen = ", ".join(config.domains) or "none"
+    if set(config.domains) == set(plan.domains):
+        return passes("configured domains", seen, wanted)
+    listed = ", ".join(f"'{name}'" for name in plan.domains)
+    return fails("configured domains", seen, wanted, f"the router would route {seen}, the plan says {wanted}",
+                 f"UPDATE webhook_routing_config SET domains = ARRAY[{listed}] WHERE created_at = "
+                 "(SELECT max(created_at) FROM webhook_routing_config);")  # fmt: skip
+
+
+def _leaks(rows: Any, plan: Plan, since: datetime) -> Check:
+    name, limit = "no earlier leak", f"only {', '.join(plan.domains)} reach unified"
+    if rows.leaked == 0:
+        return passes(name, f"0 rows since {since:%Y-%m-%d %H:%M} UTC", limit)
+    seen = f"{rows.leaked:,} rows of {', '.join(rows.leaked_domains)}, last {rows.leaked_at:%Y-%m-%d %H:%M} UTC"
+    return fails(name, seen, limit, f"{seen} reached unified: the router sends what the plan protects",
+                 "mend the router, then: rollout acknowledge --restart --reason '…'")  # fmt: skip
+
+
+def _clocks(database: datetime, asked: datetime, answered: datetime) -> Check:
+    """The database answered between two instants of ours; how far is its clock outside them?"""
+    away = max(asked - database, database - answered, timedelta(0))
     observed = f"{away.total_seconds():.1f} s apart"
     if away > CLOCKS_AGREE:
-        return _warn("clocks", observed, "≤ 5 s", "the database's clock counts; this machine's is away from it",
+        return warns("clocks", observed, "≤ 5 s", "the database's clock counts; this machine's is away from it",
                      "timedatectl set-ntp true")  # fmt: skip
-    return _pass("clocks", observed, "≤ 5 s")
+    return passes("clocks", observed, "≤ 5 s")
 
 
 def _function(probes: Sequence[Probe], live: bool) -> Check:
+    name = "router function ACTIVE"
     if not live:
-        return Check(name="router function ACTIVE", outcome=Outcome.NOT_APPLICABLE, observed="simulated",
+        return Check(name=name, outcome=Outcome.NOT_APPLICABLE, observed="simulated",
                      limit="ACTIVE", reason="a simulated world has no function to look at")  # fmt: skip
     probe = next((probe for probe in probes if probe.kind == "function"), None)
     if probe is None:
         raise ValueError("the function list was not asked before this transaction")
     if probe.up:
-        return _pass("router function ACTIVE", probe.detail, "ACTIVE")
+        return passes(name, probe.detail, "ACTIVE")
     if probe.up is None:
-        return Check(name="router function ACTIVE", outcome=Outcome.COULD_NOT_LOOK, observed=probe.detail,
+        return Check(name=name, outcome=Outcome.COULD_NOT_LOOK, observed=probe.detail,
                      limit="ACTIVE", reason=f"could not look: {probe.detail}",
                      mend="supabase functions list | grep webhook-traffic-router")  # fmt: skip
-    return _fail("router function ACTIVE", probe.detail, "ACTIVE", probe.detail,
-                 "supabase functions deploy webhook-traffic-router")  # fmt: skip
-
-
-def _pass(name: str, observed: str, limit: str) -> Check:
-    return Check(name=name, outcome=Outcome.PASS, observed=observed, limit=limit, reason=observed)
-
-
-def _warn(name: str, observed: str, limit: str, reason: str, mend: str | None = None) -> Check:
-    return Check(name=name, outcome=Outcome.WARN, observed=observed, limit=limit, reason=reason, mend=mend)
-
-
-def _fail(name: str, observed: str, limit: str, reason: str, mend: str | None = None) -> Check:
-    return Check(name=name, outcome=Outcome.FAIL, observed=observed, limit=limit, reason=reason, mend=mend,
-                 state=State.HOLD)  # fmt: skip
+    return fails(name, probe.detail, "ACTIVE", probe.detail, "supabase functions deploy webhook-traffic-router")

@@ -8,9 +8,9 @@ from typing import Any
 
 from rollout_lib.database import Database, load_sql
 from rollout_lib.errors import ShapeRefused
-from rollout_lib.inspection import shape_checks
 from rollout_lib.model import Outcome
 from rollout_lib.routing import hold_rollout_lock
+from rollout_lib.shape import shape_checks
 
 FOLDER = Path(__file__).parent / "sql" / "migrations"
 RUNBOOK = FOLDER / "20251203140600_webhook_traffic_routing.sql"

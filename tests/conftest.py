@@ -166,6 +166,18 @@ def database(empty_database) -> Database:
 
 
 @pytest.fixture
+def supabase_roles(server) -> Iterator[tuple[str, ...]]:
+    """Supabase's roles behind its keys, as they are there: ask for them before the database."""
+    roles = ("anon", "authenticated", "service_role")
+    with psycopg.connect(server, autocommit=True) as connection:
+        for role in roles:
+            connection.execute(f"CREATE ROLE {role} LOGIN {'BYPASSRLS' if role == 'service_role' else ''}")
+        yield roles
+        for role in roles:
+            connection.execute(f"DROP ROLE {role}")
+
+
+@pytest.fixture
 def direct(server, database) -> str:
     """The address of the test's database past the pooler, for what an administrator does to it."""
     return psycopg.conninfo.make_conninfo(server, dbname=database.place.database)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from rollout_lib.inspection import inspect_database
+from rollout_lib.inspection import inspect_database, refuse_other_shapes
 from rollout_lib.judgement import judge_baseline, power_line
 from rollout_lib.model import Act, Check, Outcome, Standing, State, Verdict
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
@@ -35,11 +34,11 @@ def preflight(session: Session) -> Recorded:
     Exit 0 when nothing fails; 20 when a check fails; 50 when one that must be seen could not be.
     """
     probes = take_probes(session.plan, function=_is_live(session))
-    asked_at = datetime.now(UTC)
     with session.database.transaction(readonly=True) as connection:
+        refuse_other_shapes(connection, session.place)
         facts = read_facts(connection, session.plan)
         standing = fold(facts.entries, session.plan)
-        before = look_before(session, connection, facts, standing, probes, asked_at=asked_at)
+        before = look_before(session, connection, facts, standing, probes)
     failed = [check for check in before.checks if check.outcome is Outcome.FAIL]
     sentence = _sentence(before, failed)
     verdict = Verdict(
@@ -68,13 +67,11 @@ def preflight(session: Session) -> Recorded:
     return record(session, facts, checkpoint)
 
 
-def look_before(
-    session: Session, connection: Any, facts: Facts, standing: Standing, probes: Any, asked_at=None
-) -> Before:
+def look_before(session: Session, connection: Any, facts: Facts, standing: Standing, probes: Any) -> Before:
     """The checks by themselves; called again inside the transaction that raises the percentage."""
     plan = session.plan
     checks = list(inspect_database(connection, plan, facts=facts, standing=standing, live=_is_live(session),
-                                   asked_at=asked_at, probes=probes))  # fmt: skip
+                                   now=session.now(facts.now), probes=probes))  # fmt: skip
     if standing.phase is None:
         legacy, router = legacy_baseline(connection, plan, session.now(facts.now))
         checks += judge_baseline(plan=plan, legacy=legacy, router=router)
