@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from rollout_lib.model import Attestation, Gate, RoutingConfig, Standing, State
@@ -42,7 +42,8 @@ def may_raise(
 ) -> tuple[Gate, ...]:
     """Every gate for raising to `target` (or beginning the same percentage again), met or not."""
     running = standing.phase if config.enabled else None
-    first = running is None
+    # From the lowest step, which is no phase of the plan, the next phase is the first: nothing to have passed.
+    first = running is None or (running.percentage == LOWEST_STEP and running.index is None)
     gates = [
         _expectation(config, expected),
         _preflight(preflight),
@@ -56,8 +57,8 @@ def may_raise(
     if not first and not again:
         gates += [_passed(plan, standing, now), _held(plan, standing, now), _slots(plan, standing, now)]
     if not again:
-        gates.append(_nothing_stands(standing, first))
-        gates.append(_plan_unchanged(plan, standing, first))
+        gates.append(_nothing_stands(standing, running is None))
+        gates.append(_plan_unchanged(plan, standing, running is None))
     return tuple(gates)
 
 
@@ -141,7 +142,7 @@ def _complaints(plan: Plan, standing: Standing, now: datetime) -> Gate:
         return _gate("no complaints", False, reason)
     last: Attestation = stated[-1]
     age = now - last.at
-    fresh = age <= plan.monitoring.attestation_valid
+    fresh = timedelta(0) <= age <= plan.monitoring.attestation_valid
     reason = f"{last.by} attested {last.value} {age} ago (valid for {plan.monitoring.attestation_valid})"
     return _gate("no complaints", last.value == "none" and fresh and bool(last.by.strip()), reason)
 
@@ -153,7 +154,7 @@ def _passed(plan: Plan, standing: Standing, now: datetime) -> Gate:
     at, state = evaluation
     if standing.revoked:
         return _gate("phase passed", False, f"the pass was revoked by {standing.revoked}; evaluate again")
-    fresh = now - at <= plan.monitoring.evaluation_valid
+    fresh = timedelta(0) <= now - at <= plan.monitoring.evaluation_valid
     reason = f"evaluated {state} {now - at} ago (valid for {plan.monitoring.evaluation_valid})"
     return _gate("phase passed", state is State.PASS and fresh, reason)
 

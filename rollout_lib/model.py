@@ -105,8 +105,8 @@ class Check:
 class StreamEvidence:
     """Where one stream stands: E-values per look, interval, and both verdicts.
 
-    stream is "errors:total", "latency:jobs", "router", "split". e_now, e_peak and certificate are
-    natural logs; path has one log e-value per look of the current block of 16.
+    stream is "errors:total", "latency:jobs", "router". e_now, e_peak (the phase's highest) and certificate
+    are natural logs; path has one log e-value per look of the phase, bets beginning anew every 16.
     """
 
     stream: str
@@ -199,6 +199,7 @@ class Standing:
     extension_s: int  # seconds added to the running phase's hold
     plan_digest: str | None  # digest under which the running phase began
     unsealed: tuple[str, ...]  # run ids with a checkpoint and no archived entry
+    evaluated: Mapping[str, Any] | None = None  # figures of the last evaluation: what an acknowledgement is of
 
 
 @dataclass(frozen=True, kw_only=True)

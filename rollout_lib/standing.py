@@ -126,7 +126,7 @@ def _attested(standing: Standing, entry: Entry) -> Standing:
         phase_began=entry.phase_began,
         seq=entry.seq,
     )
-    extra = int(body["value"]) if body["subject"] == "extension" else 0
+    extra = max(int(body["value"]), 0) if body["subject"] == "extension" else 0
     return replace(
         standing,
         attestations=(*standing.attestations, attestation),
@@ -142,23 +142,28 @@ def _judged(standing: Standing, entry: Entry) -> Standing:
     if standing.phase is None or entry.phase_began != standing.phase.began_at:
         return standing
     if entry.operation == "monitor":
-        if entry.kind == "checkpoint" and entry.slot and entry.body.get("look"):
-            standing = replace(
-                standing,
-                looks=(*standing.looks, read_look(entry.body["look"])),
-                slots_done=(*standing.slots_done, entry.slot),
-            )
-        if state in (State.STEP_BACK, State.ROLL_BACK) and is_at_least(state, standing.latched or state):
-            standing = replace(standing, latched=state, latched_reason=entry.body.get("sentence", ""))
+        standing = _looked(standing, entry)
         if standing.evaluation and is_at_least(state, State.HOLD):
             standing = replace(standing, revoked=f"{state} at {entry.at:%Y-%m-%d %H:%M} UTC")
     if entry.operation == "evaluate":
-        standing = replace(standing, evaluation=(entry.at, state), revoked=None)
+        phase_figures = (entry.body.get("evidence") or {}).get("phase")
+        standing = replace(standing, evaluation=(entry.at, state), revoked=None, evaluated=phase_figures)
         if state is State.PASS:
             reached = max(standing.highest_passed or Decimal(0), standing.phase.percentage)
-            phase_figures = (entry.body.get("evidence") or {}).get("phase")
             standing = replace(standing, highest_passed=reached, passed_traffic=phase_figures)
+    acts = state in (State.STEP_BACK, State.ROLL_BACK) and entry.operation in ("monitor", "evaluate")
+    if acts and is_at_least(state, standing.latched or state):
+        standing = replace(standing, latched=state, latched_reason=entry.body.get("sentence", ""))
     return standing
+
+
+def _looked(standing: Standing, entry: Entry) -> Standing:
+    """One more look, in the order of slots: a repeated slot, or one that comes late, changes nothing."""
+    late = bool(standing.slots_done) and entry.slot is not None and entry.slot <= standing.slots_done[-1]
+    if entry.kind != "checkpoint" or entry.slot is None or late or not entry.body.get("look"):
+        return standing
+    look = read_look(entry.body["look"])
+    return replace(standing, looks=(*standing.looks, look), slots_done=(*standing.slots_done, entry.slot))
 
 
 def _changed(
@@ -184,6 +189,7 @@ def _changed(
         latched_reason="" if running else _why_off(entry, by_hand),
         rolled_back_at=None if running else entry.at,
         evaluation=None,
+        evaluated=None,
         revoked=None,
         extension_s=0,
         plan_digest=entry.body.get("plan_digest"),

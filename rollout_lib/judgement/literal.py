@@ -45,7 +45,6 @@ _OUTCOME = {
 }
 _SAYS = {
     State.CLEAN: "ok",
-    State.QUIET: "nothing to judge",
     State.STEP_BACK: "the runbook says investigate, roll back gradually",
     State.ROLL_BACK: "the runbook says roll back",
 }
@@ -54,20 +53,19 @@ _SAYS = {
 def literal_checks(traffic: Traffic, plan: Plan) -> tuple[Check, ...]:
     """Error rate and p95 of unified per domain and in total, and the router's own errors over all rows."""
     limits, checks = plan.thresholds, []
-    for names in [[domain] for domain in plan.domains] + [list(plan.domains)]:
+    rates = limit(limits.error_rate_investigate_pct), limit(limits.error_rate_rollback_pct)
+    latencies = f"{limits.p95_investigate_ms:,} ms", f"{limits.p95_rollback_ms:,} ms"
+    for label, names in [(domain, [domain]) for domain in plan.domains] + [(TOTAL, list(plan.domains))]:
         cell = select(traffic, UNIFIED, names)
-        label = names[0] if names != list(plan.domains) else TOTAL
         state = error_state(cell.errors, cell.requests, limits)
-        wanted = f"< {limit(limits.error_rate_investigate_pct)}"
-        checks.append(_check(f"errors:{label}", state, rate(cell.errors, cell.requests), wanted))
+        checks.append(_check(f"errors:{label}", state, rate(cell.errors, cell.requests), *rates))
         p95 = percentile(cell.latencies, 0.95)
         state = latency_state(p95, limits)
         observed = f"p95 {milliseconds(p95)} of {sum(cell.latencies.values()):,}"
-        checks.append(_check(f"latency:{label}", state, observed, f"< {limits.p95_investigate_ms:,} ms"))
+        checks.append(_check(f"latency:{label}", state, observed, *latencies))
     router = router_counts(traffic)
     state = error_state(router.bad, router.total, limits)
-    wanted = f"< {limit(limits.error_rate_investigate_pct)}"
-    checks.append(_check("router", state, f"{rate(router.bad, router.total)} of all rows", wanted))
+    checks.append(_check("router", state, f"{rate(router.bad, router.total)} of all rows", *rates))
     return tuple(checks)
 
 
@@ -77,6 +75,10 @@ def router_counts(traffic: Traffic) -> Counts:
     return Counts(bad=bad, total=sum(cell.requests for cell in traffic.cells))
 
 
-def _check(name: str, state: State, observed: str, wanted: str) -> Check:
-    reason = f"{observed}, limit {wanted}: {_SAYS[state]}"
-    return Check(name=name, outcome=_OUTCOME[state], observed=observed, limit=wanted, reason=reason, state=state)
+def _check(name: str, state: State, observed: str, first: str, second: str) -> Check:
+    """The reason names the limit that was crossed: `1/115 = 0.87 % > 0.5 %, the runbook says roll back`."""
+    crossed = {State.CLEAN: f" < {first}, ", State.STEP_BACK: f" >= {first}, ", State.ROLL_BACK: f" > {second}, "}
+    reason = observed + crossed[state] + _SAYS[state] if state in crossed else f"{observed}: nothing to judge"
+    return Check(
+        name=name, outcome=_OUTCOME[state], observed=observed, limit=f"< {first}", reason=reason, state=state
+    )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from datetime import timedelta
 
 from rollout_lib import evidence as engine
+from rollout_lib.figures import select
 from rollout_lib.judgement.words import e_value, hours, limit, percent, rate
-from rollout_lib.model import Look, State, StreamEvidence, Verdict
+from rollout_lib.model import TOTAL, UNIFIED, Look, State, StreamEvidence, Traffic, Verdict
 from rollout_lib.plan import Plan
 
 _KINDS = {"errors": "failing", "latency": "slow", "router": "unreachable"}
@@ -22,17 +25,17 @@ def clean_sentence(stream: StreamEvidence, plan: Plan, looks: Sequence[Look]) ->
     words = f"{stream.bad:,} {noun} in {stream.total:,} requests: compatible with any error rate up to {high}"
     words += f" (95 %, at any look; {planned} for a single planned one)."
     per_hour = _per_hour(stream.total, looks)
-    for threshold in (plan.thresholds.error_rate_rollback_pct, plan.thresholds.error_rate_investigate_pct):
-        words += _missing(stream.bad, stream.total, threshold, per_hour)
-    return words
+    limits = plan.thresholds
+    words += _missing(stream.bad, stream.total, limits.error_rate_rollback_pct, per_hour, first=True)
+    return words + _missing(stream.bad, stream.total, limits.error_rate_investigate_pct, per_hour, first=False)
 
 
-def _missing(bad: int, total: int, threshold, per_hour: float) -> str:
+def _missing(bad: int, total: int, threshold, per_hour: float, *, first: bool) -> str:
     needed = engine.required_total_anytime(bad, float(threshold) / 100) - total
     if needed <= 0:
-        return f" Stated: < {limit(threshold)}."
-    when = f" ({hours(needed / per_hour)} at {per_hour:,.0f}/h)" if per_hour else ""
-    return f" To state < {limit(threshold)}: {needed:,} more without an error{when}."
+        return f" Shown: < {limit(threshold)}."
+    when = f" ({hours(needed / per_hour)}{f' at {per_hour:,.0f}/h' if first else ''})" if per_hour else ""
+    return f" To state < {limit(threshold)}: {needed:,} more{' without an error' if first else ''}{when}."
 
 
 def _per_hour(total: int, looks: Sequence[Look]) -> float:
@@ -40,25 +43,31 @@ def _per_hour(total: int, looks: Sequence[Look]) -> float:
     return total * 3600 / seconds if seconds > 0 else 0.0
 
 
-def watch_sentence(stream: StreamEvidence, verdict: Verdict, look: Look, plan: Plan, _engine=engine) -> str:
+def watch_sentence(stream: StreamEvidence, verdict: Verdict, window: Traffic, plan: Plan) -> str:
     """The literal breach (or the act) with its arithmetic, and what the evidence makes of it."""
     literal = next((check for check in verdict.checks if check.name == stream.stream), None)
     said = f"literal: {literal.reason}." if literal is not None else ""
     kind = _KINDS[stream.stream.split(":")[0]]
-    noun = "webhook" if stream.bad == 1 else "webhooks"
-    count = f"{stream.bad:,} {kind} {noun} of {stream.total:,}"
-    chance = ""
-    if stream.bad and stream.evidence is State.WATCH and stream.stream.startswith("errors"):
-        rate_allowed = float(plan.thresholds.error_rate_investigate_pct) / 100
-        shown = 1 - (1 - rate_allowed) ** stream.total
-        chance = f" a service exactly at {percent(100 * rate_allowed)} shows at least one with probability "
-        chance += f"{100 * shown:.0f} %;"
-    act = "act at 20" if not stream.stream.startswith(("errors:", "latency:")) or "total" in stream.stream else (
-        f"act at {20 * len(plan.domains)}"
-    )  # fmt: skip
+    count = f"{stream.bad:,} {kind} webhooks" if stream.bad != 1 else f"one {kind} webhook"
+    count += f" of {stream.total:,} in the phase"
+    highest = f", highest {e_value(stream.e_peak)}" if stream.e_peak > stream.e_now else ""
     return (
-        f"{stream.stream}: {said} Evidence: {count};{chance} {e_value(stream.e_now)}, highest "
-        f"{e_value(stream.e_peak)} (hold at 5, {act}, never on a single webhook)."
+        f"{stream.stream}: {said} Evidence: {count};{_chance(stream, window, plan)} {e_value(stream.e_now)}{highest} "
+        f"(hold at {math.exp(stream.hold_at):.0f}, act at {math.exp(stream.act_at):.0f}, never on a single webhook)."
+    )
+
+
+def _chance(stream: StreamEvidence, window: Traffic, plan: Plan) -> str:
+    """How often a service exactly at the limit shows a failure in a window like this one: why one is no proof."""
+    kind, _, label = stream.stream.partition(":")
+    if kind != "errors" or stream.evidence is not State.WATCH:
+        return ""
+    requests = select(window, UNIFIED, list(plan.domains) if label == TOTAL else [label]).requests
+    allowed = plan.thresholds.error_rate_investigate_pct
+    shown = -math.expm1(requests * math.log1p(-float(allowed) / 100))
+    hour = "such an hour" if window.window.end - window.window.start == timedelta(hours=1) else "such a window"
+    return (
+        f" a service exactly at {limit(allowed)} shows at least one in {hour} with probability {100 * shown:.0f} %;"
     )
 
 

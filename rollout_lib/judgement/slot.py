@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from rollout_lib import evidence
 from rollout_lib.figures import select, share
 from rollout_lib.judgement import safety
 from rollout_lib.judgement.literal import literal_checks
@@ -53,14 +52,14 @@ def judge_slot(
     first = [safety.leak_check(config, measurement, plan), *safety.protected_checks(probes, plan)]
     drift = safety.drift_check(config, standing, plan)
     if not config.enabled or config.percentage == 0:
-        return _off(plan, standing, measurement, [*first, drift])
+        return _off(plan, config, standing, measurement, [*first, drift])
     data = safety.data_check(config, measurement, standing, plan)
     literal = literal_checks(measurement.window, plan)
     literal_states = {check.name: _state(check) for check in literal}
     look = look_from(measurement, slot, slot is not None, plan)
     looks = (*standing.looks, look)
     streams = judge_streams(looks, literal_states, plan)
-    split = split_check(measurement, looks, config.percentage, plan)
+    split = _split(measurement, looks, config, standing, plan)
     hour = literal_checks(measurement.hour, plan)
     health = safety.health_check(measurement.health, worst([_state(c) for c in hour if TOTAL in c.name]))
     checks = [*first, drift, safety.digest_check(standing, plan), data, split, *literal, health]
@@ -69,7 +68,7 @@ def judge_slot(
     evidence_state = _column([stream.evidence for stream in streams], blind, data)
     others = [check for check in checks if check not in literal]
     verdict = _verdict(plan, standing, checks, streams, literal_state, evidence_state, others)
-    return _explained(verdict, plan, looks, measurement, now)
+    return _explained(verdict, plan, looks, measurement)
 
 
 def _unreadable() -> Check:
@@ -98,9 +97,8 @@ def _column(states: list[State], blind: bool, data: Check) -> State:
     return worst(seen) if seen else State.QUIET
 
 
-def _off(plan: Plan, standing: Standing, measurement: Measurement, checks: list[Check]) -> Verdict:
-    since = standing.rolled_back_at or measurement.hour.window.start
-    off = safety.off_check(measurement, standing, since + SETTLING)
+def _off(plan: Plan, config: RoutingConfig, standing: Standing, measurement: Measurement, checks) -> Verdict:
+    off = safety.off_check(measurement, standing, _off_since(config, standing, measurement) + SETTLING)
     # A leak of before the rollback has been acted on; what flows now is the question of `off`.
     checks = [off, *[check for check in checks if check.name != "leak"]]
     state = _state(off)
@@ -119,6 +117,16 @@ def _off(plan: Plan, standing: Standing, measurement: Measurement, checks: list[
         checks=tuple(checks),
         next_step=next_command(state, plan),
     )
+
+
+def _off_since(config: RoutingConfig, standing: Standing, measurement: Measurement) -> datetime:
+    """When routing went off: by the ledger; else, found off just now, by the configuration or not before now."""
+    if standing.rolled_back_at is not None:
+        return standing.rolled_back_at
+    if standing.last_change is None:
+        return measurement.hour.window.start
+    edited = config.updated_at
+    return edited if edited is not None and edited > standing.last_change[0] else measurement.as_of
 
 
 def split_check(measurement: Measurement, looks: Sequence[Look], percentage: Decimal, plan: Plan) -> Check:
@@ -148,6 +156,15 @@ def split_check(measurement: Measurement, looks: Sequence[Look], percentage: Dec
         return Check(name="split", outcome=Outcome.WARN, observed=observed, limit=wanted, reason=reason,
                      state=State.WATCH)  # fmt: skip
     return Check(name="split", outcome=Outcome.PASS, observed=observed, limit=wanted, reason=reason)
+
+
+def _split(measurement, looks, config: RoutingConfig, standing: Standing, plan: Plan) -> Check:
+    """Not judged in the increment in which somebody edited the percentage: `drift` says that."""
+    if standing.phase is None or standing.phase.percentage == config.percentage:
+        return split_check(measurement, looks, config.percentage, plan)
+    reason = f"{standing.phase.percentage:g} % by the ledger, {config.percentage:g} % configured: mixed rows"
+    return Check(name="split", outcome=Outcome.COULD_NOT_LOOK, observed="edited", limit="one percentage",
+                 reason=f"{reason} are not compared with either.")  # fmt: skip
 
 
 def _off_by(unified: int, legacy: int, percentage: Decimal, plan: Plan) -> bool:
@@ -192,7 +209,7 @@ def _verdict(plan, standing, checks, streams, literal: State, by_evidence: State
     )
 
 
-def _explained(verdict: Verdict, plan: Plan, looks: Sequence[Look], measurement: Measurement, now) -> Verdict:
+def _explained(verdict: Verdict, plan: Plan, looks: Sequence[Look], measurement: Measurement) -> Verdict:
     """The one sentence with its arithmetic, and why the columns differ."""
 
     by_name: Mapping[str, StreamEvidence] = {stream.stream: stream for stream in verdict.streams}
@@ -205,9 +222,9 @@ def _explained(verdict: Verdict, plan: Plan, looks: Sequence[Look], measurement:
         sentence = clean_sentence(by_name["errors:total"], plan, looks)
     elif decided or (state is State.WATCH and column):
         loudest = max(column, key=lambda stream: (stream.e_peak, stream.bad))
-        sentence = watch_sentence(loudest, verdict, looks[-1], plan, evidence)
-    if verdict.act is not Act.NONE and shared_incident(
-        looks, select(measurement.window, LEGACY, list(plan.domains)), plan
-    ):
+        sentence = watch_sentence(loudest, verdict, measurement.window, plan)
+    # Attribution never blocks an act, and says nothing of acts that no error of unified called for (a leak).
+    by_errors = verdict.act is not Act.NONE and any(stream.stream.startswith("errors") for stream in column)
+    if by_errors and shared_incident(looks, select(measurement.window, LEGACY, list(plan.domains)), plan):
         sentence += " Shared incident: legacy is over its line too; rolling back will not help."
     return replace(verdict, sentence=sentence, differ=differ_sentence(verdict, plan))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from rollout_lib import evidence
 from rollout_lib.figures import select
@@ -67,6 +68,7 @@ def _counted(rows: int, bad_rows: int, failing: int | None) -> Counts:
 
 def judge_streams(looks: Sequence[Look], literal: Mapping[str, State], plan: Plan) -> tuple[StreamEvidence, ...]:
     """Every stream's evidence over the looks of the phase (a partial one last) beside its literal state."""
+    _in_order(looks)
     per_domain = ACT_AT + math.log(len(plan.domains))
     streams = []
     for label in (*plan.domains, TOTAL):
@@ -77,6 +79,15 @@ def judge_streams(looks: Sequence[Look], literal: Mapping[str, State], plan: Pla
         streams.append(_stream(f"latency:{label}", latency, LATENCY_LIMIT, act_at, literal))
     streams.append(_stream(ROUTER, [look.router for look in looks], error_limit(plan), ACT_AT, literal))
     return tuple(streams)
+
+
+def _in_order(looks: Sequence[Look]) -> None:
+    """Increments follow each other and never overlap, or no evidence could be trusted."""
+    for before, after in pairwise(looks):
+        if after.window.start < before.window.end or not before.closed:
+            raise evidence.CountError(
+                reason=f"looks out of order: one ends {before.window.end}, the next begins {after.window.start}."
+            )
 
 
 def _stream(name: str, counts: Sequence[Counts], limit: float, act_at: float, literal) -> StreamEvidence:

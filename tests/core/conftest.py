@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -65,6 +65,8 @@ class Day:
 
     def evaluate(self) -> Checkpoint:
         measurement, standing = self._measured(0, False), fold(self.entries, self.plan)
+        nothing_new = Traffic(window=Window(start=self.now, end=self.now), cells=())
+        measurement = replace(measurement, increment=nothing_new)
         verdict = judge_phase_end(plan=self.plan, config=self._config(), standing=standing, measurement=measurement,
                                   now=self.now)  # fmt: skip
         figures = {"phase": table_rows(measurement.window, self.plan.domains)}
