@@ -1,0 +1,193 @@
+"""Does the archive prove itself? Every hash again, from the stored texts, in the database and in the files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from rollout_lib import spool
+from rollout_lib.archive import copies, names
+from rollout_lib.archive.chain import SHORT, Finding, Link, check_head, check_links, compare, digest, words
+from rollout_lib.archive.runs import Runs, may_still_run, runs_of
+from rollout_lib.errors import ParameterError
+
+_COPIED_WITHIN = timedelta(minutes=15)
+_DAY = "????-??-??"
+
+
+@dataclass(kw_only=True)
+class Proof:
+    """What was proved, and what was not: the archive is whole only where `findings` is empty and entries > 0."""
+
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # worth knowing, and no fault of the archive
+    entries: int = 0
+    files: int = 0
+    head: tuple[int, str] = (0, "")
+
+    @property
+    def whole(self) -> bool:
+        return not self.findings and self.entries > 0
+
+
+def parse_head(text: str) -> tuple[int, str] | None:
+    """`87:d3190f2f6b7c`, as every message and report carries it; None for ""."""
+    if not text:
+        return None
+    number, _, claimed = text.removeprefix("#").partition(":")
+    claimed = claimed.strip().lower()
+    if not number.isdigit() or len(claimed) < SHORT or set(claimed) - set("0123456789abcdef"):
+        raise ParameterError(problems=f"head: must be NUMBER:HASH with at least {SHORT} signs of the hash, as "
+                             f"87:d3190f2f6b7c, not {text!r}")  # fmt: skip
+    return int(number), claimed
+
+
+def verify(
+    database: Sequence[Link] | None, outputs: Path, head: tuple[int, str] | None = None, now: datetime | None = None
+) -> Proof:
+    """Prove the archive in an output folder against the database's ledger; None where the database is gone.
+
+    head: a number and (the beginning of) its hash that somebody outside has kept: without one, a chain that
+    was cut off at its end in every place looks whole. now: for what may still be running.
+    """
+    proof, now = Proof(), now or datetime.now(UTC)
+    chains: list[Sequence[Link]] = []
+    matched: Sequence[Link] = ()
+    if database is not None:
+        proof.findings += check_links(database, "database")
+        chains.append(database)
+    known = {digest(entry) for entry in database or ()} | {entry.hash for entry in database or ()}
+    for folder in copies.chains(outputs):
+        links, unreadable = copies.read(folder)
+        proof.findings += unreadable + check_links(links, "files")
+        chains.append(links)
+        if database is None:
+            continue
+        if known & {digest(entry) for entry in links} or any(entry.hash[:SHORT] == folder.name for entry in database):
+            matched = links
+            proof.findings += compare(database, links)
+        else:
+            proof.notes.append(f"files: also hold the chain {folder.name} of another database ({len(links)} entries)")
+    if database is not None and not database and chains[1:]:
+        what = "the ledger is empty, and the files hold one"
+        proof.findings.append(Finding(kind="truncated", where="database", what=what))
+    if database is not None:
+        proof.findings += _uncopied(database, matched, now, proof)
+    main = database if database is not None else max(chains, key=len, default=())
+    if head:
+        _check_head(proof, database, chains, head)
+    _check_runs(proof, chains, outputs, now)
+    _check_spool(proof, now)
+    proof.entries, proof.head = len(main), (main[-1].seq, digest(main[-1])) if main else (0, "")
+    return proof
+
+
+def _check_head(proof: Proof, database: Sequence[Link] | None, chains, head: tuple[int, str]) -> None:
+    """The database must hold the head; without it, one of the chains in the files."""
+    where = "files" if database is None else "database"
+    tried = [check_head(links, head, where) for links in ([database] if database is not None else chains)]
+    if not tried:
+        tried = [check_head((), head, where)]
+    if all(tried):
+        proof.findings += min(tried, key=len)
+
+
+def _uncopied(database: Sequence[Link], copied: Sequence[Link], now: datetime, proof: Proof) -> list[Finding]:
+    """Entries without their copy; what nobody has run since may wait, what a run should have copied may not."""
+    there = {entry.seq for entry in copied}
+    missing = [entry for entry in database if entry.seq not in there]
+    due = max((entry.seq for entry in database if entry.kind in ("archived", "attempt")
+               and now - datetime.fromisoformat(entry.recorded_at) > _COPIED_WITHIN), default=0)  # fmt: skip
+    last = max(there, default=0)
+    late = [entry for entry in missing if last < entry.seq <= due]  # gaps before are found in the files themselves
+    waiting = [entry for entry in missing if entry.seq > max(due, last)]
+    if waiting:
+        what = f"{len(waiting)} entries from #{waiting[0].seq} on are not copied to the files yet"
+        proof.notes.append(f"database: {what} (the next run, or rollout seal, does it)")
+    if not late:
+        return []
+    what = f"{words(late[0])} and {len(late) - 1} more have no copy: never made (rollout seal makes them), or deleted"
+    return [Finding(kind="uncopied", where="files", what=what)]
+
+
+def _check_runs(proof: Proof, chains: Sequence[Sequence[Link]], outputs: Path, now: datetime) -> None:
+    archived: dict[str, tuple[str, Link]] = {}
+    rollouts: set[str] = set()
+    waiting: dict[str, Link] = {}
+    sealed: set[str] = set()
+    for links in chains:
+        try:
+            runs = runs_of(links)
+        except ValueError:
+            continue  # found by its hash already
+        archived |= runs.archived
+        sealed |= runs.sealed
+        waiting |= runs.waiting
+        rollouts |= {entry.rollout for entry in links}
+        _say_of_runs(proof, runs)
+    waiting = {run: entry for run, entry in waiting.items() if run not in sealed}
+    for path, (claimed, entry) in sorted(archived.items()):
+        proof.files += 1
+        _check_file(proof, outputs / path, path, claimed, entry)
+    for entry in waiting.values():
+        if may_still_run(entry, now):
+            proof.notes.append(f"{words(entry)} is not sealed yet: it may still be running, or its notebook open")
+        else:
+            what = (
+                f"{words(entry)} has no second entry: its run ended before it was archived (rollout seal closes it)"
+            )
+            proof.findings.append(Finding(kind="unsealed", where="files", what=what))
+    _unknown_files(proof, outputs, rollouts, archived, {run[:8]: entry for run, entry in waiting.items()})
+
+
+def _say_of_runs(proof: Proof, runs: Runs) -> None:
+    for entry in runs.orphans:
+        what = f"{words(entry)} vouches for a run whose own entry is not there"
+        if not any(what == finding.what for finding in proof.findings):
+            proof.findings.append(Finding(kind="deleted", where="database", what=what))
+    notes = [f"{words(entry)}: its notebook was never archived, and was closed as that" for entry in runs.lost]
+    proof.notes += [note for note in notes if note not in proof.notes]
+
+
+def _check_file(proof: Proof, path: Path, name: str, claimed: str, entry: Link) -> None:
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        proof.findings.append(Finding(kind="deleted", where="files", what=f"{name}, archived by {words(entry)}"))
+        return
+    except OSError as error:
+        what = f"{name} cannot be read: {error.strerror}"
+        proof.findings.append(Finding(kind="edited", where="files", what=what))
+        return
+    if found != claimed:
+        what = f"{name}: not what {words(entry)} archived"
+        proof.findings.append(Finding(kind="edited", where="files", what=what))
+
+
+def _unknown_files(
+    proof: Proof, outputs: Path, rollouts: set[str], known: Mapping[str, object], unsealed: Mapping[str, Link]
+) -> None:
+    """Files in the days' folders that no entry vouches for."""
+    folders = {path.parent for path in outputs.glob(f"*/{_DAY}")} | {outputs / rollout for rollout in rollouts}
+    folders = {folder for folder in folders if folder.name not in (names.DRY_RUNS, copies.FOLDER, "working")}
+    for path in sorted(path for folder in folders for path in folder.rglob("*") if not path.is_dir()):
+        name = path.relative_to(outputs).as_posix()
+        if name in known:
+            continue
+        if path.name.startswith(".part-"):
+            proof.notes.append(f"files: {name} is what a killed run left of a file; nothing reads it")
+        elif path.stem.rpartition("_")[2] not in unsealed:
+            proof.findings.append(Finding(kind="added", where="files", what=f"{name}: no entry knows it"))
+
+
+def _check_spool(proof: Proof, now: datetime) -> None:
+    for path in spool.waiting():
+        age = now - datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        what = f"{path.name} waits to be appended to the ledger (the next run, or rollout seal, does it)"
+        if age > _COPIED_WITHIN:
+            proof.findings.append(Finding(kind="waiting", where="files", what=what))
+        else:
+            proof.notes.append(f"files: {what}")

@@ -1,0 +1,115 @@
+"""The commands that prove, close and compare records: verify, seal, diff."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rollout_lib.cli.options import FOLDER, Json, Outputs, Plan, app
+
+FilesOnly = Annotated[bool, typer.Option("--files-only", help="The database is gone: use the files alone.")]
+
+
+@app.command()
+def verify(
+    plan: Plan = "",
+    outputs: Outputs = FOLDER,
+    head: Annotated[str, typer.Option("--head", help="NUMBER:HASH as a message or report carries it.")] = "",
+    files_only: FilesOnly = False,
+    as_json: Json = False,
+) -> int:
+    """Prove the archive: every hash again, database and files; names what was edited, deleted, added or cut off."""
+    from rollout_lib.archive.verify import parse_head
+    from rollout_lib.archive.verify import verify as prove
+
+    wanted = parse_head(head)
+    links, place = (None, f"files only · {outputs}") if files_only else _ledger(plan, outputs)
+    proof = prove(links, outputs.resolve(), wanted)
+    if as_json:
+        print(json.dumps(asdict(proof) | {"whole": proof.whole, "place": place}, ensure_ascii=False))
+        return 0 if proof.whole else 70
+    print(place)
+    for finding in proof.findings:
+        print(f"✗ {finding.kind:<9} {finding.where}: {finding.what}")
+    for note in proof.notes:
+        print(f"  note      {note}")
+    seq, digest = proof.head
+    if not proof.entries:
+        print("✗ There is no ledger entry to prove anything with: not in the database, and not in the files.")
+    elif proof.findings:
+        print(f"✗ The archive does not prove itself: {len(proof.findings)} findings in {proof.entries:,} ledger "
+              f"entries and {proof.files:,} files. Nothing was changed by looking.")  # fmt: skip
+    else:
+        print(f"✓ The archive proves itself: {proof.entries:,} ledger entries and {proof.files:,} files, "
+              f"head {seq}:{digest[:12]}.")  # fmt: skip
+        if not wanted:
+            print("  Compare the head with one that was kept elsewhere: rollout verify --head NUMBER:HASH")
+    return 0 if proof.whole else 70
+
+
+@app.command()
+def seal(plan: Plan = "", outputs: Outputs = FOLDER, as_json: Json = False) -> int:
+    """Archive and chain notebooks saved by hand, and close runs that ended before they could be archived."""
+    from rollout_lib.archive.sealing import seal as close
+    from rollout_lib.plan import load_plan
+
+    loaded = load_plan(plan)
+    done = close(loaded, outputs)
+    if as_json:
+        print(json.dumps([asdict(item) for item in done], ensure_ascii=False))
+    else:
+        _, place = _ledger(plan, outputs)
+        print(place)
+        for item in done:
+            print(f"{f'✓ #{item.seq}' if item.seq else '✗'}  run {item.run_id[:8]}  {item.what}")
+        if not done:
+            print("Nothing to seal: every run that the ledger knows is sealed.")
+    return 0 if all(item.seq for item in done) else 70
+
+
+@app.command()
+def diff(
+    one: Annotated[str, typer.Argument(metavar="A", help="A record's file, a run id or a ledger number.")],
+    other: Annotated[str, typer.Argument(metavar="B", help="The one to compare it with.")],
+    plan: Plan = "",
+    outputs: Outputs = FOLDER,
+    files_only: FilesOnly = False,
+    as_json: Json = False,
+) -> int:
+    """Compare two checkpoints metric by metric: A, B and the difference."""
+    from rollout_lib.archive.compare import compared, find
+
+    by_files = all(Path(name).is_file() for name in (one, other))
+    links = _ledger(plan, outputs)[0] if not (files_only or by_files) else None
+    rows = compared(find(one, outputs, links), find(other, outputs, links))
+    if as_json:
+        print(json.dumps([row._asdict() for row in rows], ensure_ascii=False))
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("metric", "A", "B", "difference", box=None, header_style="bold")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in rows:
+        table.add_row(row.metric, row.one, row.other, row.difference)
+    Console().print(table)
+    return 0
+
+
+def _ledger(plan: str, outputs: Path):
+    """The whole ledger and the first line of everything."""
+    from rollout_lib.archive.chain import link
+    from rollout_lib.database import connect
+    from rollout_lib.plan import load_plan
+    from rollout_lib.store import chain
+
+    database = connect(load_plan(plan))
+    with database.transaction(readonly=True) as connection:
+        links = [link(row) for row in chain(connection)]
+    place = database.place
+    return links, f"{place.environment.upper()} · {place.host} · {place.database} · {outputs}"
