@@ -71,6 +71,11 @@ def await_ready() -> None:
         server.await_ready()
 
 
+def running() -> dict[str, Server]:
+    """The servers of this process by what they are for."""
+    return {name: server for name, server in _servers.items() if server.alive()}
+
+
 def drawer() -> str:
     """The socket of the drawing server."""
     return str(_servers["drawing"].path)
