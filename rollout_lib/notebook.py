@@ -127,7 +127,7 @@ def statements_table(result: Report) -> Html:
 def proof(result: Report) -> Html:
     """How a stranger checks this report: the chain's head and the command."""
     seq, digest = result.run.head or result.summary.head
-    unsealed = f" {len(result.summary.unsealed)} runs are unsealed." if len(result.summary.unsealed) > 1 else ""
+    unsealed = f" {len(result.summary.unsealed)} runs are unsealed." if result.summary.unsealed else ""
     return Html(
         f'<div class="ro-next">Chain head <code>{seq}:{digest[:12]}</code>.{unsealed} To prove it: '
         f"<code>rollout verify --head {seq}:{digest[:12]}</code></div>"

@@ -66,7 +66,7 @@ def summarise(entries: Sequence[Entry], plan: Plan, now: datetime) -> Summary:
         refused=tuple(
             {"at": entry.at.isoformat(), "why": str(entry.body.get("sentence", ""))}
             for entry in entries
-            if entry.kind == "attempt"
+            if entry.kind == "attempt" and entry.operation == "change"  # a run that died is an attempt too
         ),
         head=standing.head,
     )

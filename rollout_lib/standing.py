@@ -38,7 +38,6 @@ EMPTY = Standing(
     unsealed=(),
 )
 _ORDER = list(STATES)
-_SEALABLE = {"preflight", "change", "monitor", "evaluate", "report", "rollback"}
 
 
 @dataclass
@@ -99,7 +98,8 @@ def _after(now: _Fold, entry: Entry, plan: Plan) -> Standing:
         return replace(standing, slots_missed=(*standing.slots_missed, entry.slot or entry.at))
     if entry.kind not in ("checkpoint", "extra", "attempt"):
         return standing
-    if entry.kind == "checkpoint" and entry.operation in _SEALABLE and body.get("run_id"):
+    # An emergency or a click is no notebook: there is nothing to archive, and nothing to wait for.
+    if (body.get("provenance") or {}).get("notebook", "none") != "none":
         now.unsealed[str(body["run_id"])] = None
     if entry.kind == "attempt":
         return standing
