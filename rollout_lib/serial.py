@@ -9,6 +9,8 @@ from pydantic import TypeAdapter
 
 from rollout_lib.model import Checkpoint
 
+SCHEMA_VERSION = Checkpoint.schema_version
+
 
 @cache
 def _adapter() -> TypeAdapter[Checkpoint]:
@@ -26,5 +28,15 @@ def from_json(text: str) -> Checkpoint:
 
 
 def schema() -> dict[str, Any]:
-    """The published JSON Schema of a checkpoint record."""
-    return {"$id": "checkpoint.schema.json", **_adapter().json_schema(mode="serialization")}
+    """The JSON Schema of a checkpoint record, as published in archive/checkpoint.schema.json."""
+    made = _adapter().json_schema(mode="serialization")
+    made["properties"]["schema_version"] = {"const": SCHEMA_VERSION, "title": "Schema Version"}
+    made["required"] = ["schema_version", *made["required"]]
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {
+        "$schema": dialect,
+        "$comment": f"version {SCHEMA_VERSION}",
+        "$id": "checkpoint.schema.json",
+        **made,
+        "additionalProperties": False,
+    }
