@@ -1,0 +1,99 @@
+"""Warm kernels: fresh processes of one warm parent, one drawing server, and what happens without them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from rollout_lib.look import drawer
+from rollout_lib.runner import kernels, servers
+from rollout_lib.runner.engine import HonestEngine
+
+SPEC = {"data": {"values": [{"x": 1, "y": 2}]}, "mark": "point",
+        "encoding": {"x": {"field": "x", "type": "quantitative"}}}  # fmt: skip
+
+
+def execute(*sources: str, kernel: str = "warm") -> list[str]:
+    """What each cell of a small notebook printed."""
+    from papermill.engines import NotebookExecutionManager
+
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    for cell in notebook.cells:
+        cell.metadata["papermill"] = {}
+    notebook.metadata["papermill"] = {}
+    manager = NotebookExecutionManager(notebook, progress_bar=False, log_output=False)
+    HonestEngine.execute_managed_notebook(manager, "python3", **kernels.options(kernel))
+    return ["".join(output.get("text", "") for output in cell.outputs) for cell in notebook.cells]
+
+
+def test_nothing_leaks_from_one_run_to_the_next():
+    """What a run leaves in a module, in the builtins, in its environment or its folder, the next one never sees."""
+    execute("import builtins, math, os", "builtins.left = math.left = os.environ['LEFT'] = 'x'; left_name = 1",
+            "os.chdir('/')")  # fmt: skip
+    (seen,) = execute(
+        "import builtins, math, os\n"
+        "print(hasattr(builtins, 'left'), hasattr(math, 'left'), 'LEFT' in os.environ, os.getcwd() == '/',"
+        " 'left_name' in globals())"
+    )
+    assert seen == "False False False False False\n"
+
+
+def test_each_run_is_a_process_of_its_own():
+    """Two runs have two process ids, and neither is the server's."""
+    pids = [int(execute("import os; print(os.getpid())")[0]) for _ in range(2)]
+    assert len({*pids, *(server.process.pid for server in servers.running().values())}) == 4
+
+
+def test_a_killed_server_is_started_again():
+    """kill -9 on both servers between two runs: the next run is warm again."""
+    execute("1")
+    for server in servers.running().values():
+        server.process.kill()
+        server.process.wait()
+    assert execute("print('here')") == ["here\n"]
+    assert set(servers.running()) == {"kernels", "drawing"}
+
+
+def test_without_a_server_a_plain_kernel_runs_and_says_so(monkeypatch):
+    """Where the servers cannot be had, the run goes on in a plain kernel with a warning that names the reason."""
+    monkeypatch.setattr(servers, "_MODULES", {"kernels": "rollout_lib.runner.nowhere"})
+    monkeypatch.setattr(servers, "_servers", {})
+    with pytest.warns(RuntimeWarning, match="no warm kernel .*did not start"):
+        assert execute("print('here')") == ["here\n"]
+
+
+def test_a_chart_is_the_same_from_the_server_and_alone(monkeypatch):
+    """The drawing server gives what drawing here gives; a socket that nobody serves changes nothing."""
+    monkeypatch.delenv(drawer.VARIABLE, raising=False)
+    alone = drawer.svg(SPEC)
+    servers.await_ready()
+    monkeypatch.setenv(drawer.VARIABLE, servers.drawer())
+    assert drawer.svg(SPEC) == alone
+    monkeypatch.setenv(drawer.VARIABLE, "/nonexistent/socket")
+    assert drawer.svg(SPEC) == alone
+
+
+def test_a_spec_that_cannot_be_drawn_fails_where_it_was_asked_for(monkeypatch):
+    """The server answers nothing and lives on; who asked gets the reason."""
+    servers.await_ready()
+    monkeypatch.setenv(drawer.VARIABLE, servers.drawer())
+    with pytest.raises(ValueError, match=r"mark|encoding|Vega"):
+        drawer.svg({"mark": "nonsense", "data": {"values": []}, "encoding": {"x": {"field": 3}}})
+    assert drawer.svg(SPEC).startswith("<svg")
+
+
+def test_the_servers_end_with_the_process_that_started_them():
+    """Nothing is left behind: the servers of a process that was killed are gone."""
+    code = ("from rollout_lib.runner import servers; servers.await_ready();"
+            "print(*[s.process.pid for s in servers.running().values()], flush=True); input()")  # fmt: skip
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    pids = process.stdout.readline().split()
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+    assert len(pids) == 2
+    subprocess.run(["timeout", "20", "tail", *(f"--pid={pid}" for pid in pids), "-f", "/dev/null"], check=True)
