@@ -148,7 +148,8 @@ def test_a_deployed_database_is_operated_through_its_own_functions(empty_databas
         ALTER FUNCTION set_routing_enabled(boolean, text) SET search_path = public;
         INSERT INTO webhook_routing_logs (created_at, webhook_name, domain, routed_to, status, response_time_ms)
         SELECT now() - interval '2 minutes' * n, 'wa-webhook-jobs',
-               (ARRAY['jobs', 'marketplace', 'property'])[1 + n % 3], 'legacy', 'success', 700 FROM generate_series(2, 600) n""")  # fmt: skip
+               (ARRAY['jobs', 'marketplace', 'property'])[1 + n % 3], 'legacy', 'success', 700
+          FROM generate_series(2, 600) n""")  # fmt: skip
     migrate(empty_database, apply=True)
     session = open_session(operator="Rita")
     op.attest(session, subject="complaints", value="none")
