@@ -9,7 +9,7 @@ import numpy as np
 from rollout_lib import evidence
 from rollout_lib.figures import percentile, select
 from rollout_lib.judgement.literal import error_state, latency_state
-from rollout_lib.judgement.streams import ACT_AT, AT_LEAST, error_limit
+from rollout_lib.judgement.streams import ACT_AT, AT_LEAST, error_bets, error_limit
 from rollout_lib.judgement.words import e_value, limit, milliseconds, rate
 from rollout_lib.model import LEGACY, Check, Counts, Outcome, State, Traffic
 from rollout_lib.plan import Phase, Plan
@@ -37,7 +37,7 @@ def judge_baseline(*, plan: Plan, legacy: Traffic, router: Counts) -> tuple[Chec
 
 
 def _errors(bad: int, total: int, plan: Plan, wanted: str) -> Check:
-    found = evidence.log_evidence(bad, total, error_limit(plan), evidence.ERROR_ALTERNATIVES, evidence.ERROR_WEIGHTS)
+    found = evidence.log_evidence(bad, total, *error_bets(error_limit(plan)))
     observed = rate(bad, total)
     reason = f"{observed} in 24 h, limit {wanted}: {e_value(found)} that legacy is over it (20 fails)"
     outcome, state = Outcome.PASS, None
@@ -117,7 +117,7 @@ def _powers(per_slot: float, slots: int, limit_rate: float) -> dict[float, float
     powers: dict[float, float] = {}
     for times in (1.5, 2, 3, 4, 5, 7, 9, 11, 14, 18, 25, 35, 50, 70, 100, 150, 200, 300, 500):
         rate = times * limit_rate
-        if rate > 0.5 or _SEEN <= max(powers.values(), default=0):
+        if rate > 0.5 or max(powers.values(), default=0) >= _SEEN:
             break
         powers[rate] = _power(per_slot, slots, limit_rate, rate)
     return powers
@@ -127,6 +127,6 @@ def _power(per_slot: float, slots: int, limit_rate: float, true_rate: float) -> 
     draw = np.random.default_rng(20251203)
     totals = draw.poisson(per_slot, size=(_PHASES, slots))
     bads = draw.binomial(totals, true_rate)
-    path = evidence.restart_paths(bads, totals, limit_rate, evidence.ERROR_ALTERNATIVES, evidence.ERROR_WEIGHTS)
+    path = evidence.restart_paths(bads, totals, *error_bets(limit_rate))
     peaks = np.maximum.accumulate(path, axis=-1)
     return float(np.mean(((peaks >= ACT_AT) & (np.cumsum(bads, axis=-1) >= AT_LEAST)).any(axis=-1)))

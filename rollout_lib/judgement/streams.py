@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 
 from rollout_lib import evidence
@@ -26,6 +27,7 @@ from rollout_lib.plan import Plan
 HOLD_AT = math.log(5)
 ACT_AT = math.log(20)
 SPLIT_AT = math.log(100)
+DESIGNED_LIMIT = 0.001  # the error rate that the alternatives were chosen for
 LATENCY_LIMIT = 0.05  # p95 > T is P(latency > T) > 5 %
 AT_LEAST = 2  # distinct failing webhooks: a single one is never evidence
 
@@ -33,6 +35,19 @@ AT_LEAST = 2  # distinct failing webhooks: a single one is never evidence
 def error_limit(plan: Plan) -> float:
     """The rate that every request is allowed: the runbook's 0.1 % as a share."""
     return float(plan.thresholds.error_rate_investigate_pct) / 100
+
+
+@cache
+def error_bets(limit: float) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
+    """(limit, alternatives, weights): the design's alternatives to 0.1 %, moved in odds to another limit."""
+    if limit == DESIGNED_LIMIT:
+        return limit, evidence.ERROR_ALTERNATIVES, evidence.ERROR_WEIGHTS
+
+    def odds(p: float) -> float:
+        return p / (1 - p)
+
+    moved = [odds(q) / odds(DESIGNED_LIMIT) * odds(limit) for q in evidence.ERROR_ALTERNATIVES]
+    return limit, tuple(one / (1 + one) for one in moved), evidence.ERROR_WEIGHTS
 
 
 def look_from(measurement: Measurement, slot, closed: bool, plan: Plan) -> Look:
@@ -91,12 +106,12 @@ def _in_order(looks: Sequence[Look]) -> None:
 
 
 def _stream(name: str, counts: Sequence[Counts], limit: float, act_at: float, literal) -> StreamEvidence:
-    latency = name.startswith("latency")
-    alternatives = evidence.LATENCY_ALTERNATIVES if latency else evidence.ERROR_ALTERNATIVES
-    weights = evidence.LATENCY_WEIGHTS if latency else evidence.ERROR_WEIGHTS
+    bets = error_bets(limit)
+    if name.startswith("latency"):
+        bets = limit, evidence.LATENCY_ALTERNATIVES, evidence.LATENCY_WEIGHTS
     bads, totals = [one.bad for one in counts], [one.total for one in counts]
     bad, total = sum(bads), sum(totals)
-    path = evidence.log_evidence_restart(bads, totals, limit, alternatives, weights)
+    path = evidence.log_evidence_restart(bads, totals, *bets)
     now, peak = (path[-1], max(path)) if path else (0.0, 0.0)
     certificate = evidence.log_certificate(bad, total, limit)
     said = literal[name]

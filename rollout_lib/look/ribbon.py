@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -42,6 +42,17 @@ def timeline(history: Bodies, plan: Plan) -> Picture:
     ]
     strip = _strip(cells, ["literal", "evidence", "verdict"], shared)
     return Picture(theme.svg(alt.vconcat(_steps(shared), strip, spacing=8), margin=8), finding)
+
+
+def lanes(history: Bodies, plan: Plan, columns: Mapping[str, str], finding: str) -> Picture:
+    """One lane a verdict of the same checks, as a replay compares them: lane -> key of the body's verdict."""
+    shared = drawing.frame(history, plan)
+    cells = [
+        _cell(body, lane, words.BADGES[State(body["verdict"][key])])
+        for body in past.monitors(history)
+        for lane, key in columns.items()
+    ]
+    return Picture(theme.svg(_strip(cells, list(columns), shared), margin=8) if cells else "", finding)
 
 
 def uptime(history: Bodies, plan: Plan) -> Picture:

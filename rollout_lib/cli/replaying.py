@@ -1,0 +1,116 @@
+"""The command that judges recorded history again: a table, a page with the charts, or JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rollout_lib.cli.options import FOLDER, Json, Outputs, Plan, app
+
+
+@app.command()
+def replay(
+    since: Annotated[str, typer.Option("--from", help="ISO instant with its offset: 2025-12-03T09:00:00+01:00.")],
+    until: Annotated[str, typer.Option("--to", help="The end of the span, as --from.")],
+    plan: Plan = "",
+    judged_by: Annotated[
+        str, typer.Option("--with", help="YAML with other thresholds, mode, monitoring or acts_alone.")
+    ] = "",
+    outputs: Outputs = FOLDER,
+    as_json: Json = False,
+) -> int:
+    """Judge what ran between two instants again, as the plan or another would have. Changes nothing."""
+    from rollout_lib.errors import ParameterError
+    from rollout_lib.operations.replay import plan_with
+    from rollout_lib.operations.replay import replay as judge_again
+    from rollout_lib.session import open_session, parse_instant
+
+    problems: list[str] = []
+    span = [parse_instant(text, name, problems) for text, name in ((since, "from"), (until, "to"))]
+    problems += [f"{name}: an ISO instant is needed" for at, name in zip(span, ("from", "to"), strict=True)
+                 if at is None and not problems]  # fmt: skip
+    if problems:
+        raise ParameterError(problems="\n".join(problems))
+    session = open_session(plan)
+    other = plan_with(session.plan, judged_by) if judged_by else None
+    result = judge_again(session, start=span[0], end=span[1], judge_by=other)
+    if as_json:
+        from pydantic import TypeAdapter
+
+        kind = type(result)
+        print(TypeAdapter(kind).dump_json(result, exclude={"bodies"}).decode())
+        return 0
+    _print(result, other or session.plan)
+    print(f"page: {_page(result, other or session.plan, outputs)}")
+    return 0
+
+
+def _print(result, plan) -> None:
+    """The header, one row a check, and what came of each phase."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from rollout_lib.look.words import BADGES
+
+    console = Console()
+    place = result.place
+    console.print(f"{place.environment.upper()} · {place.host} · {place.database} · replay, nothing is changed")
+    console.print(f"judged by {result.judged_by} (mode {result.mode})")
+    table = Table("slot", "phase", "recorded", "replayed", "literal", "evidence", "because")
+    for column in table.columns[:-1]:
+        column.no_wrap = True
+    before = None
+    for phase in result.phases:
+        for check in phase.checks:
+            verdict = check.verdict
+            recorded = BADGES[check.recorded][1] if check.recorded else "missed"
+            differs = check.recorded is not verdict.state
+            why = verdict.sentence if (differs or verdict.act != "none") and verdict.sentence != before else ""
+            before = verdict.sentence
+            columns = (BADGES[state][1] for state in (verdict.state, verdict.literal, verdict.evidence))
+            table.add_row(f"{check.slot.astimezone(plan.zone):%a %H:%M}", f"{phase.percentage} %", recorded, *columns,
+                          why, style="bold" if differs else "")  # fmt: skip
+        table.add_section()
+    console.print(table)
+    for phase in result.phases:
+        console.print(f"{phase.outcome}: {phase.finding}", markup=False)
+    console.print(result.sentence, markup=False)
+
+
+def _page(result, plan, outputs: Path) -> Path:
+    """The same as a page that stands alone, written once beside the rollout's records."""
+    import uuid
+    from html import escape
+
+    from rollout_lib import charts
+    from rollout_lib.archive.page import page
+    from rollout_lib.archive.writing import write_once
+    from rollout_lib.look.page import Raw, badge, table
+    from rollout_lib.look.ribbon import lanes
+
+    rows = [
+        (f"{check.slot.astimezone(plan.zone):%a %H:%M}", f"{phase.percentage} %",
+         Raw(badge(check.recorded)) if check.recorded else "missed", Raw(badge(check.verdict.state)),
+         check.verdict.literal.value, check.verdict.evidence.value, check.verdict.sentence)
+        for phase in result.phases for check in phase.checks
+    ]  # fmt: skip
+    place = result.place
+    title = f"Replay {result.start.astimezone(plan.zone):%Y-%m-%d %H:%M} to {result.end.astimezone(plan.zone):%H:%M}"
+    findings = "".join(f"<li><b>{escape(phase.outcome)}</b>: {escape(phase.finding)}</li>" for phase in result.phases)
+    pictures = [lanes(result.bodies, plan, {"recorded": "recorded", "replayed": "state", "literal": "literal",
+                                            "evidence": "evidence"}, result.sentence),
+                charts.evidence(result.bodies, plan), charts.interval(result.bodies, plan)]  # fmt: skip
+    body = (
+        f'<div class="ro"><div class="ro-bar {place.environment}"><b>{place.environment.upper()}</b>'
+        f"<span>{escape(place.host)}</span><span>{escape(place.database)}</span><span>replay</span></div>"
+        f"<h1>{escape(title)}</h1><p>Judged by {escape(result.judged_by)} (mode {escape(result.mode)}). Nothing was "
+        f"changed: the log and the ledger were read in one snapshot.</p><ul>{findings}</ul></div>"
+        + "".join(picture._repr_html_() for picture in pictures)
+        + f'<div class="ro">{table(rows, ["<slot", "phase", "<recorded", "<replayed", "<literal", "<evidence", "<because"])}</div>'  # noqa: E501  # one table
+    )
+    name = f"{result.start:%Y%m%dT%H%M%SZ}_replay_{uuid.uuid4().hex[:8]}.html"
+    path = outputs / place.rollout / "replays" / name
+    write_once(path, page(title, body).encode())
+    return path

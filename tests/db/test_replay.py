@@ -1,0 +1,139 @@
+"""Recorded history judged again on a real database: as it was, otherwise, and without a trace."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import text
+
+from rollout_lib import operations as op
+from rollout_lib.cli.app import run
+from rollout_lib.errors import CouldNotMeasure, ParameterError, PlanError
+from rollout_lib.model import State
+from rollout_lib.operations.replay import plan_with, replay
+from rollout_lib.rehearsal.scenarios import SCENARIOS
+from rollout_lib.rehearsal.world import World
+from rollout_lib.session import open_session
+
+PLAN = "parameters/week6.rehearsal.yaml"
+
+
+@pytest.fixture
+def recorded(database, plan, request):
+    """A phase of ten checks in one world; returns the world and what the checks said."""
+    world = World(database.address, plan, SCENARIOS[request.param], seed=1)
+    world.prelude(world.start)
+
+    def session():
+        return open_session(PLAN, as_of=world.now.isoformat(), operator="Rita")
+
+    op.attest(session(), subject="complaints", value="none")
+    assert op.change_percentage(session(), to=Decimal(10), reason="first", dry_run=False).checkpoint.change.applied
+    states = []
+    for _ in range(10):
+        world.advance(world.now + timedelta(minutes=15))
+        states.append(op.monitor(session(), slot="now").checkpoint.state)
+    yield world, states
+    world.close()
+
+
+def _everything(database) -> str:
+    """Every row of every table of ours with its place and writer: what a byte of change would alter."""
+    with database.engine.connect() as connection:
+        tables = connection.execute(
+            text(
+                "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN "
+                "('public', 'rollout') ORDER BY 1"
+            )
+        ).scalars()
+        return "\n".join(
+            f"{name} "
+            + connection.execute(
+                text(
+                    f"SELECT coalesce(md5(string_agg(ctid::text || xmin::text || t::text, ',' ORDER BY ctid)), '') "
+                    f"FROM {name} t"
+                )
+            ).scalar_one()
+            for name in list(tables)
+        )
+
+
+def _replay(world, other=None):
+    return replay(open_session(PLAN), start=world.start, end=world.now, judge_by=other)
+
+
+@pytest.mark.parametrize("recorded", ["errors"], indirect=True)
+def test_the_same_plan_judges_history_as_it_was(recorded):
+    """Each replayed check of the running phase has the recorded state, and the act comes at the same slot."""
+    world, states = recorded
+    result = _replay(world)
+    (phase,) = result.phases
+    ran = [state for state in states if state is not State.OFF]
+    assert [check.verdict.state for check in phase.checks] == ran == [check.recorded for check in phase.checks]
+    assert phase.replayed_act[:2] == phase.recorded_act
+    assert phase.outcome == "as recorded"
+
+
+@pytest.mark.parametrize("recorded", ["errors"], indirect=True)
+def test_another_plan_avoids_or_hastens_a_rollback(recorded, tmp_path):
+    """Under limits of 50 % nothing acts: avoided. In mode strict the act comes no later than recorded."""
+    world, _ = recorded
+    plan = open_session(PLAN).plan
+    lax, strict = tmp_path / "lax.yaml", tmp_path / "strict.yaml"
+    lax.write_text("thresholds: {error_rate_investigate_pct: 40, error_rate_rollback_pct: 50}")
+    strict.write_text("mode: strict")
+    avoided = _replay(world, plan_with(plan, lax)).phases[0]
+    assert (avoided.outcome, avoided.replayed_act) == ("avoided", None)
+    hastened = _replay(world, plan_with(plan, strict)).phases[0]
+    assert hastened.outcome in ("earlier", "as recorded")
+    assert hastened.replayed_act[0] <= avoided.recorded_act[0]
+
+
+@pytest.mark.parametrize("recorded", ["single-error"], indirect=True)
+def test_the_literal_rule_would_have_rolled_back_for_one_error(recorded, tmp_path):
+    """One webhook: what ran watched and went on; strict would have switched routing off: a rollback it missed."""
+    world, states = recorded
+    assert State.ROLL_BACK not in states
+    strict = tmp_path / "strict.yaml"
+    strict.write_text("mode: strict")
+    phase = _replay(world, plan_with(open_session(PLAN).plan, strict)).phases[0]
+    assert (phase.outcome, phase.replayed_act[1]) == ("missed", State.ROLL_BACK)
+
+
+@pytest.mark.parametrize("recorded", ["single-error"], indirect=True)
+def test_a_replay_changes_nothing(recorded, database, tmp_path, monkeypatch, capsys):
+    """By the command, as a table and as JSON: the database is the same to the last row, the page is written once."""
+    world, _ = recorded
+    before = _everything(database)
+    span = ["--from", world.start.isoformat(), "--to", world.now.isoformat(), "--outputs", str(tmp_path)]
+    assert run(["replay", *span]) == 0
+    shown = capsys.readouterr().out
+    assert "checks are judged as they were recorded" in shown
+    assert run(["replay", *span, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [check["recorded"] for phase in told["phases"] for check in phase["checks"]].count("WATCH") >= 1
+    assert _everything(database) == before
+    (page,) = tmp_path.rglob("*.html")
+    html = page.read_text()
+    assert "<script" not in html
+    assert html.count("<svg") == 3
+
+
+@pytest.mark.parametrize("recorded", ["healthy"], indirect=True)
+def test_a_replay_of_nothing_or_by_nonsense_is_refused(recorded, tmp_path):
+    """A span without a phase could not be measured; a file without a judging section, or a typo, is exit 2."""
+    world, _ = recorded
+    session = open_session(PLAN)
+    with pytest.raises(CouldNotMeasure):
+        replay(session, start=world.start - timedelta(days=3), end=world.start - timedelta(days=2))
+    with pytest.raises(ParameterError):
+        replay(session, start=world.now, end=world.start)
+    typo = tmp_path / "typo.yaml"
+    for content in ("", "domains: [jobs]", "thresholds: {error_rate: 1}", "mode: strict\nmodes: x", "mode: [",
+                    "thresholds: {error_rate_investigate_pct: .nan}"):  # fmt: skip
+        typo.write_text(content)
+        with pytest.raises(PlanError):
+            plan_with(session.plan, typo)
