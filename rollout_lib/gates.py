@@ -132,10 +132,13 @@ def _named(plan: Plan, operator: str, typed: str) -> Gate:
 
 def _complaints(plan: Plan, standing: Standing, now: datetime) -> Gate:
     began = standing.phase.began_at if standing.phase else None
+    changed = standing.last_change[0] if standing.last_change else None
     stated = [
         item
         for item in standing.attestations
-        if item.subject == "complaints" and item.phase_began == began and item.plan_digest == plan.digest
+        if item.subject == "complaints"
+        and (item.phase_began, item.plan_digest) == (began, plan.digest)
+        and (changed is None or item.at >= changed)  # between phases: not what was said before the rollback
     ]
     if not stated:
         reason = "nobody attested for this phase and plan: rollout attest --complaints none"

@@ -53,36 +53,39 @@ def change_percentage(
         gates = _gates(session, connection, config, facts, standing, to, expected, again, typed_environment,
                        probes)  # fmt: skip
         refused = [gate for gate in gates if not gate.met]
-        done = config.enabled and config.percentage == to and not again
+        # Done already only where the ledger says so too: what somebody did by hand is drift.
+        known = standing.last_change[1:] if standing.last_change else (Decimal(0), False)
+        done = not again and (config.percentage, config.enabled) == (to, to > 0) == known
         if refused and not done:
-            return _refused(session, facts, standing, config, to, gates, dry_run)
-        change = Change(
-            before=(config.percentage, config.enabled),
-            asked=(to, to > 0),
-            after=(config.percentage, config.enabled) if dry_run or done else (to, to > 0),
-            applied=not dry_run and not done,
-            reason=reason,
-            gates=gates,
-            detail="there is nothing to do: it is so already" if done else "",
-        )
-        if change.applied:
-            _apply(connection, config, to, reason)
-        checkpoint = checkpoint_of(
-            session,
-            replace(facts, config=read_config(connection)),
-            standing,
-            operation="change",
-            kind="dry-run" if dry_run else ("extra" if done else "checkpoint"),
-            state=State.PASS,
-            sentence=_sentence(change, dry_run),
-            change=change,
-            evidence={"at": now.isoformat(), "plan_digest": session.plan.digest},
-        )
-        if dry_run or done:
-            return recorded(checkpoint, facts, None, to_json(checkpoint))
+            checkpoint = _refused(session, facts, standing, config, to, gates, dry_run)
+        else:
+            change = Change(
+                before=(config.percentage, config.enabled),
+                asked=(to, to > 0),
+                after=(config.percentage, config.enabled) if dry_run or done else (to, to > 0),
+                applied=not dry_run and not done,
+                reason=reason,
+                gates=gates,
+                detail="there is nothing to do: it is so already" if done else "",
+            )
+            if change.applied:
+                _apply(connection, config, to, reason)
+            checkpoint = checkpoint_of(
+                session,
+                replace(facts, config=read_config(connection)),
+                standing,
+                operation="change",
+                kind="dry-run" if dry_run else ("extra" if done else "checkpoint"),
+                state=State.PASS,
+                sentence=_sentence(change, dry_run),
+                change=change,
+                evidence={"at": now.isoformat(), "plan_digest": session.plan.digest},
+            )
         text = to_json(checkpoint)
-        head = append(connection, **entry_of(checkpoint, text))
-    return recorded(checkpoint, facts, head, text, tell(session, checkpoint, head))
+        head = append(connection, **entry_of(checkpoint, text)) if checkpoint.kind == "checkpoint" else None
+    if checkpoint.kind == "attempt":  # not before the row is free again: an emergency must not wait for a record
+        return record(session, facts, checkpoint)
+    return recorded(checkpoint, facts, head, text, tell(session, checkpoint, head) if head else ())
 
 
 def _known_percentage(session: Session, to: Decimal, reason: str, dry_run: bool) -> None:
@@ -107,7 +110,7 @@ def _gates(session, connection, config: RoutingConfig, facts: Facts, standing: S
         if expected is not None
         else "no expectation given: the row was locked and read in this transaction",
     )
-    if config.enabled and to < config.percentage:
+    if to == 0 or (config.enabled and to < config.percentage):
         return (stale,)
     checks = look_before(session, connection, facts, standing, probes)
     gates = may_raise(
@@ -148,9 +151,9 @@ def _apply(connection, config: RoutingConfig, to: Decimal, reason: str) -> None:
         raise RolloutError(reason=f"after the change the configuration read {found}; it was rolled back.")
 
 
-def _refused(session, facts, standing, config, to, gates, dry_run: bool) -> Recorded:
+def _refused(session, facts, standing, config, to, gates, dry_run: bool) -> Checkpoint:
     unmet = [f"{gate.name}: {gate.reason}" for gate in gates if not gate.met]
-    checkpoint: Checkpoint = checkpoint_of(
+    return checkpoint_of(
         session,
         facts,
         standing,
@@ -162,22 +165,19 @@ def _refused(session, facts, standing, config, to, gates, dry_run: bool) -> Reco
         f"routing stays at {config.percentage} %. " + " · ".join(unmet),
         change=Change(
             before=(config.percentage, config.enabled),
-            asked=(to, True),
+            asked=(to, to > 0),
             after=(config.percentage, config.enabled),
             applied=False,
             reason="refused",
             gates=gates,
         ),
     )
-    if dry_run:
-        return recorded(checkpoint, facts, None, to_json(checkpoint))
-    return record(session, facts, checkpoint)
 
 
 def _sentence(change: Change, dry_run: bool) -> str:
     before, asked = change.before[0], change.asked[0]
     if change.detail:
-        return f"Routing is at {before} % and enabled: there is nothing to do."
+        return f"Routing is {f'at {before} % and enabled' if before else 'off, at 0 %'}: there is nothing to do."
     if dry_run:
         return f"Dry run: every gate is met; {before} % would become {asked} %. Nothing was changed."
     return f"Routing is at {change.after[0]} % (was {before} %)."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from rollout_lib.inspection import inspect_database, refuse_other_shapes
@@ -75,7 +76,7 @@ def look_before(session: Session, connection: Any, facts: Facts, standing: Stand
     if standing.phase is None:
         legacy, router = legacy_baseline(connection, plan, session.now(facts.now))
         checks += judge_baseline(plan=plan, legacy=legacy, router=router)
-    overridden = _overridden(plan, standing)
+    overridden = _overridden(plan, standing, session.now(facts.now))
     outcomes = [check.outcome for check in checks if not (overridden and check.name.startswith(_OVERRIDABLE))]
     if not outcomes or Outcome.FAIL in outcomes:
         state = State.HOLD
@@ -90,8 +91,13 @@ def _is_live(session: Session) -> bool:
     return session.as_of is None
 
 
-def _overridden(plan: Plan, standing: Standing) -> bool:
-    return any(item.subject == "override" and item.plan_digest == plan.digest for item in standing.attestations)
+def _overridden(plan: Plan, standing: Standing, now: datetime) -> bool:
+    """A person took it on themselves: under this plan, since the last change, and not for ever."""
+    since = max([now - plan.monitoring.attestation_valid, *(standing.last_change or ())[:1]])
+    return any(
+        item.subject == "override" and item.plan_digest == plan.digest and item.at >= since
+        for item in standing.attestations
+    )
 
 
 def _sentence(before: Before, failed: list[Check]) -> str:
