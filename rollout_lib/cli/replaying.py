@@ -53,27 +53,26 @@ def _print(result, plan) -> None:
     from rich.table import Table
 
     from rollout_lib.look.words import BADGES
+    from rollout_lib.operations.replay import is_same
 
     console = Console()
     place = result.place
     console.print(f"{place.environment.upper()} · {place.host} · {place.database} · replay, nothing is changed")
     console.print(f"judged by {result.judged_by} (mode {result.mode})")
-    table = Table("slot", "phase", "recorded", "replayed", "literal", "evidence", "because")
-    for column in table.columns[:-1]:
-        column.no_wrap = True
-    before = None
+    table = Table("slot", "phase", "recorded", "replayed", "literal", "evidence")
+    reasons: dict[str, str] = {}  # the first check of each reason to differ
     for phase in result.phases:
         for check in phase.checks:
-            verdict = check.verdict
-            recorded = BADGES[check.recorded][1] if check.recorded else "missed"
-            differs = check.recorded is not verdict.state
-            why = verdict.sentence if (differs or verdict.act != "none") and verdict.sentence != before else ""
-            before = verdict.sentence
+            verdict, at = check.verdict, f"{check.slot.astimezone(plan.zone):%a %H:%M}"
             columns = (BADGES[state][1] for state in (verdict.state, verdict.literal, verdict.evidence))
-            table.add_row(f"{check.slot.astimezone(plan.zone):%a %H:%M}", f"{phase.percentage} %", recorded, *columns,
-                          why, style="bold" if differs else "")  # fmt: skip
+            recorded = BADGES[check.recorded][1] if check.recorded else "missed"
+            table.add_row(at, f"{phase.percentage} %", recorded, *columns, style="" if is_same(check) else "bold")
+            if not is_same(check):
+                reasons.setdefault(verdict.sentence, f"{at}  {BADGES[verdict.state][1]}  ")
         table.add_section()
     console.print(table)
+    for sentence, at in reasons.items():
+        console.print(at + sentence, markup=False)
     for phase in result.phases:
         console.print(f"{phase.outcome}: {phase.finding}", markup=False)
     console.print(result.sentence, markup=False)

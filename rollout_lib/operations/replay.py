@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from rollout_lib.errors import CouldNotMeasure, ParameterError, PlanError
 from rollout_lib.judgement import judge_slot, look_from
-from rollout_lib.model import Entry, Look, PhaseRun, Place, RoutingConfig, Standing, State, Verdict
+from rollout_lib.model import STATES, Entry, Look, PhaseRun, Place, RoutingConfig, Standing, State, Verdict
 from rollout_lib.operations.monitor import figures
 from rollout_lib.plan import Plan, parse_plan
 from rollout_lib.reporting import PhaseSummary, summarise
@@ -207,12 +207,17 @@ def _compared(was, acted, plan: Plan) -> tuple[str, str]:
 
 def _sentence(phases: list[ReplayedPhase]) -> str:
     checks = [check for phase in phases for check in phase.checks]
-    same = sum(check.recorded is check.verdict.state for check in checks)
+    same = sum(is_same(check) for check in checks)
     counted = [f"{sum(phase.outcome == word for phase in phases)} {word}"
                for word in ("avoided", "missed", "earlier", "later")
                if any(phase.outcome == word for phase in phases)]  # fmt: skip
     acts = f"Of the acts: {', '.join(counted)}." if counted else "No act is avoided, missed or moved."
-    return f"{same} of {len(checks)} checks are judged as they were recorded. {acts}"
+    return f"{same} of {len(checks)} checks ask for the same as was recorded. {acts}"
+
+
+def is_same(check: ReplayedCheck) -> bool:
+    """Do record and replay ask the caller for the same? A missed check asked for nothing."""
+    return check.recorded is not None and STATES[check.recorded] == STATES[check.verdict.state]
 
 
 def _change(summary: PhaseSummary) -> dict[str, Any]:
