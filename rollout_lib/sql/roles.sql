@@ -1,0 +1,46 @@
+-- Two roles with no more than they need; run once by the owner of the tables: psql -f roles.sql. It can be run again.
+--   rollout_observer  reads the configuration, the log (never from_number) and the ledger; changes nothing
+--   rollout_operator  what the observer may, and: the runbook's functions, and new entries of the ledger
+-- No password is in this file: set one in psql, \password rollout_operator. docs/roles.md says who runs as which.
+-- The runbook's functions must be SECURITY DEFINER, as ours are: the operator has no right on the tables.
+
+BEGIN;
+
+DO $$
+DECLARE
+    role_name text;
+BEGIN
+    FOREACH role_name IN ARRAY ARRAY['rollout_observer', 'rollout_operator'] LOOP
+        IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = role_name) THEN
+            EXECUTE format('CREATE ROLE %I LOGIN', role_name);
+        END IF;
+    END LOOP;
+END $$;
+GRANT rollout_observer TO rollout_operator;
+
+GRANT USAGE ON SCHEMA public, rollout TO rollout_observer;
+GRANT SELECT ON public.webhook_routing_config, public.webhook_routing_stats TO rollout_observer;
+GRANT SELECT (created_at, domain, routed_to, status, webhook_name, response_time_ms, error_message, message_id)
+    ON public.webhook_routing_logs TO rollout_observer;
+GRANT SELECT ON rollout.ledger, rollout.lease, rollout.onset TO rollout_observer;
+GRANT EXECUTE ON FUNCTION public.check_routing_health(), public.get_current_routing_config() TO rollout_observer;
+
+GRANT EXECUTE ON FUNCTION public.set_routing_enabled(boolean, text),
+    public.update_routing_percentage(numeric, text) TO rollout_operator;
+GRANT EXECUTE ON FUNCTION
+    rollout.append_entry(text, text, text, timestamptz, timestamptz, timestamptz, text, text) TO rollout_operator;
+GRANT INSERT, UPDATE, DELETE ON rollout.lease, rollout.onset TO rollout_operator;
+-- A right to change some column is what SELECT … FOR UPDATE asks for: the one that routes nothing. Where row
+-- security is on, as our migration has it, the last policy lets the row be locked and no update of it pass. It is
+-- not switched on here: a router that reads the table by another role would see no row from then on.
+GRANT UPDATE (notes) ON public.webhook_routing_config TO rollout_operator;
+
+DROP POLICY IF EXISTS rollout_reads ON public.webhook_routing_config;
+DROP POLICY IF EXISTS rollout_reads ON public.webhook_routing_logs;
+DROP POLICY IF EXISTS rollout_locks ON public.webhook_routing_config;
+CREATE POLICY rollout_reads ON public.webhook_routing_config FOR SELECT TO rollout_observer USING (true);
+CREATE POLICY rollout_reads ON public.webhook_routing_logs FOR SELECT TO rollout_observer USING (true);
+CREATE POLICY rollout_locks ON public.webhook_routing_config FOR UPDATE TO rollout_operator
+    USING (true) WITH CHECK (false);
+
+COMMIT;
