@@ -53,6 +53,7 @@ class Monitoring(_Strict):
     stale_after: Duration  # newest row of any kind older than this: could not look
     evaluation_valid: Duration  # a PASS older than this no longer opens the next phase
     attestation_valid: Duration
+    tripwire: Duration = timedelta(seconds=30)  # between two rounds of the watcher
 
 
 class Thresholds(_Strict):

@@ -39,14 +39,15 @@ def measure(
     increment_start: datetime,
     whole_phase: bool,
     live: bool,
+    lag: timedelta | None = None,
 ) -> Measurement:
     """Everything a check sees, in one round trip.
 
-    Spans are half-open and end at as_of minus the ingestion lag (leak and last rows: at as_of). Without a
-    phase, phase_began is None and the last window stands in its place. live asks check_routing_health().
+    Spans are half-open and end at as_of minus the lag, the plan's without one (leak and last rows: at as_of).
+    Without a phase, phase_began is None and the last window stands in its place. live asks
+    check_routing_health().
     """
-    lag = plan.monitoring.ingestion_lag
-    until = as_of - lag
+    until = as_of - (plan.monitoring.ingestion_lag if lag is None else lag)
     hour_start = until - plan.monitoring.window
     began = phase_began or hour_start
     starts = {

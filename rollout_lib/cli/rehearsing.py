@@ -11,6 +11,7 @@ from rich.table import Table
 from rollout_lib.errors import ParameterError
 from rollout_lib.look.words import BADGES, milliseconds, rate
 from rollout_lib.rehearsal.conductor import Rehearsal, rehearse
+from rollout_lib.rehearsal.live.conductor import FAULTS, LiveRun, run_live
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 
 
@@ -21,7 +22,66 @@ def show_scenarios() -> int:
         ends = [scenario.ends[mode] for mode in ("evidence", "strict")]
         table.add_row(scenario.name, scenario.story, *(f"{end.decided}, {end.percentage} %" for end in ends))
     Console().print(table)
+    faults = Table("--live --fault", "story", "routing ends")
+    for name, fault in FAULTS.items():
+        faults.add_row(name, fault.story, "off" if fault.ends_off else "on")
+    Console().print(faults)
     return 0
+
+
+def rehearse_live(*, plan: str, minutes: float, rate: float, fault: str, seed: int, outputs: Path) -> int:
+    """Real requests on loopback with a fault on cue; exit 0 only where the suite did what the fault demands."""
+    console = Console()
+    console.print(
+        f"Live for {minutes:g} min at {rate:g} requests/s: {FAULTS[fault].story if fault in FAULTS else ''}"
+    )
+    columns = (TextColumn("{task.description:<60}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting PostgreSQL, router and destinations", total=None)
+
+        def progress(what: str, done: float, total: float) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        result = run_live(
+            plan, minutes=minutes, rate=rate, fault=fault, outputs=outputs, seed=seed, progress=progress
+        )
+    _show_live(console, result)
+    return 0 if result.ok else 1
+
+
+def _show_live(console: Console, result: LiveRun) -> None:
+    counted = result.tally
+    console.print(f"REHEARSAL · {result.place}", soft_wrap=True)
+    requests = Table("requests", "", title="What became of each request", title_justify="left")
+    requests.columns[1].justify = "right"
+    for name, number in (("sent", counted.sent), ("answered", counted.answered), ("logged", counted.logged),
+                         ("lost", len(counted.lost)), ("answered with an error", counted.failed),
+                         ("served by legacy after unified could not be reached", counted.fell_back),
+                         ("sent to unified more than 1 s after the rollback", counted.late)):  # fmt: skip
+        requests.add_row(name, f"{number:,}")
+    console.print(requests)
+    shares = Table("domain", "requests", "unified", "share %", "configured %", title="While routing was on",
+                   title_justify="left")  # fmt: skip
+    for column in shares.columns[1:]:
+        column.justify = "right"
+    for share in counted.shares:
+        measured = f"{100 * share.unified / share.requests:.1f}" if share.requests else "–"
+        shares.add_row(
+            share.domain, f"{share.requests:,}", f"{share.unified:,}", measured, f"{share.configured_pct:.1f}"
+        )
+    console.print(shares)
+    if counted.fault_to_off_s is not None:
+        console.print(
+            f"From the fault to the last request to unified, as the client saw it: {counted.fault_to_off_s:.1f} s"
+        )
+    console.print(result.decided or "Nothing switched routing off.")
+    for problem in result.problems:
+        console.print(f"✗ {problem}")
+    if result.ok:
+        console.print(
+            f"✓ It ended as it must: routing {'off' if result.ended_off else f'at {result.percentage:g} %'}."
+        )
+    console.print(f"records: {result.outputs}", soft_wrap=True)
 
 
 def rehearse_and_show(scenario: str, *, mode: str, seed: int, plan: str, outputs: Path) -> int:

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from rollout_lib.errors import RolloutError
 from rollout_lib.messages.onset import LASTS, RANK, Tell, decide
@@ -57,6 +57,16 @@ def tell(
     worker.start()
     worker.join(PATIENCE)
     return list(lines) if not worker.is_alive() else [*lines, "still sending; what does not get out is tried again"]
+
+
+def shout(subject: str, text: str) -> tuple[str, ...]:
+    """Tell everybody at once without the ledger, for when it cannot be reached; one line says how it went."""
+    known = recipients()
+    if not known:
+        return ()
+    message = Message(name="", subject=subject, text=text, at=datetime.now(UTC), recipients=tuple(known))
+    reached = sum(_sent(address, message) for address in known.values())
+    return (f"{subject}: {reached} of {len(known)} recipients reached",)
 
 
 def _news(session: Session, connection, checkpoint: Checkpoint, head, before, lasts) -> list[Message]:

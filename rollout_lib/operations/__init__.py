@@ -8,9 +8,11 @@ from rollout_lib.operations.preflight import preflight
 from rollout_lib.operations.record import Recorded, conclude
 from rollout_lib.operations.report import report
 from rollout_lib.operations.rollback import roll_back
+from rollout_lib.operations.tripwire import Round, trip
 
 __all__ = [
     "Recorded",
+    "Round",
     "attest",
     "change_percentage",
     "conclude",
@@ -19,4 +21,5 @@ __all__ = [
     "preflight",
     "report",
     "roll_back",
+    "trip",
 ]

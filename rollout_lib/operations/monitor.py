@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
 
 from rollout_lib.errors import ParameterError
 from rollout_lib.figures import table_rows
@@ -62,8 +64,19 @@ def monitor(session: Session, *, slot: str = "") -> Recorded:
     return record(session, facts, checkpoint)
 
 
-def measure_since(connection, session: Session, standing: Standing, now: datetime, *, whole_phase: bool):
-    """The measurement of the running phase: its increment begins where the last look ended."""
+def measure_since(
+    connection: Connection,
+    session: Session,
+    standing: Standing,
+    now: datetime,
+    *,
+    whole_phase: bool,
+    lag: timedelta | None = None,
+) -> Measurement:
+    """The measurement of the running phase: its increment begins where the last look ended.
+
+    lag: how long rows may take to be logged, the plan's without it; a partial look reads to now.
+    """
     began = standing.phase.began_at if standing.phase else standing.rolled_back_at
     since = standing.looks[-1].window.end if standing.looks else began
     return measure(
@@ -73,7 +86,8 @@ def measure_since(connection, session: Session, standing: Standing, now: datetim
         phase_began=began,
         increment_start=since or now - session.plan.monitoring.window,
         whole_phase=whole_phase,
-        live=session.as_of is None,
+        live=session.as_of is None and lag is None,  # the runbook's own function is for the slots
+        lag=lag,
     )
 
 

@@ -6,13 +6,15 @@ if its kernel answered, and anything else is failed and raised again.
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from jupyter_client.manager import KernelManager
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import ensure_event_loop
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.engines import NBClientEngine
 from papermill.exceptions import PapermillExecutionError
@@ -27,8 +29,11 @@ class Interrupted(BaseException):
     """The run was told to stop from outside."""
 
 
-class IpcKernelManager(KernelManager):
-    """A kernel on Unix sockets: nothing listens on the network, and ipykernel has nothing to warn of."""
+class IpcKernelManager(AsyncKernelManager):
+    """A kernel on Unix sockets: nothing listens on the network, and ipykernel has nothing to warn of.
+
+    Asynchronous, as nbclient expects: a blocking client would hear neither a limit nor the kernel's death.
+    """
 
     transport = "ipc"
 
@@ -53,24 +58,46 @@ class HonestEngine(NBClientEngine):
         except PapermillExecutionError:
             raise
         except BaseException as error:
-            _stamp(nb_man, _words(error, cell_limit, run_limit))
-            if isinstance(error, KeyboardInterrupt | Interrupted):
-                raise RunDied(notebook=_name(nb_man), reason=_words(error, cell_limit, run_limit)) from None
-            raise RunDied(notebook=_name(nb_man), reason=_words(error, cell_limit, run_limit)) from error
+            _quiet()
+            raise _died(nb_man, _words(error, cell_limit, run_limit)) from None
+        if "KeyboardInterrupt" in _raised(nb_man):  # nbclient's way of stopping a cell at its limit
+            raise _died(nb_man, f"a cell ran longer than {cell_limit:g} s and was stopped.")
         unfinished = [cell for cell in nb_man.nb.cells if cell.cell_type == "code" and not _finished(cell)]
-        failed = [cell for cell in unfinished if cell.metadata.get("papermill", {}).get("exception")]
-        if unfinished and not failed and not _raised(nb_man):
-            _stamp(nb_man, "the kernel ended without an answer to every cell")
-            raise RunDied(notebook=_name(nb_man), reason="the kernel ended without an answer to every cell.")
+        if unfinished and not _raised(nb_man):
+            raise _died(nb_man, "the kernel ended without an answer to every cell.")
+
+
+def _died(nb_man: Any, words: str) -> RunDied:
+    """The cell that was running (or would have been next) is marked failed, and the notebook says why it ended.
+
+    Cells that never ran stay pending: papermill calls what comes before the first failed cell completed.
+    """
+    for cell in nb_man.nb.cells:
+        stopped = any(output.get("ename") == "KeyboardInterrupt" for output in cell.get("outputs", []))
+        if cell.cell_type == "code" and (stopped or not _finished(cell)):
+            cell.metadata.setdefault("papermill", {}).update({"exception": True, "status": "failed"})
+            break
+    nb_man.nb.metadata.setdefault("papermill", {}).update({"exception": True, "rollout_died": words})
+    return RunDied(notebook=_name(nb_man), reason=words)
+
+
+def _quiet() -> None:
+    """nbclient's own tasks of a run that was cut off end here, without a word: what happened is said by us."""
+    loop = ensure_event_loop()
+    loop.set_exception_handler(lambda *_: None)
+    if not loop.is_running():
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
 
 
 def _words(error: BaseException, cell_limit: float, run_limit: float) -> str:
     if isinstance(error, DeadKernelError):
         return "its kernel died."
     if isinstance(error, CellTimeoutError):
-        return f"a cell ran longer than {cell_limit} s and was stopped."
+        return f"a cell ran longer than {cell_limit:g} s and was stopped."
     if isinstance(error, Interrupted):
-        return f"{error} (limit of a run: {run_limit} s)."
+        return f"{error}." if "SIGTERM" in str(error) else f"{error} (limit of a run: {run_limit:g} s)."
     if isinstance(error, KeyboardInterrupt):
         return "it was interrupted from the keyboard."
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}."
@@ -84,21 +111,15 @@ def _finished(cell: Any) -> bool:
     return cell.execution_count is not None and "shell.execute_reply" in timing
 
 
-def _raised(nb_man: Any) -> bool:
-    return any(output.get("output_type") == "error" for cell in nb_man.nb.cells for output in cell.get("outputs", []))
-
-
-def _stamp(nb_man: Any, words: str) -> None:
-    """Mark the last started cell, and the notebook, as failed, and say why in both."""
-    code = [cell for cell in nb_man.nb.cells if cell.cell_type == "code"]
-    started = [cell for cell in code if not _finished(cell)]
-    for cell in started:
-        cell.metadata.setdefault("papermill", {}).update({"exception": True, "status": "failed"})
-    nb_man.nb.metadata.setdefault("papermill", {}).update({"exception": True, "rollout_died": words})
+def _raised(nb_man: Any) -> set[str]:
+    """The names of what cells ended with."""
+    return {output["ename"] for cell in nb_man.nb.cells for output in cell.get("outputs", [])
+            if output.get("output_type") == "error"}  # fmt: skip
 
 
 def _name(nb_man: Any) -> str:
-    return str(nb_man.nb.metadata.get("papermill", {}).get("input_path") or "a notebook")
+    path = nb_man.nb.metadata.get("papermill", {}).get("input_path")
+    return path if isinstance(path, str) else "a notebook"
 
 
 @contextmanager
@@ -109,6 +130,8 @@ def _stoppable(limit: float) -> Iterator[None]:
         return
 
     def stop(number: int, frame: Any) -> None:
+        if callable(before[number]):
+            before[number](number, frame)  # who runs this run hears of it too
         raise Interrupted("it was told to stop (SIGTERM)" if number == signal.SIGTERM else "it ran too long")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGALRM)}

@@ -39,7 +39,6 @@ from rollout_lib.session import open_session
 OPERATOR = "Rita Rehearsal"
 LEAST_MINUTES = 0.5
 LEGACY_S = 10.0  # of legacy alone before the first raise: what pre-flight judges
-TRIPWIRE_S = 2.0
 Progress = Callable[[str, float, float], None]
 
 
@@ -150,7 +149,7 @@ class _Live:
         with psycopg.connect(self.database.address, autocommit=True) as connection:
             self._until(connection, load, began, LEGACY_S, seconds, "legacy alone")
             self._raise()
-            self.stage.start("watch", *watch_command(self.plan))
+            self.stage.start("watch", *watch_command(self.plan, self.stage.folder))
             self._until(connection, load, began, LEGACY_S + 0.4 * (seconds - LEGACY_S), seconds, "both destinations")
             if self.breaks.destination:
                 self.broken = self.stage.set(self.breaks.destination, **self.breaks.behaviour)
@@ -230,6 +229,6 @@ class _Live:
                        problems=tuple(problems))  # fmt: skip
 
 
-def watch_command(plan: Plan) -> tuple[str, ...]:
-    """What watches on top, as arguments of python."""
-    return ("-m", "rollout_lib.rehearsal.live.tripwire", "--plan", plan.path, "--every", str(TRIPWIRE_S))
+def watch_command(plan: Plan, outputs: Path) -> tuple[str, ...]:
+    """What watches on top, as arguments of python: the suite's own command."""
+    return ("-m", "rollout_lib", "watch", "--plan", plan.path, "--outputs", str(outputs), "--verbose")

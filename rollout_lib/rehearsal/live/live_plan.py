@@ -47,6 +47,7 @@ def write_live_plan(source: Plan, path: Path, *, database: str, stage: Stage, ra
             "stale_after": "15s",
             "evaluation_valid": "1h",
             "attestation_valid": "1h",
+            "tripwire": "2s",
         },
         "expected_requests_per_hour": {
             domain: max(1, round(rate * 3600 * MIX.get(domain, 1) / sum(MIX.values()))) for domain in source.domains

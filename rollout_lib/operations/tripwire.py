@@ -1,0 +1,75 @@
+"""Between two slots: the same judgement on the open slot, read to now; it acts without a notebook."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rollout_lib.judgement import judge_slot, look_from
+from rollout_lib.model import Act, Standing, State, Verdict
+from rollout_lib.operations.lowering import act_on
+from rollout_lib.operations.monitor import figures, measure_since
+from rollout_lib.operations.record import Recorded, checkpoint_of, record
+from rollout_lib.probes import take_probes
+from rollout_lib.session import Session
+from rollout_lib.standing import fold, is_at_least
+from rollout_lib.store import Facts, read_pulse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """What one round saw; recorded is None for a quiet one, which leaves nothing on the ledger."""
+
+    now: datetime
+    facts: Facts
+    standing: Standing
+    verdict: Verdict
+    recorded: Recorded | None
+
+
+def trip(session: Session, known: Facts | None = None) -> Round:
+    """One round: two cheap statements and the probes; a verdict that acts alone is carried out at once.
+
+    known: the facts of the round before; the ledger is read again only where it has grown. Recorded is what
+    was done, and an act that is asked for the first time in this phase.
+    """
+    probes = take_probes(session.plan)
+    with session.database.transaction(readonly=True) as connection:
+        facts = read_pulse(connection, session.plan, known)
+        standing = fold(facts.entries, session.plan)
+        now = session.now(facts.now)
+        measurement = measure_since(connection, session, standing, now, whole_phase=False, lag=timedelta(0))
+    verdict = judge_slot(
+        plan=session.plan,
+        config=facts.config,
+        standing=standing,
+        measurement=measurement,
+        slot=None,
+        now=now,
+        probes=probes,
+    )
+    change = act_on(session, verdict, facts, standing)
+    recorded = None
+    if change is not None or _is_news(verdict, standing):
+        checkpoint = checkpoint_of(
+            session,
+            facts,
+            standing,
+            operation="monitor",
+            kind="extra",
+            verdict=verdict,
+            state=verdict.state,
+            sentence=f"Tripwire: {verdict.sentence}",
+            look=look_from(measurement, None, False, session.plan) if standing.phase else None,
+            change=change,
+            figures=figures(measurement, session.plan),
+        )
+        recorded = record(session, facts, checkpoint)
+    return Round(now=now, facts=facts, standing=standing, verdict=verdict, recorded=recorded)
+
+
+def _is_news(verdict: Verdict, standing: Standing) -> bool:
+    """An act that is asked for, and was not before in this phase."""
+    if verdict.act is Act.NONE or verdict.state not in (State.STEP_BACK, State.ROLL_BACK):
+        return False
+    return standing.latched is None or not is_at_least(standing.latched, verdict.state)

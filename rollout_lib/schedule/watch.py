@@ -1,0 +1,218 @@
+"""The watcher: the plan's slots as notebooks, a tripwire between them. It lowers by itself, and never raises."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+from rollout_lib.errors import RolloutError, SlotTaken, UsageError
+from rollout_lib.messages.send import shout
+from rollout_lib.model import STATES
+from rollout_lib.operations.tripwire import Round, trip
+from rollout_lib.runner import run_notebook
+from rollout_lib.schedule.lease import Lease, who_watches
+from rollout_lib.session import Session, open_session
+from rollout_lib.slots import expected_slots, slot_of
+from rollout_lib.standing import held_until
+from rollout_lib.store import Facts, append
+
+AWAY_PAGES = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something the watcher says, of a kind: start quiet slot evaluation act missed lease away back trouble stop."""
+
+    at: datetime
+    kind: str
+    text: str
+    exit_code: int = 0
+
+
+Say = Callable[[Event], None]
+
+
+@dataclass
+class _Watch:
+    """What the watcher holds between two rounds."""
+
+    session: Session
+    outputs: Path
+    kernel: str
+    say: Say
+    stop: threading.Event
+    lease: Lease
+    known: Facts | None = None
+    last_slot: datetime | None = None
+    away_since: datetime | None = None
+    paged: bool = False
+    standing_by: bool = False
+    exit_code: int = 0
+    tried: dict[datetime, datetime] = field(default_factory=dict)  # phase -> when its end was last evaluated
+
+
+def watch(
+    plan: str = "",
+    *,
+    outputs: Path,
+    say: Say,
+    operator: str = "",
+    stop: threading.Event | None = None,
+    until: datetime | None = None,
+    kernel: str = "warm",
+) -> int:
+    """Watch until `stop` is set or `until` has come; returns the exit code of the last check.
+
+    Each aligned slot runs `20_monitor` once, by the database's clock, and only the slot that the clock is in:
+    one that passed is recorded as missed. The end of a hold runs `30_evaluate_phase`. Raises UsageError for a
+    plan or parameters that are wrong; a database that is away is waited for.
+    """
+    session = open_session(plan, operator=operator)
+    every = session.plan.monitoring.tripwire
+    held = _Watch(session=session, outputs=outputs, kernel=kernel, say=say, stop=stop or threading.Event(),
+                  lease=Lease(session.database, max(3 * every, timedelta(seconds=15))))  # fmt: skip
+    _say(held, "start", f"watching {session.plan.rollout}: a check every {session.plan.monitoring.interval}, "
+                        f"a tripwire every {every}; {held.lease.name}")  # fmt: skip
+    try:
+        while not held.stop.is_set() and (until is None or datetime.now(UTC) < until):
+            began = time.monotonic()
+            _one_round(held)
+            held.stop.wait(max(0.0, every.total_seconds() - (time.monotonic() - began)))
+    finally:
+        held.lease.release()
+        _say(held, "stop", "stopped; routing goes on as configured, and nobody watches it from here", held.exit_code)
+    return held.exit_code
+
+
+def _one_round(held: _Watch) -> None:
+    """Nothing that happens in a round ends the watch: it is said, and the next round tries again."""
+    try:
+        if not _is_mine(held):
+            return
+        seen = trip(replace(held.session, run_id=uuid4().hex), held.known)
+        _back(held)
+        held.known = seen.facts if seen.recorded is None else None
+        if seen.recorded is not None:
+            held.exit_code = seen.recorded.checkpoint.exit_code
+            _say(held, "act", _told(seen.recorded.checkpoint.sentence, seen.recorded.told), held.exit_code)
+        else:
+            _say(held, "quiet", f"{seen.verdict.state}: {seen.verdict.sentence}", STATES[seen.verdict.state])
+        changed = seen.recorded is not None and seen.recorded.checkpoint.change is not None
+        if held.lease.held and not changed:  # a long round may have lost it; after a change all is looked at anew
+            _slots(held, seen)
+    except UsageError as error:
+        _say(held, "trouble", str(error), error.exit_code)
+    except RolloutError as error:
+        _away(held, error)
+
+
+def _is_mine(held: _Watch) -> bool:
+    """Hold the lease, or say once who does, and stand by."""
+    if held.lease.held:
+        return True
+    before = held.lease.before
+    if held.lease.take():
+        if held.standing_by or held.lease.before != before:
+            ours = f"this watcher has the lease{f', after {held.lease.before}' if held.lease.before else ''}"
+            _say(held, "lease", ours)
+            _append(held, "lease", {"holder": held.lease.name, "before": held.lease.before})
+        held.standing_by = False
+        return True
+    if not held.standing_by:
+        other = who_watches(held.session.database)
+        who = f"{other.name} watches until {other.until.astimezone(UTC):%H:%M:%S} UTC" if other else "another watches"
+        _say(held, "lease", f"{who}, renewed while it lives; standing by to take over")
+        held.standing_by = True
+    return False
+
+
+def _slots(held: _Watch, seen: Round) -> None:
+    """The slot that the clock is in, once; those that passed without a check, as missed; the end of the hold."""
+    interval, phase = held.session.plan.monitoring.interval, seen.standing.phase
+    slot = slot_of(seen.now, interval)
+    accounted = {*seen.standing.slots_done, *seen.standing.slots_missed}
+    if phase is not None:
+        passed = expected_slots(phase.began_at, slot - interval, held.session.plan)
+        for missed in [one for one in passed if one not in accounted]:
+            body = {"slot": missed.isoformat(), "reason": "nobody checked it in its time"}
+            _append(held, "missed", body, missed, phase.began_at)
+            _say(held, "missed", f"the slot of {missed:%H:%M} UTC had no check; it is recorded as missed", 20)
+    due = phase is None or slot > phase.began_at
+    if due and slot != held.last_slot and slot not in accounted:
+        held.last_slot = slot
+        _run(held, "20_monitor", "slot", f"slot {slot:%H:%M} UTC", slot=slot.isoformat())
+    ends = held_until(held.session.plan, seen.standing)
+    if phase is None or ends is None or seen.now < ends or held.stop.is_set():
+        return
+    judged = seen.standing.evaluation[0] if seen.standing.evaluation else held.tried.get(phase.began_at)
+    if judged is None or judged < ends:
+        held.tried[phase.began_at] = seen.now
+        _run(held, "30_evaluate_phase", "evaluation", f"the hold of {phase.percentage:g} % is served")
+
+
+def _run(held: _Watch, name: str, kind: str, what: str, **parameters: str) -> None:
+    given = {"plan": held.session.plan.path, "operator": held.session.operator, **parameters}
+    result = run_notebook(name, given, outputs=held.outputs, kernel=held.kernel,
+                          sources=dict.fromkeys(given, "the watcher"))  # fmt: skip
+    held.known, held.exit_code = None, result.exit_code
+    body = result.checkpoint or {}
+    said = f"{body['state']}: {body['sentence']}" if body else result.error.splitlines()[0] if result.error else "–"
+    _say(held, kind, f"{what} · {said}", result.exit_code)
+    if result.trouble:
+        _say(held, "trouble", result.trouble, result.exit_code)
+
+
+def _append(held: _Watch, kind: str, body: dict, slot: datetime | None = None, began: datetime | None = None) -> None:
+    operation = "monitor" if slot else "watch"
+    with held.session.database.transaction(readonly=False) as connection:
+        at = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+        try:
+            append(
+                connection,
+                kind=kind,
+                operation=operation,
+                rollout=held.session.plan.rollout,
+                at=at.isoformat(),
+                phase_began=began.isoformat() if began else None,
+                slot=slot.isoformat() if slot else None,
+                run_id=uuid4().hex,
+                body=json.dumps(body | {"by": held.lease.name}),
+            )
+        except SlotTaken:
+            return
+
+
+def _away(held: _Watch, error: RolloutError) -> None:
+    """Say once that nothing can be seen, and page once when it lasts."""
+    now = datetime.now(UTC)
+    held.exit_code = error.exit_code
+    if held.away_since is None:
+        held.away_since, held.paged = now, False
+        _say(held, "away", str(error), error.exit_code)
+    elif now - held.away_since >= AWAY_PAGES and not held.paged:
+        held.paged = True
+        minutes = (now - held.away_since).total_seconds() / 60
+        text = f"Nothing could be seen for {minutes:.0f} minutes, since {held.away_since:%H:%M} UTC.\n{error}"
+        told = shout(f"{held.session.plan.rollout} - nobody can look", text)
+        _say(held, "away", _told(text, told), error.exit_code)
+
+
+def _back(held: _Watch) -> None:
+    if held.away_since is not None:
+        since = f"{held.away_since:%H:%M:%S} UTC"
+        held.away_since, held.known = None, None
+        _say(held, "back", f"the database answers again; nothing was seen since {since}")
+
+
+def _told(text: str, lines: tuple[str, ...]) -> str:
+    return "\n".join([text, *lines])
+
+
+def _say(held: _Watch, kind: str, text: str, exit_code: int = 0) -> None:
+    held.say(Event(at=datetime.now(UTC), kind=kind, text=text, exit_code=exit_code))
