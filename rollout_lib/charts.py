@@ -18,13 +18,14 @@ from rollout_lib.look import drawing, theme, words
 from rollout_lib.look import history as past
 from rollout_lib.look.drawing import frame, y_axis
 from rollout_lib.look.history import Bodies, clock, looks, monitors
+from rollout_lib.look.missing import still_missing
 from rollout_lib.look.ribbon import timeline, uptime
 from rollout_lib.look.theme import Picture, enable
 from rollout_lib.model import LEGACY, TOTAL, UNIFIED
 from rollout_lib.plan import Plan
 
-__all__ = ["enable", "error_rate", "evidence", "interval", "p95", "p95_by_domain", "requests", "split", "timeline",
-           "uptime"]  # fmt: skip
+__all__ = ["enable", "error_rate", "evidence", "interval", "p95", "p95_by_domain", "requests", "split",
+           "still_missing", "timeline", "uptime"]  # fmt: skip
 _NOTHING = "No check has been recorded yet."
 _HIGHEST_RATE = 12.0  # %; a band above it says no more
 

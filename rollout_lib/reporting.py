@@ -151,6 +151,10 @@ def _outcome(phases, standing, runs) -> tuple[State, str]:
     passed = [phase for phase in phases if phase.evaluation is State.PASS]
     words = f"{len(passed)} of {len(phases)} phases passed; routing is at {last.percentage:g} %"
     state = last.evaluation or last.worst or State.COULD_NOT_LOOK
+    named = {item.phase_began for item in standing.attestations if item.subject == "acknowledgement"}
+    for phase in passed:
+        if phase.began_at in named and phase is not last:
+            words += f". At {phase.percentage:g} %: {phase.evaluated.rstrip('.')}"
     if standing.revoked:
         return State.HOLD, f"{words}. The pass of the last phase was revoked: {standing.revoked}."
     return state, f"{words}. {last.evaluated}"

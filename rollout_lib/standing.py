@@ -152,7 +152,7 @@ def _judged(standing: Standing, entry: Entry) -> Standing:
             reached = max(standing.highest_passed or Decimal(0), standing.phase.percentage)
             standing = replace(standing, highest_passed=reached, passed_traffic=phase_figures)
     acts = state in (State.STEP_BACK, State.ROLL_BACK) and entry.operation in ("monitor", "evaluate")
-    if acts and is_at_least(state, standing.latched or state):
+    if acts and (standing.latched is None or not is_at_least(standing.latched, state)):
         standing = replace(standing, latched=state, latched_reason=entry.body.get("sentence", ""))
     return standing
 

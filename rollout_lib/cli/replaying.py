@@ -90,9 +90,9 @@ def _page(result, plan, outputs: Path) -> Path:
     from rollout_lib.look.ribbon import lanes
 
     rows = [
-        (f"{check.slot.astimezone(plan.zone):%a %H:%M}", f"{phase.percentage} %",
+        (Raw(f"<nobr>{check.slot.astimezone(plan.zone):%a %H:%M} · {phase.percentage} %</nobr>"),
          Raw(badge(check.recorded)) if check.recorded else "missed", Raw(badge(check.verdict.state)),
-         check.verdict.literal.value, check.verdict.evidence.value, check.verdict.sentence)
+         check.verdict.sentence)
         for phase in result.phases for check in phase.checks
     ]  # fmt: skip
     place = result.place
@@ -107,7 +107,7 @@ def _page(result, plan, outputs: Path) -> Path:
         f"<h1>{escape(title)}</h1><p>Judged by {escape(result.judged_by)} (mode {escape(result.mode)}). Nothing was "
         f"changed: the log and the ledger were read in one snapshot.</p><ul>{findings}</ul></div>"
         + "".join(picture._repr_html_() for picture in pictures)
-        + f'<div class="ro">{table(rows, ["<slot", "phase", "<recorded", "<replayed", "<literal", "<evidence", "<because"])}</div>'  # noqa: E501  # one table
+        + f'<div class="ro">{table(rows, ["<slot", "<recorded", "<replayed", "<because"])}</div>'
     )
     name = f"{result.start:%Y%m%dT%H%M%SZ}_replay_{uuid.uuid4().hex[:8]}.html"
     path = outputs / place.rollout / "replays" / name

@@ -84,7 +84,9 @@ def judge_phase_end(
     if acknowledged is not None:
         state = State.PASS
         checks.append(_acknowledged(acknowledged))
-    sentence = _sentence(state, checks, counted.errors[TOTAL], acknowledged)
+    sentence = _sentence(state, checks, counted.errors[TOTAL])
+    if acknowledged is not None:
+        sentence = _two_sentences(acknowledged, checks, slot)
     acts = {State.ROLL_BACK: Act.ROLL_BACK, State.STEP_BACK: Act.STEP_BACK}
     return replace(
         slot,
@@ -269,13 +271,24 @@ def _acknowledged(item: Attestation) -> Check:
                  reason=reason)  # fmt: skip
 
 
-def _sentence(state: State, checks: list[Check], counts: Counts, acknowledged: Attestation | None) -> str:
+def _two_sentences(item: Attestation, checks: list[Check], slot: Verdict) -> str:
+    """Why the rollout goes on all the same: what was not shown and how little speaks against it; who says so."""
+    open_ones = [
+        f"{check.name} ({check.reason.rstrip('.')})" for check in checks if check.state is State.INCONCLUSIVE
+    ]
+    total = next(stream for stream in slot.streams if stream.stream == f"errors:{TOTAL}")
+    webhooks = "1 distinct failing webhook" if total.bad == 1 else f"{total.bad:,} distinct failing webhooks"
+    return (
+        f"The phase passes although inconclusive on {', '.join(open_ones)}: the evidence against the limit is "
+        f"{webhooks} of {total.total:,} requests, {e_value(total.e_now)}, highest {e_value(total.e_peak)}, where 20 "
+        f"would act. {item.by} acknowledged it at {item.at:%H:%M} UTC: {item.reason.rstrip('.')}."
+    )
+
+
+def _sentence(state: State, checks: list[Check], counts: Counts) -> str:
     figures = f"Unified failed {rate(counts.bad, counts.total)} of the phase's requests."
     if state is State.PASS:
-        words = "The phase passes." if acknowledged is None else (
-            f"The phase passes, acknowledged by {acknowledged.by}: {acknowledged.reason}."
-        )  # fmt: skip
         high = percent(100 * evidence.rate_interval(counts.bad, counts.total)[1])
-        return f"{words} {figures[:-1]}, compatible with any error rate up to {high} (95 %, at any look)."
+        return f"The phase passes. {figures[:-1]}, compatible with any error rate up to {high} (95 %, at any look)."
     why = [f"{check.name}: {check.reason}" for check in checks if check.state is state]
     return f"{figures} {why[0] if why else ''}".strip()

@@ -77,6 +77,9 @@ def differ_sentence(verdict: Verdict, plan: Plan) -> str | None:
     if verdict.literal is verdict.evidence or {verdict.literal, verdict.evidence} <= calm:
         return None
     loud = [s for s in verdict.streams if s.literal in (State.STEP_BACK, State.ROLL_BACK)]
+    if verdict.literal is State.WATCH:
+        split = next(check for check in verdict.checks if check.name == "split")
+        return f"the share is not as configured: {split.reason}"
     if not loud:
         held = [s for s in verdict.streams if s.evidence in (State.HOLD, State.STEP_BACK, State.ROLL_BACK)]
         if not held:

@@ -64,8 +64,11 @@ def judge_slot(
     health = safety.health_check(measurement.health, worst([_state(c) for c in hour if TOTAL in c.name]))
     checks = [*first, drift, safety.digest_check(standing, plan), data, split, *literal, health]
     blind = data.state in (State.NO_DATA, State.COULD_NOT_LOOK, State.QUIET)
-    literal_state = _column([*literal_states.values()], blind, data)
-    evidence_state = _column([stream.evidence for stream in streams], blind, data)
+    # The split is literally one of the thresholds (it asks to look), and its alarm is evidence (it holds).
+    shares = [State.WATCH] if split.outcome in (Outcome.WARN, Outcome.FAIL) else []
+    alarms = [State.HOLD] if split.state is State.HOLD else []
+    literal_state = _column([*literal_states.values(), *shares], blind, data)
+    evidence_state = _column([*(stream.evidence for stream in streams), *alarms], blind, data)
     others = [check for check in checks if check not in literal]
     verdict = _verdict(plan, standing, checks, streams, literal_state, evidence_state, others)
     return _explained(verdict, plan, looks, measurement)

@@ -172,7 +172,7 @@ def _check(connection: Connection, summary: PhaseSummary, standing: Standing, pl
 
 def _after(standing: Standing, verdict: Verdict, look: Look, slot: datetime) -> Standing:
     standing = replace(standing, looks=(*standing.looks, look), slots_done=(*standing.slots_done, slot))
-    if verdict.state in ACTS and is_at_least(verdict.state, standing.latched or verdict.state):
+    if verdict.state in ACTS and (standing.latched is None or not is_at_least(standing.latched, verdict.state)):
         standing = replace(standing, latched=verdict.state, latched_reason=verdict.sentence)
     return standing
 
