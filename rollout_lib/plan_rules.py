@@ -12,10 +12,12 @@ if TYPE_CHECKING:
 
 
 def begins(phase: Phase, time_zone: str) -> datetime:
+    """When a phase is planned to begin."""
     return datetime.combine(phase.day, phase.start, tzinfo=ZoneInfo(time_zone))
 
 
 def ends(phase: Phase, time_zone: str) -> datetime:
+    """When its hold is over if it begins as planned; hours are real ones, also over a change of clocks."""
     return (begins(phase, time_zone).astimezone(UTC) + phase.hold).astimezone(ZoneInfo(time_zone))
 
 

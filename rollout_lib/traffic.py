@@ -48,17 +48,7 @@ def measure(
     check_routing_health().
     """
     until = as_of - (plan.monitoring.ingestion_lag if lag is None else lag)
-    hour_start = until - plan.monitoring.window
-    began = phase_began or hour_start
-    starts = {
-        "hour_start": hour_start,
-        "window_start": max(hour_start, began),
-        # Never before the phase: a check within the lag of its change has an empty increment, and the next
-        # look begins at the change, not at rows of the percentage before.
-        "increment_start": max(increment_start, began),
-        "phase_start": began,
-        "settled_from": began + SETTLING,
-    }
+    starts = _starts(until - plan.monitoring.window, phase_began, increment_start)
     row = connection.execute(
         load_sql("measure"),
         {
@@ -103,6 +93,20 @@ def measure(
         health=_health(row.health, live),
         errors=merged_errors(row.errors or ()),
     )
+
+
+def _starts(hour_start: datetime, phase_began: datetime | None, increment_start: datetime) -> dict[str, datetime]:
+    """Where each of the statement's spans begins."""
+    began = phase_began or hour_start
+    return {
+        "hour_start": hour_start,
+        "window_start": max(hour_start, began),
+        # Never before the phase: a check within the lag of its change has an empty increment, and the next
+        # look begins at the change, not at rows of the percentage before.
+        "increment_start": max(increment_start, began),
+        "phase_start": began,
+        "settled_from": began + SETTLING,
+    }
 
 
 def legacy_baseline(connection: Connection, plan: Plan, as_of: datetime) -> tuple[Traffic, Counts]:

@@ -1,0 +1,1 @@
+"""The archive: records written once, chained, sealed, and read again years later."""
