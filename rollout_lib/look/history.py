@@ -61,7 +61,8 @@ def missing(history: Bodies, plan: Plan) -> list[datetime]:
     done = {datetime.fromisoformat(body["slot"]) for body in monitors(history) if body.get("slot")}
     steps = changes(history)
     gaps = []
-    for step, end in zip(steps, [*(item["at"] for item in steps[1:]), instant(history[-1])], strict=True):
+    # Before the first change there is an end and no step.
+    for step, end in zip(steps, [*(item["at"] for item in steps[1:]), instant(history[-1])], strict=False):
         if step["percentage"]:
             gaps += [slot for slot in expected_slots(step["at"], end, plan) if slot not in done]
     return gaps
