@@ -26,16 +26,22 @@ class Runs:
     orphans: list[Link] = field(default_factory=list)
     sealed: set[str] = field(default_factory=set)
     lost: list[Link] = field(default_factory=list)  # sealed without their notebook: it was never archived
+    changed: list[str] = field(default_factory=list)  # model notebooks that were edited between two runs
 
 
 def runs_of(links: Iterable[Link]) -> Runs:
     """The runs of a chain's entries; ValueError where a body is not JSON."""
-    runs, seen = Runs(), set()
+    runs, seen, sources = Runs(), set(), {}
     for link in links:
         body = json.loads(link.body)
         if "files" in body and link.kind in ("archived", "attempt"):
             runs.archived |= {path: (claimed, link) for path, claimed in body["files"].items()}
             runs.sealed.add(link.run_id)
+            name, _, source = str(body.get("source") or "").rpartition(":")
+            if source != sources.get(name, (source,))[0]:
+                before = sources[name][1]
+                runs.changed.append(f"{name} was edited between the runs of #{before} and #{link.seq}")
+            sources[name] = (source, link.seq)
             if link.kind == "archived":
                 runs.orphans.append(link)
                 if not any(path.endswith(".ipynb") for path in body["files"]):

@@ -24,6 +24,7 @@ from rollout_lib.plan import Plan
 
 MIMETYPE = "application/vnd.rollout.checkpoint+json"
 WORKING = "working"
+_LONGEST = 20_000  # characters of one text of a cell's output
 Files = dict[str, str]  # path below the output folder -> sha256
 
 
@@ -42,6 +43,7 @@ def archive(executed: Any, stem: str, base: Path, outputs: Path, record: str) ->
     Returns what was written and, where the disk or the folder did not take the rest, why.
     """
     files: Files = {}
+    _shorten(executed)
     contents = {".ipynb": nbformat.writes(executed), ".json": record, ".html": twin(executed, stem)}
     try:
         for ending, content in contents.items():
@@ -51,6 +53,25 @@ def archive(executed: Any, stem: str, base: Path, outputs: Path, record: str) ->
     except ArchiveFailed as failure:
         return files, failure
     return files, None
+
+
+def _shorten(executed: Any) -> None:
+    """Megabytes of error or printed text are cut, and say so; what we show ourselves is far below."""
+
+    def cut(text: str) -> str:
+        return (
+            text if len(text) <= _LONGEST else f"{text[:_LONGEST]} [… {len(text) - _LONGEST:,} characters left out]"
+        )
+
+    for output in (output for cell in executed.cells for output in cell.get("outputs", [])):
+        for field in ("text", "evalue"):
+            if field in output:
+                output[field] = cut("".join(output[field]))
+        if "traceback" in output:
+            output["traceback"] = [cut(line) for line in output["traceback"][-20:]]
+        data = output.get("data", {})
+        if "text/plain" in data:
+            data["text/plain"] = cut("".join(data["text/plain"]))
 
 
 def seal_run(plan: Plan, outputs: Path, entry: Mapping[str, Any]) -> tuple[tuple[int, str] | None, str]:

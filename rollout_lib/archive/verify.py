@@ -149,6 +149,7 @@ def _say_of_runs(proof: Proof, runs: Runs) -> None:
         if not any(what == finding.what for finding in proof.findings):
             proof.findings.append(Finding(kind="deleted", where="database", what=what))
     notes = [f"{words(entry)}: its notebook was never archived, and was closed as that" for entry in runs.lost]
+    notes += runs.changed
     proof.notes += [note for note in notes if note not in proof.notes]
 
 

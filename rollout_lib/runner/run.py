@@ -20,6 +20,7 @@ from rollout_lib.plan import load_plan
 from rollout_lib.runner.parameters import check, defaults, load_notebook
 
 _ROLES = {".ipynb": "notebook", ".json": "record", ".html": "html"}
+_LONGEST = 4_000  # characters of an error that are told; the notebook has more of it
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
@@ -71,7 +72,7 @@ def run_notebook(
     checkpoint = json.loads(displayed["text"]) if displayed else None
     code = _exit_code(error, checkpoint)
     files, sealed, trouble, failure = _keep(
-        executed, name, plan, outputs.resolve(), run_id, checkpoint, displayed, str(error or "")
+        executed, name, plan, outputs.resolve(), run_id, checkpoint, displayed, error
     )
     if failure:
         code = code or failure.exit_code
@@ -126,7 +127,8 @@ def _raised(executed: Any) -> RolloutError | None:
         for output in cell.get("outputs", []) if cell.cell_type == "code" else []:
             if output.get("output_type") == "error":
                 cls = all_errors().get(output["ename"], RolloutError)
-                return cls(f"{output['ename']}: {output['evalue']}" if cls is RolloutError else output["evalue"])
+                said = output["evalue"][:_LONGEST]
+                return cls(f"{output['ename']}: {said}" if cls is RolloutError else said)
     return None
 
 
@@ -142,9 +144,12 @@ def _say_sources(executed: Any, given: Mapping[str, Any], sources: Mapping[str, 
 
 def _exit_code(error: RolloutError | None, checkpoint: Mapping[str, Any] | None) -> int:
     """By the class of what ended the run; a run that ended well without a checkpoint is a defect."""
+    judged = int(checkpoint["exit_code"]) if checkpoint else None
+    if isinstance(error, RunDied) and judged not in (None, 0, 10):
+        return judged  # what was decided and done stands, although a later cell did not end
     if error is not None:
         return error.exit_code
-    return int(checkpoint["exit_code"]) if checkpoint else RolloutError.exit_code
+    return RolloutError.exit_code if judged is None else judged
 
 
 def _keep(executed, name, plan, outputs, run_id, checkpoint, displayed, error):
@@ -158,7 +163,9 @@ def _keep(executed, name, plan, outputs, run_id, checkpoint, displayed, error):
     trouble = str(failure or "")
     if dry or (failure and checkpoint):  # unsealed: `rollout verify` names it, `rollout seal` completes it
         return paths, None, trouble, failure
-    died = "" if checkpoint else (error or "it showed no checkpoint").splitlines()[0][:500]
+    died = ""
+    if checkpoint is None or isinstance(error, RunDied):
+        died = str(error or "it showed no checkpoint").splitlines()[0][:500]
     more = {"source": os.environ.get(SOURCE_VARIABLE, ""), "died": died, "trouble": trouble}
     entry = sealing.entry_for(name, plan, run_id, at, files, kind="archived" if checkpoint else "attempt", **more)
     sealed, unsealed = sealing.seal_run(plan, outputs, entry)

@@ -1,0 +1,312 @@
+"""How runs end when they end badly: what the record says, what the ledger holds, and that nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import nbformat
+import papermill
+import psutil
+import pytest
+from papermill.engines import papermill_engines
+
+from rollout_lib import store
+from rollout_lib.archive import verify
+from rollout_lib.archive.chain import link
+from rollout_lib.archive.sealing import seal
+from rollout_lib.errors import RunDied
+from rollout_lib.rehearsal.scenarios import SCENARIOS
+from rollout_lib.rehearsal.world import World
+from rollout_lib.runner import run as runner
+
+NAP = "import time; time.sleep(60)"
+DIES = "import os; os._exit(3)"
+
+
+def notebook(*cells: str) -> nbformat.NotebookNode:
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in cells], metadata={"kernelspec": kernel}
+    )
+
+
+def execute(*cells: str, kernel: str = "python3", cell_limit: float = 30, run_limit: float = 60):
+    """The notebook after our engine, and the words of RunDied ("" where it did not raise)."""
+    prepared = papermill.execute_notebook(notebook(*cells), None, prepare_only=True, progress_bar=False)
+    limits = {"cell_limit": cell_limit, "run_limit": run_limit}
+    words = ""
+    try:
+        papermill_engines.execute_notebook_with_engine(
+            "rollout", prepared, kernel_name=kernel, input_path="x.ipynb", output_path=None, progress_bar=False,
+            log_output=False, **limits
+        )  # fmt: skip
+    except RunDied as error:
+        words = str(error)
+    return prepared, words
+
+
+def kernels() -> list[psutil.Process]:
+    """Kernels that this process has started and that still run."""
+    return [child for child in psutil.Process().children(recursive=True) if "ipykernel_launcher" in child.cmdline()]
+
+
+def states(executed) -> list[str]:
+    return [cell.metadata.papermill["status"] for cell in executed.cells]
+
+
+ENDS = {
+    "the kernel dies": (("1", DIES, "2"), {}, "its kernel died"),
+    "a cell hangs": (("1", NAP, "2"), {"cell_limit": 1}, "a cell ran longer than 1 s and was stopped"),
+    "the run is too long": (("1", NAP, "2"), {"run_limit": 2}, "it ran too long (limit of a run: 2 s)"),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_run_that_did_not_finish_says_so(how):
+    """What papermill archives as completed is failed here: the cell that ran, the reason, and the rest pending."""
+    cells, limits, words = ENDS[how]
+    executed, said = execute(*cells, **limits)
+    assert words in said
+    assert words in executed.metadata.papermill["rollout_died"]
+    assert executed.metadata.papermill["exception"] is True
+    assert states(executed) == ["completed", "failed", "pending"]
+    assert not kernels()
+
+
+def test_a_missing_kernel_says_so():
+    """Without the kernel that a notebook names no cell ran, and none is called completed."""
+    executed, said = execute("1", "2", kernel="no_such_kernel")
+    assert "No such kernel named no_such_kernel" in said
+    assert states(executed) == ["failed", "pending"]
+
+
+@pytest.mark.parametrize(("number", "words"), [(signal.SIGTERM, "told to stop (SIGTERM)"),
+                                               (signal.SIGINT, "interrupted from the keyboard")])  # fmt: skip
+def test_a_signal_ends_the_run_and_its_kernel(number, words):
+    """SIGTERM and Ctrl-C are recorded as what they were, the kernel ends too, and the handlers are as before."""
+    before = signal.getsignal(number)
+    threading.Timer(2.5, os.kill, (os.getpid(), number)).start()
+    executed, said = execute("1", NAP, "2")
+    assert words in said
+    assert states(executed)[-1] == "pending"
+    assert not kernels()
+    assert signal.getsignal(number) is before
+
+
+def test_leaving_by_sys_exit_is_no_good_end():
+    """`sys.exit(0)` in a cell skips the ones after it: the run raised, and is not complete."""
+    executed, _ = execute("1", "import sys; sys.exit(0)", "2")
+    assert runner._raised(executed).exit_code == 1
+    assert states(executed) == ["completed", "failed", "pending"]
+
+
+def test_stock_papermill_is_honest_with_our_engine(tmp_path):
+    """`papermill --engine rollout` on a kernel that dies exits non-zero and archives a failed notebook, once."""
+    source, target = tmp_path / "in.ipynb", tmp_path / "out" / "day.ipynb"
+    nbformat.write(notebook("1", DIES), source)
+    command = [sys.executable, "-m", "papermill", "--engine", "rollout", "--no-request-save-on-cell-execute",
+               "--no-progress-bar", str(source), f"archive://{target}"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert not target.exists() or json.loads(target.read_text())["metadata"]["papermill"]["exception"] is True
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch) -> Path:
+    """The model notebooks, copied where a test may edit them."""
+    folder = tmp_path / "notebooks"
+    shutil.copytree(runner.NOTEBOOKS, folder)
+    monkeypatch.setattr(runner, "NOTEBOOKS", folder)
+    return folder
+
+
+@pytest.fixture
+def world(database, plan):
+    """A morning before the start; its clock is the runs' clock."""
+    world = World(database.address, plan, SCENARIOS["healthy"], seed=1)
+    world.prelude(world.start)
+    yield world
+    world.close()
+
+
+def check(world: World, outputs: Path, **more) -> runner.RunResult:
+    """One scheduled check of the next quarter of an hour."""
+    world.advance(world.now + timedelta(minutes=15))
+    given = {"as_of": world.now.isoformat(), "operator": "Rita", "slot": "now"}
+    return runner.run_notebook("20_monitor", given, outputs=outputs, kernel="warm", **more)
+
+
+def proof(database, outputs: Path, later: timedelta = timedelta(hours=1)) -> verify.Proof:
+    with database.transaction(readonly=True) as connection:
+        links = [link(row) for row in store.chain(connection)]
+    return verify.verify(links, outputs, now=datetime.now(UTC) + later)
+
+
+def add_cell(path: Path, source: str, at: int | None = None) -> None:
+    """Put a cell in; at the end, before the sentinel, where no place is given."""
+    model = nbformat.read(path, as_version=4)
+    model.cells.insert(len(model.cells) - 1 if at is None else at, nbformat.v4.new_code_cell(source))
+    nbformat.write(model, path)
+
+
+def test_a_kernel_that_dies_after_the_decision_leaves_it_on_the_ledger(database, world, models, tmp_path):
+    """The checkpoint was written before any chart: it is archived and sealed, and the run is no good end."""
+    add_cell(models / "20_monitor.ipynb", DIES)
+    result = check(world, tmp_path / "outputs")
+    assert (result.exit_code, result.checkpoint["state"], result.trouble) == (50, "OFF", "")
+    assert "This run did not finish" in result.html.read_text()
+    assert result.record.read_text() == json.dumps(result.checkpoint, ensure_ascii=False, separators=(",", ":"))
+    found = proof(database, tmp_path / "outputs")
+    assert (found.whole, found.entries) == (True, 2)
+
+
+def test_a_run_without_a_checkpoint_is_an_attempt_and_no_check(database, world, models, tmp_path):
+    """A run that dies before it decided anything leaves its notebook and an entry that says it died."""
+    add_cell(models / "20_monitor.ipynb", DIES, at=3)
+    result = check(world, tmp_path / "outputs")
+    assert (result.exit_code, result.checkpoint, result.record) == (50, None, None)
+    with database.transaction(readonly=True) as connection:
+        (entry,) = store.chain(connection)
+    assert entry.kind == "attempt"
+    assert "its kernel died" in json.loads(entry.body)["died"]
+    assert proof(database, tmp_path / "outputs").whole
+
+
+def test_five_megabytes_of_hostile_error_are_cut_and_escaped(database, world, models, tmp_path):
+    """An endless error with markup ends up short, escaped and said to be cut; the run's exit code is a defect's."""
+    add_cell(models / "20_monitor.ipynb", "raise ValueError('<script>alert(1)</script>' * 200_000)")
+    result = check(world, tmp_path / "outputs")
+    assert (result.exit_code, result.trouble) == (1, "")
+    assert result.notebook.stat().st_size < 600_000
+    assert "characters left out" in result.notebook.read_text()
+    page = result.html.read_text()
+    assert len(page) < 400_000
+    assert "<script" not in page
+    assert proof(database, tmp_path / "outputs").whole
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    """A folder that takes 12 KB: a small tmpfs, or where mounting is not allowed a limit on the size of a file."""
+    import resource
+
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=12k", "tmpfs", folder], capture_output=True
+    ).returncode
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if mounted:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (12288, before[1]))
+
+    def mend() -> None:
+        if mounted:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        else:
+            subprocess.run(["mount", "-o", "remount,size=64m", folder], check=True, capture_output=True)
+
+    yield folder, mend
+    if mounted:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    else:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_loses_no_decision_and_leaves_nothing_half_written(database, world, full_disk):
+    """The checkpoint stands on the ledger, no file is half there, verify names the run, and seal mends it later."""
+    outputs, mend = full_disk
+    result = check(world, outputs)
+    assert result.checkpoint["state"] == "OFF"
+    assert "could not be archived" in result.trouble
+    assert "stands on the ledger" in result.trouble
+    assert [
+        path for path in outputs.rglob("*") if path.is_file() and path.stat().st_size and "ipynb" in path.name
+    ] == []
+    assert not list(outputs.rglob(".part-*"))
+    found = proof(database, outputs)
+    assert [item.kind for item in found.findings] == ["unsealed"]
+    assert result.run_id[:8] in found.findings[0].what
+    mend()
+    later = datetime.now(UTC) + timedelta(hours=1)
+    (sealed,) = seal(world.plan, outputs, later)
+    assert "before its notebook was archived" in sealed.what
+    assert seal(world.plan, outputs, later) == []
+    found = proof(database, outputs)
+    assert (found.findings, found.whole, len(found.notes)) == ([], True, 1)
+
+
+def test_a_place_that_is_no_folder_is_said_and_nothing_is_lost(database, world, tmp_path):
+    """Where the archive cannot be written at all, the run says so, and its checkpoint stands on the ledger."""
+    outputs = tmp_path / "outputs"
+    outputs.mkdir()
+    (outputs / world.plan.rollout).write_text("in the way")
+    result = check(world, outputs)
+    assert "could not be archived" in result.trouble
+    assert (result.exit_code, result.notebook, result.sealed) == (50, None, None)
+    with database.transaction(readonly=True) as connection:
+        assert [row.kind for row in store.chain(connection)] == ["checkpoint"]
+
+
+def test_a_notebook_edited_between_two_runs_is_named(database, world, models, tmp_path):
+    """Each run's entry holds the hash of the notebook that ran; verify says between which runs it changed."""
+    outputs = tmp_path / "outputs"
+    check(world, outputs)
+    add_cell(models / "20_monitor.ipynb", "1 + 1", at=1)
+    check(world, outputs)
+    found = proof(database, outputs)
+    assert found.whole
+    assert found.notes == ["20_monitor was edited between the runs of #2 and #4"]
+
+
+def test_the_ledger_gone_while_a_run_is_archived_is_caught_up_by_the_next(database, world, models, tmp_path):
+    """A seal that the database does not take waits in a file; the next run appends it, and all is proved."""
+    outputs = tmp_path / "outputs"
+    broken = ("import os, psycopg\nwith psycopg.connect(os.environ['ROLLOUT_REHEARSAL_URL']) as c: "
+              "c.execute('ALTER TABLE rollout.ledger RENAME TO gone')")  # fmt: skip
+    original = (models / "20_monitor.ipynb").read_text()
+    add_cell(models / "20_monitor.ipynb", broken)
+    result = check(world, outputs)
+    assert "not sealed on the ledger yet" in result.trouble
+    with database.transaction(readonly=False) as connection:
+        connection.exec_driver_sql("ALTER TABLE rollout.gone RENAME TO ledger")
+    (models / "20_monitor.ipynb").write_text(original)
+    assert [item.kind for item in proof(database, outputs).findings] == ["unsealed", "waiting"]
+    check(world, outputs)
+    found = proof(database, outputs)
+    assert (found.findings, found.entries) == ([], 4)
+
+
+@pytest.mark.parametrize("runs", [5, pytest.param(50, marks=pytest.mark.slow)])
+def test_kill_9_leaves_no_unreadable_and_no_lying_record(runs, database, world, tmp_path):
+    """Killed at any moment: each file is whole or not there, verify names the unsealed runs, seal closes them."""
+    outputs, draw = tmp_path / "outputs", random.Random(runs)
+    check(world, outputs)  # the servers of warm kernels run, and one good record is there
+    for _ in range(runs):
+        child = os.fork()
+        if child == 0:
+            try:
+                check(world, outputs)
+            finally:
+                os._exit(0)
+        time.sleep(draw.uniform(0.1, 2.0))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        world.advance(world.now + timedelta(minutes=15))
+    for path in (path for path in (outputs / world.plan.rollout).rglob("2*") if path.is_file()):
+        text = path.read_text()
+        json.loads(text) if path.suffix in (".json", ".ipynb") else text.rindex("</html>")
+    time.sleep(1)  # what a killed runner's kernel was still writing
+    found = proof(database, outputs)
+    assert {item.kind for item in found.findings} <= {"unsealed", "uncopied"}, found.findings
+    seal(world.plan, outputs, datetime.now(UTC) + timedelta(hours=1))
+    assert proof(database, outputs).findings == []
