@@ -34,6 +34,7 @@ from rollout_lib.errors import (
 )
 from rollout_lib.model import Place
 from rollout_lib.plan import Plan
+from rollout_lib.redaction import redact
 
 APPLICATION = "rollout"
 _LIMITS = (
@@ -80,15 +81,15 @@ def connect(plan: Plan) -> Database:
         parts = psycopg.conninfo.conninfo_to_dict(_plain(address))
     except psycopg.Error:
         raise UsageError(reason=f"${plan.database.variable} is not a PostgreSQL address.") from None
-    host = str(parts.get("host") or parts.get("hostaddr") or os.environ.get("PGHOST") or "local")
+    parts = _from_outside(parts) | parts
+    host = str(parts.get("host") or parts.get("hostaddr") or "local")
     parts = _with_tls(parts, host, plan)
-    if "service" not in parts:
-        _same(plan, host, str(parts.get("dbname") or ""))
+    _same(plan, host, str(parts.get("dbname") or ""))
     address = psycopg.conninfo.make_conninfo(**{**parts, "application_name": APPLICATION})
     place = Place(
         environment=plan.environment,
         host="embedded" if embedded else ("local socket" if host.startswith("/") else host),
-        database=str(parts.get("dbname") or parts.get("service") or ""),
+        database=str(parts.get("dbname") or ""),
         rollout=plan.rollout,
         time_zone=plan.time_zone,
     )
@@ -100,10 +101,25 @@ def _plain(address: str) -> str:
     return address.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
+def _from_outside(parts: dict) -> dict[str, str]:
+    """What libpq itself would add: from the pg service that the address (or $PGSERVICE) names, and from $PG…."""
+    before = os.environ.get("PGSERVICE")
+    if "service" in parts:
+        os.environ["PGSERVICE"] = str(parts["service"])
+    try:
+        options = psycopg.pq.Conninfo.get_defaults()
+    finally:
+        if before is None:
+            os.environ.pop("PGSERVICE", None)
+        else:
+            os.environ["PGSERVICE"] = before
+    return {item.keyword.decode(): item.val.decode() for item in options if item.val and item.val != item.compiled}
+
+
 def _with_tls(parts: dict, host: str, plan: Plan) -> dict:
-    if not plan.database.require_tls or _is_loopback(host) or "service" in parts:
+    if not plan.database.require_tls or _is_loopback(host):
         return parts
-    mode = str(parts.get("sslmode") or os.environ.get("PGSSLMODE") or "")
+    mode = str(parts.get("sslmode") or "")
     if mode and mode not in _TLS:
         raise UsageError(
             reason=f"${plan.database.variable} says sslmode={mode}; a database that is not on this machine "
@@ -167,7 +183,7 @@ def load_sql(name: str) -> TextClause:
 def explain(error: Exception, place: Place) -> RolloutError:
     """Our error for a database error: never a statement, a value or an address, always what is true now."""
     original = error.orig if isinstance(error, DBAPIError) else error
-    words = (str(original).strip().splitlines() or [type(original).__name__])[0]
+    words = redact((str(original).strip().splitlines() or [type(original).__name__])[0])
     where = f"{place.database} on {place.host}"
     if isinstance(original, pg.UniqueViolation) and "one_check_a_slot" in str(original):
         return SlotTaken()
