@@ -9,13 +9,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
-from rollout_lib.figures import table_rows
+from rollout_lib.figures import merge, table_rows
 from rollout_lib.judgement import judge_phase_end, judge_slot, look_from
 from rollout_lib.messages import render
 from rollout_lib.model import (
     LEGACY,
     UNIFIED,
+    Attestation,
     Cell,
     Change,
     Checkpoint,
@@ -23,16 +25,21 @@ from rollout_lib.model import (
     Health,
     Leak,
     Measurement,
+    PhaseRun,
     Place,
     RoutingConfig,
+    Standing,
     State,
     Traffic,
+    Verdict,
     Window,
 )
 from rollout_lib.plan import Plan, load_plan
 from rollout_lib.serial import from_json, to_json
-from rollout_lib.standing import fold
+from rollout_lib.standing import EMPTY, fold, phase_index
 
+settings.register_profile("untimed", deadline=None)  # a slow machine is no failure
+settings.load_profile("untimed")
 STEP = timedelta(minutes=15)
 PER_SLOT = {"jobs": 14, "marketplace": 9, "property": 6}  # unified rows a slot at 10 %
 
@@ -124,3 +131,124 @@ class Day:
 def day() -> Day:
     """An empty day before its first change, at 09:00 in the plan's zone."""
     return Day(plan=load_plan("parameters/week6.rehearsal.yaml"))
+
+
+@dataclass
+class Phase:
+    """A phase of made-up increments, judged slot by slot by the real judgement; no ledger, no rows."""
+
+    plan: Plan
+    percentage: Decimal = Decimal(10)
+    began: datetime = datetime(2025, 12, 3, 8, 0, tzinfo=UTC)
+    standing: Standing = EMPTY
+    increments: list[Traffic] = field(default_factory=list)
+    enabled: bool = True
+    more: dict[str, Any] = field(default_factory=dict)  # fields of every Measurement from here on
+
+    def __post_init__(self) -> None:
+        run = PhaseRun(index=phase_index(self.plan, self.percentage), percentage=self.percentage, began_at=self.began)
+        self.standing = replace(EMPTY, phase=run, last_change=(self.began, self.percentage, True),
+                                plan_digest=self.plan.digest)  # fmt: skip
+
+    @property
+    def now(self) -> datetime:
+        return self.increments[-1].window.end if self.increments else self.began
+
+    def check(self, **counts: Any) -> Verdict:
+        """A scheduled check at the next slot: judged, and its look kept (its act latched)."""
+        measurement = self.measure(**counts)
+        slot = self.now
+        verdict = judge_slot(plan=self.plan, config=self.config(), standing=self.standing, measurement=measurement,
+                             slot=slot, now=slot)  # fmt: skip
+        look = look_from(measurement, slot, True, self.plan)
+        latched = self.standing.latched
+        if verdict.state in (State.STEP_BACK, State.ROLL_BACK) and latched is not State.ROLL_BACK:
+            latched = verdict.state
+        self.standing = replace(self.standing, looks=(*self.standing.looks, look), latched=latched,
+                                slots_done=(*self.standing.slots_done, slot))  # fmt: skip
+        return verdict
+
+    def extra(self, **counts: Any) -> Verdict:
+        """A person's check inside the open slot: nothing is kept."""
+        measurement = self.measure(**counts)
+        verdict = judge_slot(plan=self.plan, config=self.config(), standing=self.standing, measurement=measurement,
+                             slot=None, now=self.now)  # fmt: skip
+        self.increments.pop()
+        return verdict
+
+    def end(self, *, acknowledged_of: int | None = None, **counts: Any) -> Verdict:
+        """The evaluation now; acknowledged_of: the failing webhooks that an evaluation before had found."""
+        if acknowledged_of is not None:
+            stated = Attestation(subject="acknowledgement", value="inconclusive", by="Rita", reason="seen by support",
+                                 at=self.now, plan_digest=self.plan.digest, phase_began=self.began,
+                                 seq=9)  # fmt: skip
+            self.standing = replace(self.standing, attestations=(stated,), evaluated={"bad": acknowledged_of},
+                                    evaluation=(self.now, State.INCONCLUSIVE))  # fmt: skip
+        empty = Traffic(window=Window(start=self.now, end=self.now), cells=())
+        measurement = replace(self._measurement(empty), **{"phase": self._over(self.increments)} | counts)
+        return judge_phase_end(plan=self.plan, config=self.config(), standing=self.standing, measurement=measurement,
+                               now=self.now)  # fmt: skip
+
+    def config(self) -> RoutingConfig:
+        return RoutingConfig(percentage=self.percentage, enabled=self.enabled, domains=self.plan.domains,
+                             created_at=self.began, updated_at=None, notes=None, rows=1)  # fmt: skip
+
+    def measure(
+        self, *, errors: int = 0, failing: int | None = None, total: int = 30, slow: int = 0, slow_ms: int = 2500,
+        legacy: int | None = None, legacy_errors: int = 0, router: int = 0, domain: str = "jobs",
+    ) -> Measurement:  # fmt: skip
+        """Append an increment: `errors` rows and `slow` requests in one domain, `total` over the three, and of
+        legacy, where not given, as many as the configured share leaves."""
+        legacy = round(total * (100 / float(self.percentage) - 1)) if legacy is None else legacy
+        window = Window(start=self.now, end=self.now + STEP)
+        rest = [name for name in self.plan.domains if name != domain]
+        spread = dict.fromkeys(rest, total // 6) | {domain: total - 2 * (total // 6)}
+        late = {domain: slow}
+        cells = [
+            Cell(domain=name, routed_to=UNIFIED, requests=rows, errors=errors if name == domain else 0,
+                 latencies={700: rows - late.get(name, 0), slow_ms: late.get(name, 0)},
+                 failing=(errors if failing is None else failing) if name == domain else 0,
+                 slow=late.get(name, 0), slow_failing=late.get(name, 0))
+            for name, rows in spread.items()
+        ]  # fmt: skip
+        cells.append(Cell(domain=domain, routed_to=LEGACY, requests=legacy, errors=legacy_errors,
+                          latencies={690: legacy}, failing=legacy_errors, slow_failing=0))  # fmt: skip
+        if router:
+            cells.append(Cell(domain="unknown", routed_to="error", requests=router, errors=router, latencies={},
+                              failing=router, slow_failing=0))  # fmt: skip
+        increment = Traffic(window=window, cells=tuple(cell for cell in cells if cell.requests))
+        self.increments.append(increment)
+        return self._measurement(increment)
+
+    def _measurement(self, increment: Traffic) -> Measurement:
+        hour = self._over(self.increments[-4:])
+        unified, legacy = (sum(cell.requests for cell in increment.cells if cell.routed_to == to)
+                           for to in (UNIFIED, LEGACY))  # fmt: skip
+        facts = {
+            "as_of": self.now, "hour": hour, "window": hour, "increment": increment, "phase": None,
+            "leak": Leak(rows=0, domains=(), first_at=None, last_at=None), "settled_unified": unified,
+            "settled_legacy": legacy, "last_unified_at": self.now, "legacy_since_unified": 0,
+            "newest_row_at": self.now, "health": Health(rows=None, reason="simulated time"),
+        }  # fmt: skip
+        return Measurement(**facts | self.more)
+
+    def _over(self, parts: list[Traffic]) -> Traffic:
+        """Several increments as one window, cells added up by domain and destination."""
+        names = sorted({(cell.domain, cell.routed_to) for part in parts for cell in part.cells})
+        cells = (
+            merge([cell for part in parts for cell in part.cells if (cell.domain, cell.routed_to) == name], *name)
+            for name in names
+        )
+        window = Window(start=parts[0].window.start if parts else self.began, end=self.now)
+        return Traffic(window=window, cells=tuple(cells))
+
+
+@pytest.fixture(scope="session")
+def phase():
+    """Call it for a phase of its own: phase(), phase(mode="strict"), phase(percentage=Decimal(25))."""
+    plan = load_plan("parameters/week6.rehearsal.yaml")
+
+    def begin(mode: str = "evidence", **facts: Any) -> Phase:
+        return Phase(plan=plan.model_copy(update={"mode": mode}), **facts)
+
+    return begin
