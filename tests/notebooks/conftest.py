@@ -1,0 +1,119 @@
+"""A day that is today: a rehearsal whose 10 % phase ended a moment ago, so that the notebooks' defaults apply."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psycopg
+import pytest
+import yaml
+
+from rollout_lib import operations as op
+from rollout_lib.database import connect
+from rollout_lib.migrations import migrate
+from rollout_lib.plan import load_plan
+from rollout_lib.rehearsal.scenarios import SCENARIOS
+from rollout_lib.rehearsal.server import create_database
+from rollout_lib.rehearsal.world import World
+from rollout_lib.session import open_session
+
+VARIABLE = "ROLLOUT_REHEARSAL_URL"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Today:
+    """Where the day is: its plan file, its database, and the environment that a command needs."""
+
+    plan: Path
+    address: str
+    outputs: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"ROLLOUT_PLAN": str(self.plan), VARIABLE: self.address, "ROLLOUT_OUTPUTS": str(self.outputs)}
+
+    def sql(self, statement: str) -> list[tuple]:
+        with psycopg.connect(self.address, autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def routing(self) -> tuple:
+        return self.sql("SELECT percentage, enabled FROM webhook_routing_config ORDER BY created_at DESC LIMIT 1")[0]
+
+
+@pytest.fixture(scope="session")
+def router_health():
+    """A router that says that it is well."""
+
+    class Well(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Well)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def morning(server, router_health, tmp_path_factory):
+    """The template of the day: 24 h of legacy, 10 % since four hours and some minutes, every slot checked."""
+    folder = tmp_path_factory.mktemp("today")
+    content = yaml.safe_load(Path("parameters/week6.rehearsal.yaml").read_text(encoding="utf-8"))
+    began = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=4, minutes=1)
+    for index, phase in enumerate(content["phases"]):
+        begin = began + index * timedelta(days=1)
+        phase |= {"day": begin.date(), "start": f"{begin:%H:%M}"}
+    content |= {"time_zone": "UTC", "probes": {"router_health": router_health}}
+    file = folder / "plan.yaml"
+    file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    name = f"rehearsal_{uuid.uuid4().hex[:12]}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, create_database(server, name))
+        patch.setenv("ROLLOUT_OUTPUTS", str(folder))
+        plan = load_plan(file)
+        database = connect(plan)
+        migrate(database, apply=True)
+        _live_through(World(database.address, plan, SCENARIOS["healthy"], seed=1), file)
+    return file, name
+
+
+def _live_through(world: World, file: Path) -> None:
+    def session():
+        return open_session(str(file), as_of=world.now.isoformat(), operator="Rita")
+
+    world.prelude(world.start)
+    op.attest(session(), subject="complaints", value="none")
+    raised = op.change_percentage(session(), to=Decimal(10), reason="Initial 10% rollout", dry_run=False)
+    assert raised.checkpoint.change.applied, raised.checkpoint.sentence
+    now, interval = datetime.now(UTC), timedelta(minutes=15)
+    while (slot := world.now - timedelta(minutes=world.now.minute % 15) + interval) <= now:
+        world.advance(slot)
+        op.monitor(session(), slot="now")
+    world.advance(now)
+    world.close()
+
+
+@pytest.fixture
+def today(morning, server, tmp_path, monkeypatch) -> Today:
+    """A copy of the day for one test, and the environment set for it."""
+    file, template = morning
+    name = f"rehearsal_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    day = Today(plan=file, address=psycopg.conninfo.make_conninfo(server, dbname=name), outputs=tmp_path / "outputs")
+    for key, value in day.environment.items():
+        monkeypatch.setenv(key, value)
+    return day

@@ -1,0 +1,95 @@
+"""The shape of the notebooks, by their syntax trees: prose first, thin cells, nothing that computes."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from rollout_lib.runner.parameters import defaults, load_notebook
+
+NOTEBOOKS = sorted(Path("notebooks").glob("*.ipynb"))
+SCHEDULED = [path for path in NOTEBOOKS if not path.name.startswith("50_")]
+FORBIDDEN = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, ast.For, ast.While, ast.If, ast.Try,
+             ast.With, ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp)  # fmt: skip
+PANDAS = {"groupby", "merge", "pivot", "apply", "agg", "read_sql", "iloc", "loc", "DataFrame"}
+
+
+def code(path: Path) -> list[str]:
+    return [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_cell_calls_one_function_and_shows_the_value(path):
+    """No definition, loop, condition, try, magic, SQL or pandas verb in any cell."""
+    for source in code(path):
+        assert not any(line.startswith(("%", "!")) for line in source.splitlines())
+        tree = ast.parse(source)
+        for node in ast.walk(tree):
+            assert not isinstance(node, FORBIDDEN), ast.unparse(node)
+            assert not (isinstance(node, ast.Attribute) and node.attr in PANDAS), ast.unparse(node)
+            assert not (isinstance(node, ast.Constant) and isinstance(node.value, str)
+                        and "select " in node.value.lower()), node.value  # fmt: skip
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_begins_with_purpose_change_and_undo(path):
+    """The first cell is prose that says what it is for, what it may change and how to undo it."""
+    first = nbformat.read(path, 4).cells[0]
+    assert first.cell_type == "markdown"
+    for words in ("**Purpose.**", "**What it may change.**", "**How to undo.**"):
+        assert words in first.source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_one_cell_of_simple_parameters(path):
+    """Exactly one cell is tagged `parameters`; it assigns literals of bool, int, float or str and nothing else."""
+    tagged = [cell for cell in nbformat.read(path, 4).cells if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    for node in ast.parse(tagged[0].source).body:
+        assert isinstance(node, ast.Assign)
+        assert isinstance(ast.literal_eval(node.value), bool | int | float | str)
+
+
+@pytest.mark.parametrize("path", SCHEDULED, ids=lambda path: path.stem)
+def test_the_writing_cell_comes_before_any_chart_and_the_last_one_raises(path):
+    """The operation stands before the first chart, and the last cell is the sentinel `conclude(…)`."""
+    cells = code(path)
+    charts = [index for index, source in enumerate(cells) if "charts." in source]
+    operation = next(index for index, source in enumerate(cells) if source.startswith(("run = ", "result = ")))
+    assert all(operation < index for index in charts)
+    assert cells[-1].startswith("conclude(")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_is_committed_without_outputs_and_with_stable_ids(path):
+    """nbstripout would change nothing, and the ids name the notebook and the place."""
+    command = [Path(sys.executable).with_name("nbstripout"), "--verify", "--keep-id"]
+    command += ["--extra-keys", "metadata.papermill cell.metadata.papermill", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ids = [cell.id for cell in nbformat.read(path, 4).cells]
+    assert len(set(ids)) == len(ids)
+    assert all(one.startswith(path.name[:2]) for one in ids)
+
+
+def test_defaults_leave_traffic_safer():
+    """Where traffic can rise the default is a dry run; a rollback switches off; a monitor claims no slot."""
+    changing = defaults(load_notebook(Path("notebooks/10_change_percentage.ipynb")))
+    assert changing["dry_run"] is True
+    assert defaults(load_notebook(Path("notebooks/90_rollback.ipynb")))["gradual"] is False
+    assert defaults(load_notebook(Path("notebooks/20_monitor.ipynb")))["slot"] == ""
+
+
+@pytest.mark.parametrize("path", SCHEDULED, ids=lambda path: path.stem)
+def test_its_parameter_set_fits_it(path):
+    """parameters/<notebook>.yaml names only parameters of the notebook, each of the default's type."""
+    given = yaml.safe_load(Path(f"parameters/{path.stem}.yaml").read_text(encoding="utf-8"))
+    known = defaults(load_notebook(path))
+    assert set(given) <= set(known)
+    assert all(type(value) is type(known[name]) for name, value in given.items())
