@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
-.PHONY: help setup rehearse test test-all lint clean
+.PHONY: help setup rehearse test test-all bench lint clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -21,6 +21,10 @@ test: setup ## everything that needs nothing from the system
 
 test-all: setup ## test, and the slow rest
 	$(PYTHON) -m pytest
+
+bench: setup ## what benchmarks/README.md holds a dated copy of; each file there that has a main, in turn
+	@for file in $$(grep -l '^if __name__' benchmarks/*.py); do \
+	  echo "## $$file"; nice $(PYTHON) -m benchmarks.$$(basename $$file .py) || exit 1; done
 
 lint: setup ## style and import contracts
 	.venv/bin/ruff check .
