@@ -401,3 +401,21 @@ def test_an_unreadable_configuration_is_could_not_look(phase):
     verdict = judge_slot(plan=run.plan, config=None, standing=run.standing, measurement=measurement, slot=run.now,
                          now=run.now)  # fmt: skip
     assert (verdict.state, verdict.act) == (State.COULD_NOT_LOOK, Act.NONE)
+
+
+@pytest.mark.parametrize(("rate", "phases"), [(0.01, 6), (0.05, 4)])
+def test_the_benchmark_decides_as_a_check_does(phase, rate, phases):
+    """What `make bench` simulates on arrays is, phase by phase, the slot in which judge_slot acts on the total."""
+    from benchmarks import rules
+    from benchmarks.operating_characteristics import draw
+
+    bads, totals = draw(rate, phases, 16, 115, seed=7)
+    found = rules.evidence(bads, totals)
+    for simulated, bad, total in zip(found, bads, totals, strict=True):
+        run, acted = phase(), -1
+        for slot in range(16):
+            verdict = run.check(errors=int(bad[slot]), total=int(total[slot]))
+            if stream(verdict).evidence in ACTS:
+                acted = slot
+                break
+        assert acted == simulated
