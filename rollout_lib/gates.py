@@ -27,6 +27,19 @@ def next_percentage(plan: Plan, percentage: Decimal) -> Decimal | None:
     return min(higher) if higher else None
 
 
+def known_percentages(plan: Plan) -> tuple[Decimal, ...]:
+    """Where routing may be set: the plan's phases upwards, and 5 and 0 downwards as in the runbook."""
+    return (Decimal(0), Decimal(5), *(phase.percentage for phase in plan.phases))
+
+
+def off_the_plan(plan: Plan, to: Decimal) -> str:
+    """Why a percentage cannot be asked for; "" where it can."""
+    if to.is_finite() and to in known_percentages(plan):
+        return ""
+    words = ", ".join(f"{phase.percentage:g}" for phase in plan.phases)
+    return f"to: {to} is not in the plan; it has {words} (and 5 and 0, downwards)"
+
+
 def may_raise(
     *,
     plan: Plan,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from html import escape
 
 from rollout_lib import charts
@@ -23,7 +23,7 @@ from rollout_lib.operations import (
     roll_back,
 )
 from rollout_lib.operations.report import Report
-from rollout_lib.session import Session, open_session
+from rollout_lib.session import Session, open_session, parse_percentage
 
 charts.enable()
 
@@ -35,14 +35,10 @@ def where(session: Session) -> Html:
 
 def percentage(text: str, name: str = "to_percentage") -> Decimal | None:
     """A percentage from a notebook's text parameter; None for ""."""
-    if not text:
-        return None
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal("NaN")
-    if not value.is_finite():
-        raise ParameterError(problems=f"{name}: must be a percentage such as 25, not {text!r}")
+    problems: list[str] = []
+    value = parse_percentage(text, name, problems)
+    if problems:
+        raise ParameterError(problems="\n".join(problems))
     return value
 
 

@@ -10,6 +10,7 @@ import os
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 
 from rollout_lib.database import Database, connect
 from rollout_lib.errors import ParameterError
@@ -57,6 +58,20 @@ def open_session(plan: str = "", *, as_of: str = "", operator: str = "", run_id:
         as_of=instant,
         run_id=run_id or uuid.uuid4().hex,
     )
+
+
+def parse_percentage(text: str, name: str, problems: list[str]) -> Decimal | None:
+    """A percentage from text, None for ""; a problem is added for anything that is no finite number."""
+    if not text:
+        return None
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not value.is_finite():
+        problems.append(f"{name}: must be a percentage such as 25, not {text!r}")
+        return None
+    return value
 
 
 def parse_instant(text: str, name: str, problems: list[str]) -> datetime | None:

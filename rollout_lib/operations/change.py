@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from rollout_lib.errors import CouldNotMeasure, ParameterError, RolloutError
-from rollout_lib.gates import may_raise
+from rollout_lib.gates import may_raise, off_the_plan
 from rollout_lib.messages.send import tell
 from rollout_lib.model import Change, Checkpoint, Gate, Probe, RoutingConfig, Standing, State
 from rollout_lib.operations.preflight import look_before
 from rollout_lib.operations.record import Recorded, checkpoint_of, entry_of, record, recorded
 from rollout_lib.probes import take_probes
+from rollout_lib.redaction import redact
 from rollout_lib.routing import hold_rollout_lock, read_config, set_enabled, set_percentage
 from rollout_lib.serial import to_json
 from rollout_lib.session import Session
@@ -40,6 +41,7 @@ def change_percentage(
     exit code 60 that names every unmet gate; nothing was changed. Lowering asks no gate.
     """
     _known_percentage(session, to, reason, dry_run)
+    reason = redact(reason)
     probes = take_probes(session.plan, function=session.as_of is None)
     with session.database.transaction(readonly=dry_run) as connection:
         if not dry_run:
@@ -89,11 +91,7 @@ def change_percentage(
 
 
 def _known_percentage(session: Session, to: Decimal, reason: str, dry_run: bool) -> None:
-    planned = [phase.percentage for phase in session.plan.phases]
-    problems = []
-    if not to.is_finite() or to not in (Decimal(0), Decimal(5), *planned):
-        words = ", ".join(f"{value:g}" for value in planned)
-        problems.append(f"to: {to} is not in the plan; it has {words} (and 5 and 0, downwards)")
+    problems = [off_the_plan(session.plan, to)] if off_the_plan(session.plan, to) else []
     if not dry_run and not reason.strip():
         problems.append("reason: a change needs one; it stands on the ledger")
     if problems:

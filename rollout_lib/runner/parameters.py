@@ -12,6 +12,9 @@ import nbformat
 import yaml
 
 from rollout_lib.errors import ParameterError, UsageError
+from rollout_lib.gates import off_the_plan
+from rollout_lib.plan import Plan
+from rollout_lib.session import parse_instant, parse_percentage
 
 Literal = str | int | float | bool
 
@@ -61,3 +64,24 @@ def check(given: Mapping[str, Any], allowed: Mapping[str, Literal]) -> dict[str,
     if problems:
         raise ParameterError(problems="\n".join(problems))
     return dict(given)
+
+
+def check_meaning(given: Mapping[str, Literal], plan: Plan) -> None:
+    """What a text among the values must mean: instants, percentages of the plan, a reason where one is needed.
+
+    The operations refuse the same; here it costs no kernel and leaves no record. Raises ParameterError.
+    """
+    problems: list[str] = []
+    for name in ("as_of", "slot"):
+        text = str(given.get(name, ""))
+        parse_instant("" if (name, text) == ("slot", "now") else text, name, problems)
+    if given.get("as_of") and plan.environment != "rehearsal":
+        problems.append(f"as_of: only a rehearsal has a clock of its own; this plan is {plan.environment}")
+    parse_percentage(str(given.get("expected_percentage", "")), "expected_percentage", problems)
+    to = parse_percentage(str(given.get("to_percentage", "")), "to_percentage", problems)
+    if to is not None and off_the_plan(plan, to):
+        problems.append(off_the_plan(plan, to))
+    if given.get("dry_run") is False and not str(given.get("reason", "")).strip():
+        problems.append("reason: a change needs one; it stands on the ledger")
+    if problems:
+        raise ParameterError(problems="\n".join(problems))

@@ -17,7 +17,7 @@ from rollout_lib.archive import names, sealing
 from rollout_lib.archive.provenance import SOURCE_VARIABLE, git_commit, source_hash
 from rollout_lib.errors import RolloutError, RunDied, all_errors
 from rollout_lib.plan import load_plan
-from rollout_lib.runner.parameters import check, defaults, load_notebook
+from rollout_lib.runner.parameters import check, check_meaning, defaults, load_notebook
 
 _ROLES = {".ipynb": "notebook", ".json": "record", ".html": "html"}
 _LONGEST = 4_000  # characters of an error that are told; the notebook has more of it
@@ -65,6 +65,7 @@ def run_notebook(
     allowed = defaults(source)
     given = check(parameters, allowed)
     plan = load_plan(str(given.get("plan", "")))
+    check_meaning(given, plan)
     run_id = uuid.uuid4().hex
     given = {**given, "plan": str(Path(plan.path).resolve()), "run_id": run_id}
     executed, error = _execute(path, source, given, kernel, cell_limit, run_limit, sources or {})
@@ -114,8 +115,6 @@ def _execute(path, source, given, kernel, cell_limit, run_limit, sources):
             run_limit=run_limit,
             **kernels.options(kernel),
         )
-    except RolloutError as error:
-        return executed, error
     except Exception as error:  # a failed cell: what it raised is in its output
         return executed, _raised(executed) or RunDied(notebook=path.name, reason=f"{type(error).__name__}: {error}")
     return executed, _raised(executed)
@@ -123,6 +122,9 @@ def _execute(path, source, given, kernel, cell_limit, run_limit, sources):
 
 def _raised(executed: Any) -> RolloutError | None:
     """The error that a cell ended with, as the class of ours that it was; None for a good end."""
+    died = executed.metadata["papermill"].get("rollout_died")
+    if died:
+        return RunDied(notebook=executed.metadata["papermill"]["input_path"], reason=died)
     for cell in executed.cells:
         for output in cell.get("outputs", []) if cell.cell_type == "code" else []:
             if output.get("output_type") == "error":
