@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from html import escape
 from typing import Any
 
 import mistune
 
+from rollout_lib.archive.cleaning import clean
 from rollout_lib.archive.page import page
 from rollout_lib.redaction import redact
-
-_SCRIPT = re.compile(r"<script\b.*?</script\s*>|<script\b[^>]*>", re.I | re.S)
-_STYLE = re.compile(r"<style>.*?</style>", re.S)
-_EVENT = re.compile(r"\son\w+\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s>]+)", re.I)
 
 
 def twin(notebook: Any, title: str) -> str:
@@ -57,8 +53,3 @@ def _output(output: Any) -> str:
     if "text/plain" in data:
         return f"<pre>{escape(redact_lines(''.join(data['text/plain'])))}</pre>"
     return ""
-
-
-def clean(html: str) -> str:
-    """Our own HTML without its repeated stylesheet, and without anything that could run."""
-    return _EVENT.sub("", _SCRIPT.sub("", _STYLE.sub("", html)))
