@@ -11,18 +11,26 @@ from rollout_lib.archive.writing import write_once
 SCHEME = "archive://"
 
 
-class WriteOnceHandler(LocalHandler):
+class WriteOnceHandler:
     """Reads like a local file; the first write of a path is the only one.
 
     papermill writes its output after each cell: only the final one is kept, so use it with
-    `--no-request-save-on-cell-execute`, or let the runner do it.
+    `--no-request-save-on-cell-execute`, or let the runner do it. papermill calls an entry point's class as it
+    is, without making an instance: all methods are static.
     """
 
-    def read(self, path: str) -> str:
-        return super().read(path.removeprefix(SCHEME))
+    @staticmethod
+    def read(path: str) -> str:
+        return LocalHandler().read(path.removeprefix(SCHEME))
 
-    def write(self, buf: str, path: str) -> None:
+    @staticmethod
+    def listdir(path: str) -> list[str]:
+        return LocalHandler().listdir(path.removeprefix(SCHEME))
+
+    @staticmethod
+    def write(buf: str, path: str) -> None:
         write_once(Path(path.removeprefix(SCHEME)), buf.encode())
 
-    def pretty_path(self, path: str) -> str:
+    @staticmethod
+    def pretty_path(path: str) -> str:
         return path.removeprefix(SCHEME)

@@ -16,6 +16,7 @@ from typing import Any
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import ensure_event_loop
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbformat.v4 import new_output
 from papermill.engines import NBClientEngine
 from papermill.exceptions import PapermillExecutionError
 
@@ -47,7 +48,8 @@ class HonestEngine(NBClientEngine):
 
         cell_limit and run_limit are seconds; kernel_manager_class and others go to nbclient.
         """
-        cell_limit = options.pop("cell_limit", CELL_LIMIT)
+        asked = options.pop("execution_timeout", None)  # stock papermill's own option
+        cell_limit = options.pop("cell_limit", None) or asked or CELL_LIMIT
         run_limit = options.pop("run_limit", RUN_LIMIT)
         options.setdefault("kernel_manager_class", IpcKernelManager)
         try:
@@ -59,26 +61,29 @@ class HonestEngine(NBClientEngine):
             raise
         except BaseException as error:
             _quiet()
-            raise _died(nb_man, _words(error, cell_limit, run_limit)) from None
+            return _died(nb_man, _words(error, cell_limit, run_limit))
         if "KeyboardInterrupt" in _raised(nb_man):  # nbclient's way of stopping a cell at its limit
-            raise _died(nb_man, f"a cell ran longer than {cell_limit:g} s and was stopped.")
+            return _died(nb_man, f"a cell ran longer than {cell_limit:g} s and was stopped.")
         unfinished = [cell for cell in nb_man.nb.cells if cell.cell_type == "code" and not _finished(cell)]
         if unfinished and not _raised(nb_man):
-            raise _died(nb_man, "the kernel ended without an answer to every cell.")
+            return _died(nb_man, "the kernel ended without an answer to every cell.")
+        return None
 
 
-def _died(nb_man: Any, words: str) -> RunDied:
-    """The cell that was running (or would have been next) is marked failed, and the notebook says why it ended.
+def _died(nb_man: Any, words: str) -> None:
+    """The cell that was running (or would have been next) failed with RunDied, and the notebook says why.
 
-    Cells that never ran stay pending: papermill calls what comes before the first failed cell completed.
+    As an error output, so that papermill archives the notebook and exits non-zero as for any failed cell. Cells
+    that never ran stay pending: papermill calls what comes before the first failed cell completed.
     """
+    error = RunDied(notebook=_name(nb_man), reason=words)
     for cell in nb_man.nb.cells:
         stopped = any(output.get("ename") == "KeyboardInterrupt" for output in cell.get("outputs", []))
         if cell.cell_type == "code" and (stopped or not _finished(cell)):
             cell.metadata.setdefault("papermill", {}).update({"exception": True, "status": "failed"})
+            cell.outputs.append(new_output("error", ename="RunDied", evalue=str(error), traceback=[]))
             break
     nb_man.nb.metadata.setdefault("papermill", {}).update({"exception": True, "rollout_died": words})
-    return RunDied(notebook=_name(nb_man), reason=words)
 
 
 def _quiet() -> None:

@@ -24,7 +24,6 @@ from rollout_lib import store
 from rollout_lib.archive import verify
 from rollout_lib.archive.chain import link
 from rollout_lib.archive.sealing import seal
-from rollout_lib.errors import RunDied
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
 from rollout_lib.runner import run as runner
@@ -41,18 +40,14 @@ def notebook(*cells: str) -> nbformat.NotebookNode:
 
 
 def execute(*cells: str, kernel: str = "python3", cell_limit: float = 30, run_limit: float = 60):
-    """The notebook after our engine, and the words of RunDied ("" where it did not raise)."""
+    """The notebook after our engine, and why it did not finish ("" where it did)."""
     prepared = papermill.execute_notebook(notebook(*cells), None, prepare_only=True, progress_bar=False)
     limits = {"cell_limit": cell_limit, "run_limit": run_limit}
-    words = ""
-    try:
-        papermill_engines.execute_notebook_with_engine(
-            "rollout", prepared, kernel_name=kernel, input_path="x.ipynb", output_path=None, progress_bar=False,
-            log_output=False, **limits
-        )  # fmt: skip
-    except RunDied as error:
-        words = str(error)
-    return prepared, words
+    papermill_engines.execute_notebook_with_engine(
+        "rollout", prepared, kernel_name=kernel, input_path="x.ipynb", output_path=None, progress_bar=False,
+        log_output=False, **limits
+    )  # fmt: skip
+    return prepared, str(prepared.metadata.papermill.get("rollout_died", ""))
 
 
 def kernels() -> list[psutil.Process]:
@@ -77,7 +72,7 @@ def test_a_run_that_did_not_finish_says_so(how):
     cells, limits, words = ENDS[how]
     executed, said = execute(*cells, **limits)
     assert words in said
-    assert words in executed.metadata.papermill["rollout_died"]
+    assert [output.ename for output in executed.cells[1].outputs][-1] == "RunDied"
     assert executed.metadata.papermill["exception"] is True
     assert states(executed) == ["completed", "failed", "pending"]
     assert not kernels()
@@ -117,8 +112,9 @@ def test_stock_papermill_is_honest_with_our_engine(tmp_path):
     command = [sys.executable, "-m", "papermill", "--engine", "rollout", "--no-request-save-on-cell-execute",
                "--no-progress-bar", str(source), f"archive://{target}"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert not target.exists() or json.loads(target.read_text())["metadata"]["papermill"]["exception"] is True
+    assert done.returncode != 0, done.stderr
+    assert "its kernel died" in done.stderr
+    assert json.loads(target.read_text())["metadata"]["papermill"]["rollout_died"] == "its kernel died."
 
 
 @pytest.fixture
