@@ -23,6 +23,7 @@ from psycopg import errors as pg
 
 from rollout_lib import spool
 from rollout_lib.errors import DatabaseUnreachable
+from rollout_lib.redaction import redact
 
 OFF = "SELECT set_routing_enabled(false, %s)"
 ZERO = "SELECT update_routing_percentage(0.00, %s)"
@@ -73,6 +74,7 @@ def switch_off(
     the ledger body (an automatic rollback passes its checkpoint). With entry given, nothing is recorded
     here: the caller appends its checkpoint. Raises DatabaseUnreachable when nothing could be done.
     """
+    reason = redact(reason)
     watchdog = threading.Timer(DEADLINE, _out_of_time, args=(reason,))
     watchdog.daemon = True
     watchdog.start()

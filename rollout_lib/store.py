@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row
 from rollout_lib.database import load_sql
 from rollout_lib.model import Entry, RoutingConfig
 from rollout_lib.plan import Plan
+from rollout_lib.redaction import redact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ def config_from(row: dict[str, Any] | None, rows: int) -> RoutingConfig | None:
         domains=tuple(row.get("domains") or ()),
         created_at=datetime.fromisoformat(row["created_at"]),
         updated_at=_instant(row.get("updated_at")),
-        notes=row.get("notes"),
+        notes=redact(row["notes"]) if row.get("notes") else None,
         rows=rows,
     )
 

@@ -9,6 +9,7 @@ from rollout_lib.errors import ParameterError
 from rollout_lib.model import Change, State
 from rollout_lib.operations.lowering import disable
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
+from rollout_lib.redaction import redact
 from rollout_lib.session import Session
 from rollout_lib.standing import fold
 from rollout_lib.store import append, read_facts
@@ -47,6 +48,7 @@ def attest(session: Session, *, subject: str, value: str, reason: str = "") -> A
         problems.append("operator: an attestation needs a name")
     if problems:
         raise ParameterError(problems="\n".join(problems))
+    reason = redact(reason)
     spike = disable(session, f"complaints spike: {reason or value}") if value == "spike" else None
     with session.database.transaction(readonly=False) as connection:
         facts = read_facts(connection, session.plan)

@@ -8,6 +8,7 @@ from rollout_lib.gates import plan_step_back
 from rollout_lib.model import State
 from rollout_lib.operations.lowering import disable, lower_to
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
+from rollout_lib.redaction import redact
 from rollout_lib.routing import read_config
 from rollout_lib.session import Session
 from rollout_lib.standing import fold
@@ -19,6 +20,7 @@ def roll_back(session: Session, *, reason: str, gradual: bool = False) -> Record
 
     The change is committed before anything else is read, so that nothing else can stop it.
     """
+    reason = redact(reason)
     change = _one_down(session, reason) if gradual else disable(session, reason)
     with session.database.transaction(readonly=True) as connection:
         facts = read_facts(connection, session.plan)
