@@ -1,0 +1,199 @@
+"""A real JupyterLab on a day that is today, and a page of Debian's chromium that reaches nothing but loopback.
+
+One JupyterLab and one browser serve the whole session; each test that asks for the `lab` gets a fresh copy of the
+day's database under the same name, a page in a context of its own, and no kernel of the test before it.
+
+    def test_…(lab, page):
+        lab.open(page, "20_monitor.ipynb")
+        lab.run_all(page)                     # waits until the last cell has run
+        assert lab.today.routing() == …
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import nbformat
+import psycopg
+import pytest
+
+from rollout_lib.rehearsal.server import drop_database
+from tests.conftest import needs
+from tests.notebooks.conftest import Today, morning, router_health  # noqa: F401  # fixtures of the day
+
+FLAGS = ("--no-sandbox", "--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+         "--disable-background-networking", "--disable-component-update")  # fmt: skip
+HERE = Path(__file__).parent
+PATIENCE = 120_000  # ms; a limit for what hangs, never a measure
+_QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs a browser belongs to `make test-all`."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.slow)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lab:
+    """A running JupyterLab: its address and token, the folder that it shows, and the day that its kernels see."""
+
+    address: str
+    token: str
+    root: Path
+    today: Today
+
+    def call(self, method: str, path: str) -> httpx2.Response:
+        """Ask the server's own API."""
+        with httpx2.Client(trust_env=False, timeout=30) as client:
+            return client.request(method, f"{self.address}{path}", headers={"Authorization": f"token {self.token}"})
+
+    def url(self, path: str = "") -> str:
+        """The page of a file below the root, in a workspace of its own so that nothing else is open."""
+        return f"{self.address}lab/workspaces/{uuid.uuid4().hex[:8]}/tree/{path}?token={self.token}"
+
+    def open(self, page, path: str) -> None:
+        """Open a notebook in the page and wait until its kernel is idle."""
+        page.goto(self.url(path))
+        page.locator(".jp-Notebook").wait_for(timeout=PATIENCE)
+        self.until_idle(page, path)
+
+    def until_idle(self, page, path: str) -> None:
+        """Wait, by the server's own word, until the kernel of an open notebook has nothing to do."""
+        deadline = time.monotonic() + PATIENCE / 1000
+        while time.monotonic() < deadline:
+            kernels = [one["kernel"] for one in self.call("GET", "api/sessions").json() if one["path"] == path]
+            if kernels and kernels[0]["execution_state"] == "idle":
+                return
+            page.wait_for_timeout(100)
+        pytest.fail(f"the kernel of {path} did not come to rest")
+
+    def run_all(self, page) -> None:
+        """Run All Cells, and wait until none of them is waiting or running."""
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        page.wait_for_function(
+            """() => {
+                const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')]
+                    .map(one => one.textContent.trim());
+                return prompts.length && prompts.every(text => /^\\[\\d+\\]:?$/.test(text))
+                    || document.querySelector('.jp-OutputArea-output[data-mime-type*="stderr"], '
+                        + '.jp-OutputArea-output[data-mime-type*="error"]');
+            }""",
+            timeout=PATIENCE,
+        )
+
+    def errors(self, page) -> list[str]:
+        """What cells said on stderr or raised."""
+        found = page.locator('.jp-OutputArea-output[data-mime-type*="stderr"], '
+                             '.jp-OutputArea-output[data-mime-type*="error"]')  # fmt: skip
+        return found.all_inner_texts()
+
+    def saved(self, page, path: str) -> nbformat.NotebookNode:
+        """Save, wait until the server has written it, and read it."""
+        with page.expect_response(lambda answer: answer.request.method == "PUT" and "/contents/" in answer.url):
+            page.keyboard.press("Control+s")
+        return nbformat.read(self.root / path, 4)
+
+    def quit_kernels(self) -> None:
+        """End every notebook's kernel."""
+        for one in self.call("GET", "api/sessions").json():
+            self.call("DELETE", f"api/sessions/{one['id']}")
+
+
+def set_day(server: str, template: str, name: str) -> None:
+    """The database `name` is a fresh copy of the day again."""
+    drop_database(server, name)
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+
+
+@pytest.fixture(scope="session")
+def _lab(server, morning, tmp_path_factory) -> Iterator[Lab]:  # noqa: F811  # the fixture, by its name
+    file, template = morning
+    place = tmp_path_factory.mktemp("lab")
+    name = f"rehearsal_{uuid.uuid4().hex[:12]}"
+    set_day(server, template, name)
+    today = Today(plan=file, address=psycopg.conninfo.make_conninfo(server, dbname=name), outputs=place / "outputs")
+    root = today.outputs
+    root.mkdir()
+    for model in Path("notebooks").glob("*.ipynb"):
+        (root / model.name).write_bytes(model.read_bytes())
+    settings = place / "config" / "labconfig"
+    settings.mkdir(parents=True)
+    (settings / "default_setting_overrides.json").write_text(json.dumps(_QUIET))
+    token = uuid.uuid4().hex
+    environment = {**os.environ, **today.environment, "JUPYTER_CONFIG_PATH": str(place / "config"),
+                   "JUPYTER_RUNTIME_DIR": str(place / "runtime"), "JUPYTER_TOKEN": token, "ROLLOUT_OPERATOR": "Rita",
+                   "JUPYTERLAB_WORKSPACES_DIR": str(place / "workspaces")}  # fmt: skip
+    with open(place / "lab.log", "w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--ip=127.0.0.1", "--port=0",
+             f"--ServerApp.root_dir={root}"],
+            env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        yield Lab(address=_address(place, process), token=token, root=root, today=today)
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+        drop_database(server, name)
+
+
+def _address(place: Path, process: subprocess.Popen) -> str:
+    """Where the server listens, once it says so in its own file."""
+    file = place / "runtime" / f"jpserver-{process.pid}.json"
+    for _ in range(1200):
+        if file.exists() and file.stat().st_size:
+            return json.loads(file.read_text())["url"]
+        if process.poll() is not None:
+            break
+        time.sleep(0.1)
+    pytest.fail(f"JupyterLab did not start: {(place / 'lab.log').read_text()[-2000:]}")
+
+
+@pytest.fixture
+def lab(_lab, server, morning, monkeypatch) -> Iterator[Lab]:  # noqa: F811  # the fixture, by its name
+    """The session's JupyterLab on a fresh copy of the day: 10 % since four hours, every slot checked."""
+    set_day(server, morning[1], psycopg.conninfo.conninfo_to_dict(_lab.today.address)["dbname"])
+    for key, value in _lab.today.environment.items():
+        monkeypatch.setenv(key, value)
+    yield _lab
+    _lab.quit_kernels()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator:
+    """Debian's chromium by Playwright."""
+    program = needs("chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser) -> Iterator:
+    """A page of 1280 by 900 in a context of its own; a request that leaves this machine fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    left: list[str] = []
+    context.on("request", lambda request: _is_ours(request.url) or left.append(request.url))
+    yield context.new_page()
+    context.close()
+    assert not left, f"requests left this machine: {left}"
+
+
+def _is_ours(url: str) -> bool:
+    return url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "http://localhost:", "file:", "data:", "blob:"))

@@ -1,0 +1,22 @@
+"""Every notebook in a real JupyterLab, run by a person's own Run All Cells."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+NOTEBOOKS = sorted(path.name for path in Path("notebooks").glob("*.ipynb") if not path.name.startswith("50_"))
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_it_runs_without_an_error_and_with_every_chart(lab, page, name):
+    """Run All Cells: no error, nothing on stderr, an SVG for each chart that the notebook asks for."""
+    lab.open(page, name)
+    lab.run_all(page)
+    if folder := os.environ.get("ROLLOUT_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}.png")
+    assert lab.errors(page) == []
+    wanted = sum(cell.source.startswith("charts.") for cell in lab.saved(page, name).cells)
+    assert page.locator(".jp-OutputArea-output svg").count() == wanted
