@@ -43,12 +43,13 @@ def measure(
 ) -> Measurement:
     """Everything a check sees, in one round trip.
 
-    Spans are half-open and end at as_of minus the lag, the plan's without one (leak and last rows: at as_of).
+    Spans are half-open and end at as_of minus the lag, the plan's without one (the unclipped hour, which is the
+    runbook's own, the leak and the last rows: at as_of).
     Without a phase, phase_began is None and the last window stands in its place. live asks
     check_routing_health().
     """
     until = as_of - (plan.monitoring.ingestion_lag if lag is None else lag)
-    starts = _starts(until - plan.monitoring.window, phase_began, increment_start)
+    starts = _starts(as_of, until, plan.monitoring.window, phase_began, increment_start)
     row = connection.execute(
         load_sql("measure"),
         {
@@ -65,7 +66,8 @@ def measure(
     leak = row.leak or {}
 
     def traffic(flag: int, start: str, counted: str | None = None) -> Traffic:
-        window = Window(start=starts[start], end=max(until, starts[start]))
+        end = as_of if flag == _HOUR else until
+        window = Window(start=starts[start], end=max(end, starts[start]))
         kept = [item for item in bins if item[flag]]
         return Traffic(window=window, cells=_cells(kept, failing, counted, slow_ms))
 
@@ -95,12 +97,14 @@ def measure(
     )
 
 
-def _starts(hour_start: datetime, phase_began: datetime | None, increment_start: datetime) -> dict[str, datetime]:
+def _starts(
+    as_of: datetime, until: datetime, window: timedelta, phase_began: datetime | None, increment_start: datetime
+) -> dict[str, datetime]:
     """Where each of the statement's spans begins."""
-    began = phase_began or hour_start
+    began = phase_began or until - window
     return {
-        "hour_start": hour_start,
-        "window_start": max(hour_start, began),
+        "hour_start": as_of - window,
+        "window_start": max(until - window, began),
         # Never before the phase: a check within the lag of its change has an empty increment, and the next
         # look begins at the change, not at rows of the percentage before.
         "increment_start": max(increment_start, began),

@@ -1,5 +1,6 @@
 -- What did each domain send where, how fast, and what failed that had not failed before?
--- One statement, one row. Half-open spans that all end at :until; :as_of is the run's instant.
+-- One statement, one row. Half-open spans that end at :until, but for the hour: that is the last one up to :as_of
+-- (the run's instant), as the runbook's own view and health function have it.
 -- Binds: as_of, until, hour_start, window_start, increment_start, phase_start, settled_from (timestamptz),
 --   whole_phase, live (boolean), domains (text[]), slow_ms (integer). phase_start <= increment_start.
 -- Columns: histogram [[domain, routed_to, status, ms or null, in_hour, in_window, in_increment, in_settled,
@@ -11,14 +12,17 @@
 WITH histogram AS MATERIALIZED (
     SELECT l.domain, l.routed_to, l.status, l.response_time_ms,
            l.created_at >= CAST(:hour_start AS timestamptz) AS in_hour,
-           l.created_at >= CAST(:window_start AS timestamptz) AS in_window,
-           l.created_at >= CAST(:increment_start AS timestamptz) AS in_increment,
+           l.created_at >= CAST(:window_start AS timestamptz) AND l.created_at < CAST(:until AS timestamptz)
+               AS in_window,
+           l.created_at >= CAST(:increment_start AS timestamptz) AND l.created_at < CAST(:until AS timestamptz)
+               AS in_increment,
            l.created_at >= greatest(CAST(:increment_start AS timestamptz), CAST(:settled_from AS timestamptz))
-               AS in_settled,
-           l.created_at >= CAST(:phase_start AS timestamptz) AS in_phase,
+               AND l.created_at < CAST(:until AS timestamptz) AS in_settled,
+           l.created_at >= CAST(:phase_start AS timestamptz) AND l.created_at < CAST(:until AS timestamptz)
+               AS in_phase,
            count(*) AS n
       FROM webhook_routing_logs l
-     WHERE l.created_at < CAST(:until AS timestamptz)
+     WHERE l.created_at < CAST(:as_of AS timestamptz)
        AND l.created_at >= least(CAST(:hour_start AS timestamptz), CAST(:increment_start AS timestamptz),
                CASE WHEN CAST(:whole_phase AS boolean) THEN CAST(:phase_start AS timestamptz) END)
      GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9

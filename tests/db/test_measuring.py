@@ -67,7 +67,7 @@ def test_every_figure_is_what_the_database_says_to_the_digit(database, plan, log
     """Counts, errors, p50, p95, p99 and the mean of any rows equal count, percentile_cont and avg on them."""
     log.connection.execute("TRUNCATE webhook_routing_logs")
     log([(UNTIL - timedelta(minutes=item[5], seconds=1), *item[:5]) for item in rows])
-    traffic = look(database, plan).hour
+    traffic = look(database, plan).window
     for routed_to in (UNIFIED, LEGACY):
         for domains in (["jobs"], ["marketplace"], ["property"], list(plan.domains)):
             said = log.connection.execute(
@@ -113,9 +113,19 @@ def test_windows_are_half_open_and_end_at_the_lag(database, plan, log):
     edges = [UNTIL - timedelta(hours=1) - instant, UNTIL - timedelta(hours=1), UNTIL - instant,
              UNTIL, AS_OF]  # fmt: skip
     log([(at, "jobs", "unified", "success", number, f"m{number}") for number, at in enumerate(edges)])
-    assert select(look(database, plan).hour, UNIFIED, ["jobs"]).latencies == {1: 1, 2: 1}
-    later = look(database, plan, as_of=AS_OF + timedelta(hours=1)).hour
+    assert select(look(database, plan).window, UNIFIED, ["jobs"]).latencies == {1: 1, 2: 1}
+    later = look(database, plan, as_of=AS_OF + timedelta(hours=1)).window
     assert select(later, UNIFIED, ["jobs"]).latencies == {3: 1, 4: 1}
+
+
+def test_the_unclipped_hour_is_the_runbooks_own(database, plan, log):
+    """It ends at the instant of the check, as check_routing_health() has it, and not at the lag; it is not judged."""
+    edges = [AS_OF - timedelta(minutes=61), AS_OF - timedelta(minutes=59), UNTIL, AS_OF - timedelta(seconds=1)]
+    log([(at, "jobs", "unified", "success", number, f"m{number}") for number, at in enumerate(edges)])
+    found = look(database, plan)
+    assert select(found.hour, UNIFIED, ["jobs"]).latencies == {1: 1, 2: 1, 3: 1}
+    assert select(found.window, UNIFIED, ["jobs"]).latencies == {0: 1, 1: 1}
+    assert (found.hour.window.start, found.hour.window.end) == (AS_OF - timedelta(hours=1), AS_OF)
 
 
 def test_increments_one_after_the_other_count_each_row_once(database, plan, log):
@@ -204,6 +214,8 @@ def test_without_a_row_the_health_function_says_no_data_and_never_ok(database, p
     """An empty hour is not a healthy one."""
     found = look(database, plan, as_of=datetime.now(UTC), live=True)
     assert {item["status"] for item in found.health.rows} == {"no data"}
+    assert health_check(found.health, State.QUIET).outcome is Outcome.PASS
+    assert health_check(found.health, State.CLEAN).outcome is Outcome.WARN
 
 
 def test_a_health_function_that_disagrees_is_a_check_of_its_own(database, plan, log):
