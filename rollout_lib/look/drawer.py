@@ -6,6 +6,7 @@ draws alone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -50,6 +51,9 @@ def main(path: str) -> None:
         print("ready", flush=True)
         threading.Thread(target=_serve, args=(listener, vl_convert.vegalite_to_svg), daemon=True).start()
         sys.stdin.read()
+    with contextlib.suppress(OSError):  # nobody else may be left to remove them
+        os.unlink(path)
+        os.rmdir(os.path.dirname(path))
 
 
 def _serve(listener: socket.socket, draw) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager
-from jupyter_core.utils import ensure_event_loop
+from jupyter_core.utils import ensure_event_loop, run_sync
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat.v4 import new_output
 from papermill.engines import NBClientEngine
@@ -51,7 +51,8 @@ class HonestEngine(NBClientEngine):
         asked = options.pop("execution_timeout", None)  # stock papermill's own option
         cell_limit = options.pop("cell_limit", None) or asked or CELL_LIMIT
         run_limit = options.pop("run_limit", RUN_LIMIT)
-        options.setdefault("kernel_manager_class", IpcKernelManager)
+        made: list[AsyncKernelManager] = []
+        options["kernel_manager_class"] = _noting(made, options.get("kernel_manager_class", IpcKernelManager))
         try:
             with _stoppable(run_limit):
                 super().execute_managed_notebook(
@@ -62,6 +63,8 @@ class HonestEngine(NBClientEngine):
         except BaseException as error:
             _quiet()
             return _died(nb_man, _words(error, cell_limit, run_limit))
+        finally:
+            _end(made)
         if "KeyboardInterrupt" in _raised(nb_man):  # nbclient's way of stopping a cell at its limit
             return _died(nb_man, f"a cell ran longer than {cell_limit:g} s and was stopped.")
         unfinished = [cell for cell in nb_man.nb.cells if cell.cell_type == "code" and not _finished(cell)]
@@ -81,9 +84,28 @@ def _died(nb_man: Any, words: str) -> None:
         stopped = any(output.get("ename") == "KeyboardInterrupt" for output in cell.get("outputs", []))
         if cell.cell_type == "code" and (stopped or not _finished(cell)):
             cell.metadata.setdefault("papermill", {}).update({"exception": True, "status": "failed"})
-            cell.outputs.append(new_output("error", ename="RunDied", evalue=str(error), traceback=[]))
+            said = [f"RunDied: {error}"]  # what stock papermill prints is the traceback
+            cell.outputs.append(new_output("error", ename="RunDied", evalue=str(error), traceback=said))
             break
     nb_man.nb.metadata.setdefault("papermill", {}).update({"exception": True, "rollout_died": words})
+
+
+def _noting(made: list[AsyncKernelManager], cls: type[AsyncKernelManager]) -> type[AsyncKernelManager]:
+    """The class, noting what is made of it: nbclient forgets a kernel whose start was cut off."""
+
+    class Noted(cls):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            made.append(self)
+
+    return Noted
+
+
+def _end(made: list[AsyncKernelManager]) -> None:
+    """Whatever kernel still runs is killed: it belongs to this run, and the run is over."""
+    for manager in made:
+        if manager.has_kernel:
+            run_sync(manager.shutdown_kernel)(now=True)
 
 
 def _quiet() -> None:

@@ -15,6 +15,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 
 WARM = (
     "pandas",
@@ -54,15 +55,36 @@ def main(path: str) -> None:
         while True:
             ready, _, _ = select.select([listener, sys.stdin], [], [])
             if sys.stdin in ready:
-                return
+                return _gone(path)
             connection, _ = listener.accept()
-            with connection:
-                request = json.loads(connection.makefile("r").readline())
-                child = os.fork()
-                if child == 0:
-                    listener.close()
-                    _become(request)
-                connection.sendall(f"{child}\n".encode())
+            with connection, contextlib.suppress(OSError):  # who asked is gone: the next one is served
+                _answer(connection, listener)
+
+
+def _answer(connection: socket.socket, listener: socket.socket) -> None:
+    """Fork a kernel for the request of a connection, and say its process id."""
+    asked = connection.makefile("r").readline()
+    if not asked.endswith("\n"):
+        return
+    child = os.fork()
+    if child == 0:
+        listener.close()
+        _become(json.loads(asked), connection)
+    connection.sendall(f"{child}\n".encode())
+
+
+def _gone(path: str) -> None:
+    """The socket and its folder are removed: nobody else may be left to do it."""
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+        os.rmdir(os.path.dirname(path))
+
+
+def _hang_on(line: socket.socket) -> None:
+    """End this process where the runner that asked for it has ended or let go of it."""
+    with contextlib.suppress(OSError):
+        line.recv(1)
+    os._exit(1)
 
 
 def _first_strokes() -> None:
@@ -78,7 +100,7 @@ def _first_strokes() -> None:
     alt.layer(line, words).properties(width=1, height=1).to_dict()
 
 
-def _become(request: dict) -> None:
+def _become(request: dict, line: socket.socket) -> None:
     """The child: a kernel of its own session, with the environment and folder that were asked for."""
     code = 1
     try:
@@ -91,6 +113,7 @@ def _become(request: dict) -> None:
         null = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):
             os.dup2(null, number)
+        threading.Thread(target=_hang_on, args=(line,), daemon=True).start()
         from ipykernel.kernelapp import IPKernelApp
 
         sys.argv = ["ipykernel_launcher", *request["argv"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import time
 import warnings
@@ -22,16 +23,11 @@ from rollout_lib.runner.engine import IpcKernelManager
 
 
 def options(kernel: str) -> dict[str, Any]:
-    """What nbclient needs for a "plain" or a "warm" kernel; warm falls back to plain and says so."""
+    """What nbclient needs for a "plain" or a "warm" kernel."""
     if kernel == "plain":
         return {"kernel_manager_class": IpcKernelManager}
     if kernel != "warm":
         raise ValueError(f'a kernel is "plain" or "warm", not {kernel!r}')
-    try:
-        servers.await_ready()
-    except (OSError, subprocess.SubprocessError) as error:
-        warnings.warn(f"no warm kernel ({error}); a plain one is used", RuntimeWarning, stacklevel=2)
-        return {"kernel_manager_class": IpcKernelManager}
     return {"kernel_manager_class": WarmKernelManager, "shutdown_kernel": "immediate"}
 
 
@@ -40,8 +36,8 @@ class _Forked:
 
     stdin = stdout = stderr = None
 
-    def __init__(self, pid: int) -> None:
-        self.pid, self.returncode = pid, None
+    def __init__(self, pid: int, line: socket.socket) -> None:
+        self.pid, self.line, self.returncode = pid, line, None
 
     def poll(self) -> int | None:
         try:
@@ -51,6 +47,7 @@ class _Forked:
             alive = False
         if not alive:
             self.returncode = 0
+            self.line.close()
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -73,13 +70,17 @@ class _Forked:
 
 
 class WarmProvisioner(LocalProvisioner):
-    """A LocalProvisioner whose process is forked by the server."""
+    """A LocalProvisioner whose process is forked by the server; without one it starts a plain one, and says so."""
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
         argv = cmd[cmd.index("ipykernel_launcher") + 1 :]
-        ours = {"JPY_PARENT_PID": str(os.getpid()), DRAWER: servers.drawer()}
-        env = {**(kwargs.get("env") or os.environ), **ours}
-        self.process = _Forked(servers.fork(argv, env, kwargs.get("cwd") or os.getcwd()))
+        try:
+            servers.await_ready()
+            env = {**(kwargs.get("env") or os.environ), DRAWER: servers.drawer()}
+            self.process = _Forked(*servers.fork(argv, env, kwargs.get("cwd") or os.getcwd()))
+        except (OSError, subprocess.SubprocessError) as error:
+            warnings.warn(f"no warm kernel ({error}); a plain one is used", RuntimeWarning, stacklevel=2)
+            return await super().launch_kernel(cmd, **kwargs)
         self.pid = self.pgid = self.process.pid
         return self.connection_info
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 _MODULES = {"kernels": "rollout_lib.runner.forkserver", "drawing": "rollout_lib.look.drawer"}
 _servers: dict[str, Server] = {}
+_PATIENCE = 20  # seconds for a fork, which takes a hundredth of one
 
 
 class Server:
@@ -29,7 +30,7 @@ class Server:
             [sys.executable, "-m", module, str(self.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **quiet},
+            env={**os.environ, **quiet, "JPY_PARENT_PID": ""},  # its kernels hang on their own run, not on ours
             start_new_session=True,
         )
         self.ready = False
@@ -46,7 +47,7 @@ class Server:
         self.ready = True
 
     def close(self) -> None:
-        """End the server; kernels that still run end by themselves with their parent's requests."""
+        """End the server; a kernel that it forked lives on until its own run is over."""
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             if self.process.stdin:
                 self.process.stdin.close()
@@ -81,10 +82,20 @@ def drawer() -> str:
     return str(_servers["drawing"].path)
 
 
-def fork(argv: list[str], env: dict[str, str], cwd: str) -> int:
-    """The pid of a new kernel process."""
-    server = _servers["kernels"]
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(server.path))
-        client.sendall(json.dumps({"argv": argv, "env": env, "cwd": cwd}).encode() + b"\n")
-        return int(client.makefile("r").readline())
+def fork(argv: list[str], env: dict[str, str], cwd: str) -> tuple[int, socket.socket]:
+    """The pid of a new kernel process, and the line that it hangs on: it ends where this end closes.
+
+    OSError where the server gives no answer.
+    """
+    line = socket.socket(socket.AF_UNIX)
+    try:
+        line.settimeout(_PATIENCE)
+        line.connect(str(_servers["kernels"].path))
+        line.sendall(json.dumps({"argv": argv, "env": env, "cwd": cwd}).encode() + b"\n")
+        answer = line.makefile("r").readline()
+        if not answer:
+            raise OSError("the server of kernels died")
+    except BaseException:
+        line.close()
+        raise
+    return int(answer), line

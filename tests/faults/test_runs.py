@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -61,8 +60,9 @@ def states(executed) -> list[str]:
 
 ENDS = {
     "the kernel dies": (("1", DIES, "2"), {}, "its kernel died"),
-    "a cell hangs": (("1", NAP, "2"), {"cell_limit": 1}, "a cell ran longer than 1 s and was stopped"),
-    "the run is too long": (("1", NAP, "2"), {"run_limit": 2}, "it ran too long (limit of a run: 2 s)"),
+    "a cell hangs": (("1", NAP, "2"), {"cell_limit": 3}, "a cell ran longer than 3 s and was stopped"),
+    "the run is too long": (("1", NAP, "2"), {"run_limit": 4}, "it ran too long (limit of a run: 4 s)"),
+    "the run is too long before its kernel is there": (("1",), {"run_limit": 0.2}, "it ran too long"),
 }
 
 
@@ -72,9 +72,12 @@ def test_a_run_that_did_not_finish_says_so(how):
     cells, limits, words = ENDS[how]
     executed, said = execute(*cells, **limits)
     assert words in said
-    assert [output.ename for output in executed.cells[1].outputs][-1] == "RunDied"
+    (failed,) = [cell for cell in executed.cells if cell.metadata.papermill["status"] == "failed"]
+    assert failed.outputs[-1].ename == "RunDied"
+    answered = states(executed).index("failed")  # on a busy machine a limit may come before the cell that naps
+    assert states(executed) == ["completed"] * answered + ["failed"] + ["pending"] * (len(cells) - answered - 1)
+    assert answered == 1 or "run_limit" in limits
     assert executed.metadata.papermill["exception"] is True
-    assert states(executed) == ["completed", "failed", "pending"]
     assert not kernels()
 
 
@@ -90,10 +93,9 @@ def test_a_missing_kernel_says_so():
 def test_a_signal_ends_the_run_and_its_kernel(number, words):
     """SIGTERM and Ctrl-C are recorded as what they were, the kernel ends too, and the handlers are as before."""
     before = signal.getsignal(number)
-    threading.Timer(2.5, os.kill, (os.getpid(), number)).start()
-    executed, said = execute("1", NAP, "2")
+    executed, said = execute("1", f"import os; os.kill(os.getppid(), {int(number)}); {NAP}", "2")
     assert words in said
-    assert states(executed)[-1] == "pending"
+    assert states(executed) == ["completed", "failed", "pending"]
     assert not kernels()
     assert signal.getsignal(number) is before
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -65,6 +68,27 @@ def test_without_a_server_a_plain_kernel_runs_and_says_so(monkeypatch):
         assert execute("print('here')") == ["here\n"]
 
 
+def test_a_server_that_does_not_answer_is_replaced_by_a_plain_kernel(monkeypatch):
+    """The fork is asked for and never answered: the run goes on in a plain kernel, with a warning."""
+    servers.await_ready()
+    monkeypatch.setattr(servers, "await_ready", lambda: None)  # it was well a moment ago
+    servers.running()["kernels"].process.kill()
+    servers._servers["kernels"].process.wait()
+    with pytest.warns(RuntimeWarning, match="no warm kernel .*; a plain one is used"):
+        assert execute("print('here')") == ["here\n"]
+
+
+def test_a_server_that_dies_during_a_run_takes_nothing_with_it():
+    """The run ends well in the kernel that it has, and the next one is warm again without a word."""
+    servers.await_ready()
+    server = servers.running()["kernels"].process
+    assert execute("1", f"import os, signal; os.kill({server.pid}, signal.SIGKILL)", "print('here')")[2] == "here\n"
+    server.wait()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        assert execute("print('again')") == ["again\n"]
+
+
 def test_a_chart_is_the_same_from_the_server_and_alone(monkeypatch):
     """The drawing server gives what drawing here gives; a socket that nobody serves changes nothing."""
     monkeypatch.delenv(drawer.VARIABLE, raising=False)
@@ -85,15 +109,27 @@ def test_a_spec_that_cannot_be_drawn_fails_where_it_was_asked_for(monkeypatch):
     assert drawer.svg(SPEC).startswith("<svg")
 
 
-def test_the_servers_end_with_the_process_that_started_them():
-    """Nothing is left behind: the servers of a process that was killed are gone."""
-    code = ("from rollout_lib.runner import servers; servers.await_ready();"
-            "print(*[s.process.pid for s in servers.running().values()], flush=True); input()")  # fmt: skip
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    pids = process.stdout.readline().split()
-    process.kill()
-    process.wait()
-    process.stdin.close()
-    process.stdout.close()
-    assert len(pids) == 2
+RUNNER = """
+from tests_warm import execute
+from rollout_lib.runner import servers
+servers.await_ready()
+print(*(server.process.pid for server in servers.running().values()), flush=True)
+print(*(server.folder for server in servers.running().values()), flush=True)
+execute("import os, time; open({pipe!r}, 'w').write(str(os.getpid())); time.sleep(600)")
+"""
+
+
+def test_nothing_is_left_of_a_runner_that_was_killed(tmp_path):
+    """kill -9 in the middle of a cell: its warm kernel ends, both servers end, and their sockets are removed."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "tests_warm.py").symlink_to(Path(__file__).resolve())
+    process = subprocess.Popen([sys.executable, "-c", RUNNER.format(pipe=str(pipe))], stdout=subprocess.PIPE,
+                               text=True, env={**os.environ, "PYTHONPATH": str(tmp_path)})  # fmt: skip
+    with process:
+        pids, folders = process.stdout.readline().split(), process.stdout.readline().split()
+        pids.append(pipe.read_text())  # the kernel's, once its cell runs
+        process.kill()
+    assert (len(pids), len(folders)) == (3, 2)
     subprocess.run(["timeout", "20", "tail", *(f"--pid={pid}" for pid in pids), "-f", "/dev/null"], check=True)
+    assert not [folder for folder in folders if Path(folder).exists()]
