@@ -50,7 +50,8 @@ def _notebook(name: str, parameters: dict, outputs: Path, as_json: bool) -> int:
     if as_json:
         shown = {"exit_code": result.exit_code, "run_id": result.run_id, "error": result.error,
                  "notebook": str(result.notebook), "html": str(result.html), "record": str(result.record),
-                 "sealed": result.sealed, "trouble": result.trouble, "checkpoint": result.checkpoint}  # fmt: skip
+                 "sealed": result.sealed, "trouble": result.trouble, "told": result.told,
+                 "checkpoint": result.checkpoint}  # fmt: skip
         print(json.dumps(shown, ensure_ascii=False))
         return result.exit_code
     if result.checkpoint:
@@ -58,7 +59,7 @@ def _notebook(name: str, parameters: dict, outputs: Path, as_json: bool) -> int:
         from rollout_lib.serial import from_json
 
         checkpoint = from_json(json.dumps(result.checkpoint))
-        print(checkpoint_text(checkpoint, result.sealed))
+        print("\n".join([checkpoint_text(checkpoint, result.sealed), *result.told]))
     elif result.error:
         print(result.error, file=sys.stderr)
     if result.trouble:

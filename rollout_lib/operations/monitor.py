@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from rollout_lib import metrics
 from rollout_lib.errors import ParameterError
 from rollout_lib.figures import table_rows
 from rollout_lib.judgement import judge_slot, look_from
@@ -28,6 +30,11 @@ def monitor(session: Session, *, slot: str = "") -> Recorded:
     person's extra check, which claims no slot and spends no evidence. A slot that was judged before
     becomes an extra check. Never raises for a bad verdict: the checkpoint carries it.
     """
+    with metrics.unseen_if_it_fails(session.plan):
+        return _monitor(session, slot)
+
+
+def _monitor(session: Session, slot: str) -> Recorded:
     probes = take_probes(session.plan)
     with session.database.transaction(readonly=True) as connection:
         facts = read_facts(connection, session.plan)
@@ -61,7 +68,18 @@ def monitor(session: Session, *, slot: str = "") -> Recorded:
         adopted=None if change else adopted_by(facts.config, standing),
         figures=figures(measurement, session.plan),
     )
-    return record(session, facts, checkpoint)
+    run = record(session, facts, checkpoint)
+    trouble = metrics.write(
+        session.plan,
+        facts=facts,
+        standing=standing,
+        verdict=verdict,
+        rows=checkpoint.figures["rows"],
+        at=now,
+        slot=belongs,
+        changed=change.after if change else None,
+    )
+    return replace(run, told=(*run.told, trouble)) if trouble else run
 
 
 def measure_since(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from html import escape
 from typing import Any
 
 import psycopg
@@ -16,7 +17,7 @@ from rollout_lib import messages, spool
 from rollout_lib.archive.provenance import provenance
 from rollout_lib.database import explain
 from rollout_lib.errors import EXIT_CODES, CouldNotMeasure, RolloutError, SlotTaken
-from rollout_lib.look import checkpoint_card, checkpoint_text
+from rollout_lib.look import Html, checkpoint_card, checkpoint_text
 from rollout_lib.messages.send import tell
 from rollout_lib.model import STATES, Checkpoint, Standing, State
 from rollout_lib.serial import to_json
@@ -44,10 +45,11 @@ class Recorded:
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         seq, digest = self.head or (None, None)
+        told = Html("".join(f'<div class="ro-soft">{escape(line)}</div>' for line in self.told))
         return {
-            "text/plain": checkpoint_text(self.checkpoint, self.head),
-            "text/html": checkpoint_card(self.checkpoint, self.head),
-            MIMETYPE: {"text": self.text, "seq": seq, "hash": digest, "kept": self.kept},
+            "text/plain": "\n".join([checkpoint_text(self.checkpoint, self.head), *self.told]),
+            "text/html": checkpoint_card(self.checkpoint, self.head) + (told._repr_html_() if self.told else ""),
+            MIMETYPE: {"text": self.text, "seq": seq, "hash": digest, "kept": self.kept, "told": list(self.told)},
         }
 
 

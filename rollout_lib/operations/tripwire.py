@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from rollout_lib import metrics
 from rollout_lib.judgement import judge_slot, look_from
 from rollout_lib.model import Act, Standing, State, Verdict
 from rollout_lib.operations.lowering import act_on
@@ -18,13 +19,17 @@ from rollout_lib.store import Facts, read_pulse
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """What one round saw; recorded is None for a quiet one, which leaves nothing on the ledger."""
+    """What one round saw; recorded is None for a quiet one, which leaves nothing on the ledger.
+
+    trouble: why the metrics could not be written, "" where they were or nobody wants them.
+    """
 
     now: datetime
     facts: Facts
     standing: Standing
     verdict: Verdict
     recorded: Recorded | None
+    trouble: str = ""
 
 
 def trip(session: Session, known: Facts | None = None) -> Round:
@@ -33,6 +38,11 @@ def trip(session: Session, known: Facts | None = None) -> Round:
     known: the facts of the round before; the ledger is read again only where it has grown. Recorded is what
     was done, and an act that is asked for the first time in this phase.
     """
+    with metrics.unseen_if_it_fails(session.plan):
+        return _trip(session, known)
+
+
+def _trip(session: Session, known: Facts | None) -> Round:
     probes = take_probes(session.plan)
     with session.database.transaction(readonly=True) as connection:
         facts = read_pulse(connection, session.plan, known)
@@ -49,6 +59,7 @@ def trip(session: Session, known: Facts | None = None) -> Round:
         probes=probes,
     )
     change = act_on(session, verdict, facts, standing)
+    shown = figures(measurement, session.plan)
     recorded = None
     if change is not None or _is_news(verdict, standing):
         checkpoint = checkpoint_of(
@@ -62,10 +73,19 @@ def trip(session: Session, known: Facts | None = None) -> Round:
             sentence=f"Tripwire: {verdict.sentence}",
             look=look_from(measurement, None, False, session.plan) if standing.phase else None,
             change=change,
-            figures=figures(measurement, session.plan),
+            figures=shown,
         )
         recorded = record(session, facts, checkpoint)
-    return Round(now=now, facts=facts, standing=standing, verdict=verdict, recorded=recorded)
+    trouble = metrics.write(
+        session.plan,
+        facts=facts,
+        standing=standing,
+        verdict=verdict,
+        rows=shown["rows"],
+        at=now,
+        changed=change.after if change else None,
+    )
+    return Round(now=now, facts=facts, standing=standing, verdict=verdict, recorded=recorded, trouble=trouble)
 
 
 def _is_news(verdict: Verdict, standing: Standing) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 import nbformat
 
+from rollout_lib import metrics
 from rollout_lib.archive import names, sealing
 from rollout_lib.archive.provenance import SOURCE_VARIABLE, git_commit, source_hash
 from rollout_lib.errors import RolloutError, RunDied, all_errors
@@ -37,6 +38,7 @@ class RunResult:
     record: Path | None
     sealed: tuple[int, str] | None
     trouble: str = ""  # what could not be archived or sealed
+    told: tuple[str, ...] = ()  # what became of the messages, a line each
 
 
 def notebook_path(name: str) -> Path:
@@ -77,6 +79,8 @@ def run_notebook(
     )
     if failure:
         code = code or failure.exit_code
+    if checkpoint is None and name == "20_monitor":  # a kernel that died wrote nothing itself
+        trouble = "; ".join(filter(None, (trouble, metrics.write_unseen(plan))))
     return RunResult(
         run_id=run_id,
         exit_code=code,
@@ -87,6 +91,7 @@ def run_notebook(
         record=files.get("record"),
         sealed=sealed,
         trouble=trouble,
+        told=tuple(displayed.get("told", ())) if displayed else (),
     )
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+from rollout_lib import metrics
 from rollout_lib.errors import RolloutError, SlotTaken, UsageError
 from rollout_lib.messages.send import shout
 from rollout_lib.model import STATES
@@ -52,6 +53,7 @@ class _Watch:
     last_slot: datetime | None = None
     away_since: datetime | None = None
     paged: bool = False
+    unwritten: str = ""
     standing_by: bool = False
     exit_code: int = 0
     tried: dict[datetime, datetime] = field(default_factory=dict)  # phase -> when its end was last evaluated
@@ -103,6 +105,7 @@ def _one_round(held: _Watch) -> None:
             _say(held, "act", _told(seen.recorded.checkpoint.sentence, seen.recorded.told), held.exit_code)
         else:
             _say(held, "quiet", f"{seen.verdict.state}: {seen.verdict.sentence}", STATES[seen.verdict.state])
+        _unwritten(held, seen.trouble)
         changed = seen.recorded is not None and seen.recorded.checkpoint.change is not None
         if held.lease.held and not changed:  # a long round may have lost it; after a change all is looked at anew
             _slots(held, seen)
@@ -163,7 +166,7 @@ def _run(held: _Watch, name: str, kind: str, what: str, **parameters: str) -> No
     held.known, held.exit_code = None, result.exit_code
     body = result.checkpoint or {}
     said = f"{body['state']}: {body['sentence']}" if body else result.error.splitlines()[0] if result.error else "–"
-    _say(held, kind, f"{what} · {said}", result.exit_code)
+    _say(held, kind, _told(f"{what} · {said}", result.told), result.exit_code)
     if result.trouble:
         _say(held, "trouble", result.trouble, result.exit_code)
 
@@ -192,6 +195,7 @@ def _away(held: _Watch, error: RolloutError) -> None:
     """Say once that nothing can be seen, and page once when it lasts."""
     now = datetime.now(UTC)
     held.exit_code = error.exit_code
+    _unwritten(held, metrics.write_unseen(held.session.plan))
     if held.away_since is None:
         held.away_since, held.paged = now, False
         _say(held, "away", str(error), error.exit_code)
@@ -208,6 +212,13 @@ def _back(held: _Watch) -> None:
         since = f"{held.away_since:%H:%M:%S} UTC"
         held.away_since, held.known = None, None
         _say(held, "back", f"the database answers again; nothing was seen since {since}")
+
+
+def _unwritten(held: _Watch, trouble: str) -> None:
+    """Say once, not in every round, that the metrics could not be written."""
+    if trouble and trouble != held.unwritten:
+        _say(held, "trouble", trouble)
+    held.unwritten = trouble
 
 
 def _told(text: str, lines: tuple[str, ...]) -> str:

@@ -63,6 +63,40 @@ def test_the_command_that_every_unit_runs_exists(capsys):
     assert run(["watch", "--help"]) == 0
 
 
+def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([needs("prometheus"), *arguments], capture_output=True, text=True, check=False)
+
+
+def test_prometheus_accepts_the_alerts_and_they_fire_as_they_must():
+    """promtool reads the rules without a complaint, and its rule tests pass: what fires when, and what is silent."""
+    checked = promtool("check", "rules", str(UNITS / "rollout-alerts.yaml"))
+    assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
+    tested = promtool("test", "rules", "tests/core/alerts.test.yaml")
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def test_prometheus_would_say_so_if_an_alert_did_not_fire(tmp_path):
+    """The check above can fail: with a limit of three slots, nobody hears of a watcher that died at half an hour."""
+    rules, tests = tmp_path / "rules.yaml", tmp_path / "alerts.test.yaml"
+    rules.write_text(text("rollout-alerts.yaml").replace("2 * rollout_slot", "3 * rollout_slot"), encoding="utf-8")
+    asked = Path("tests/core/alerts.test.yaml").read_text(encoding="utf-8")
+    tests.write_text(asked.replace("../../rollout_lib/units/rollout-alerts.yaml", str(rules)), encoding="utf-8")
+    done = promtool("test", "rules", str(tests))
+    assert done.returncode == 1
+    assert "RolloutNobodyWatches" in done.stdout + done.stderr
+
+
+def test_each_alert_is_tested_and_says_what_to_do():
+    """Every rule has its name in the rule tests, a severity, a summary, and a command or a place to look."""
+    (group,) = yaml.safe_load(text("rollout-alerts.yaml"))["groups"]
+    asked = Path("tests/core/alerts.test.yaml").read_text(encoding="utf-8")
+    for rule in group["rules"]:
+        assert rule["alert"] in asked
+        assert rule["labels"]["severity"] in ("page", "ticket")
+        assert "{{ $labels.rollout }}" in rule["annotations"]["summary"] or rule["alert"] == "RolloutMetricsMissing"
+        assert re.search(r"rollout [a-z]+|Rollout\w+", rule["annotations"]["description"])
+
+
 @pytest.mark.parametrize("name", ["rollout-monitor.service", "rollout-monitor.timer", "rollout-watch.service"])
 def test_systemd_reads_a_unit_without_a_word(name, installed):
     """systemd-analyze verify says nothing at all: an unknown key would be a warning, a wrong value an error."""

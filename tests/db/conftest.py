@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import nbformat
@@ -124,3 +126,42 @@ def archive(morning, server, door, plan, tmp_path, monkeypatch) -> Iterator[Arch
     monkeypatch.setenv("ROLLOUT_OUTPUTS", str(outputs))
     yield Archive(address=address, outputs=outputs, plan=plan, now=datetime.now(UTC) + timedelta(hours=1))
     drop_database(server, name)
+
+
+class Rollout:
+    """A world whose operations tell by themselves; `run` gives what an operation did and what it told."""
+
+    def __init__(self, database, plan, scenario: str) -> None:
+        self.database, self.plan = database, plan
+        self.world = World(database.address, plan, SCENARIOS[scenario], seed=1)
+        self.world.prelude(self.world.start)
+
+    def session(self):
+        return open_session(PLAN, as_of=self.world.now.isoformat(), operator="Rita")
+
+    def run(self, operation, **how):
+        session = self.session()
+        done = operation(session, **how)
+        return done, list(done.told)
+
+    def start(self):
+        op.attest(self.session(), subject="complaints", value="none")
+        return self.run(op.change_percentage, to=Decimal(10), reason="Initial 10% rollout", dry_run=False)
+
+    def check(self):
+        self.world.advance(self.world.now + timedelta(minutes=15))
+        return self.run(op.monitor, slot="now")
+
+    def ledger(self) -> list[tuple[str, dict]]:
+        with self.database.transaction(readonly=True) as connection:
+            rows = connection.exec_driver_sql(
+                "SELECT operation, body FROM rollout.ledger WHERE kind = 'message' ORDER BY seq"
+            )
+            return [(row.operation, json.loads(row.body)) for row in rows]
+
+
+@pytest.fixture
+def rollout(database, plan, request):
+    rollout = Rollout(database, plan, getattr(request, "param", "healthy"))
+    yield rollout
+    rollout.world.close()

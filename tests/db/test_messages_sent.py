@@ -6,7 +6,6 @@ import json
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from decimal import Decimal
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,9 +17,6 @@ from rollout_lib import operations as op
 from rollout_lib.messages import send
 from rollout_lib.messages.send import tell
 from rollout_lib.model import State
-from rollout_lib.rehearsal.scenarios import SCENARIOS
-from rollout_lib.rehearsal.world import World
-from rollout_lib.session import open_session
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # Apprise's own import
 
@@ -83,45 +79,6 @@ def mailbox():
     box.address = f"mailto://127.0.0.1:{port}?from=rollout@example.org&to=team@example.org"
     yield box
     controller.stop()
-
-
-class Rollout:
-    """A world whose operations tell by themselves; `run` gives what an operation did and what it told."""
-
-    def __init__(self, database, plan, scenario: str) -> None:
-        self.database, self.plan = database, plan
-        self.world = World(database.address, plan, SCENARIOS[scenario], seed=1)
-        self.world.prelude(self.world.start)
-
-    def session(self):
-        return open_session("parameters/week6.rehearsal.yaml", as_of=self.world.now.isoformat(), operator="Rita")
-
-    def run(self, operation, **how):
-        session = self.session()
-        done = operation(session, **how)
-        return done, list(done.told)
-
-    def start(self):
-        op.attest(self.session(), subject="complaints", value="none")
-        return self.run(op.change_percentage, to=Decimal(10), reason="Initial 10% rollout", dry_run=False)
-
-    def check(self):
-        self.world.advance(self.world.now + timedelta(minutes=15))
-        return self.run(op.monitor, slot="now")
-
-    def ledger(self) -> list[tuple[str, dict]]:
-        with self.database.transaction(readonly=True) as connection:
-            rows = connection.exec_driver_sql(
-                "SELECT operation, body FROM rollout.ledger WHERE kind = 'message' ORDER BY seq"
-            )
-            return [(row.operation, json.loads(row.body)) for row in rows]
-
-
-@pytest.fixture
-def rollout(database, plan, request):
-    rollout = Rollout(database, plan, getattr(request, "param", "healthy"))
-    yield rollout
-    rollout.world.close()
 
 
 def test_a_start_reaches_the_mailbox_and_the_hook(rollout, hook, mailbox, monkeypatch):
