@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from rollout_lib.archive.sealing import seal
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
 from rollout_lib.runner import run as runner
+from rollout_lib.runner import servers
 
 NAP = "import time; time.sleep(60)"
 DIES = "import os; os._exit(3)"
@@ -137,9 +140,9 @@ def world(database, plan):
     world.close()
 
 
-def check(world: World, outputs: Path, **more) -> runner.RunResult:
+def check(world: World, outputs: Path, *, wait: int = 15, **more) -> runner.RunResult:
     """One scheduled check of the next quarter of an hour."""
-    world.advance(world.now + timedelta(minutes=15))
+    world.advance(world.now + timedelta(minutes=wait))
     given = {"as_of": world.now.isoformat(), "operator": "Rita", "slot": "now"}
     return runner.run_notebook("20_monitor", given, outputs=outputs, kernel="warm", **more)
 
@@ -284,27 +287,72 @@ def test_the_ledger_gone_while_a_run_is_archived_is_caught_up_by_the_next(databa
     assert (found.findings, found.entries) == ([], 4)
 
 
-@pytest.mark.parametrize("runs", [5, pytest.param(50, marks=pytest.mark.slow)])
-def test_kill_9_leaves_no_unreadable_and_no_lying_record(runs, database, world, tmp_path):
-    """Killed at any moment: each file is whole or not there, verify names the unsealed runs, seal closes them."""
-    outputs, draw = tmp_path / "outputs", random.Random(runs)
-    check(world, outputs)  # the servers of warm kernels run, and one good record is there
-    for _ in range(runs):
-        child = os.fork()
-        if child == 0:
-            try:
-                check(world, outputs)
-            finally:
-                os._exit(0)
-        time.sleep(draw.uniform(0.1, 2.0))
+def killed(world: World, outputs: Path, *, after: float = 0, step: int | None = None) -> bool:
+    """One check in a process of its own, killed after some seconds or at a step of its writing; whether it was."""
+    world.advance(world.now + timedelta(minutes=15))
+    child = os.fork()
+    if child == 0:
+        try:
+            servers.Server.alive = lambda self: True  # the warm servers are ours, but not this process's children
+            left = itertools.count(step, -1) if step is not None else itertools.repeat(None)
+
+            def dying(write: Callable) -> Callable:
+                def written(*given, **more):
+                    if next(left) == 0:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    return write(*given, **more)
+
+                return written
+
+            for name in ("fsync", "link", "unlink", "replace"):
+                setattr(os, name, dying(getattr(os, name)))
+            check(world, outputs, wait=0)
+        finally:
+            os._exit(0)
+    if step is None:
+        time.sleep(after)
         os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        world.advance(world.now + timedelta(minutes=15))
+    status = os.waitpid(child, 0)[1]
+    return os.WIFSIGNALED(status)
+
+
+def found_and_mended(database, world: World, outputs: Path) -> set[str]:
+    """Each file is whole, verify finds nothing worse than what is missing yet, seal mends it; what was found."""
     for path in (path for path in (outputs / world.plan.rollout).rglob("2*") if path.is_file()):
         text = path.read_text()
         json.loads(text) if path.suffix in (".json", ".ipynb") else text.rindex("</html>")
-    time.sleep(1)  # what a killed runner's kernel was still writing
-    found = proof(database, outputs)
-    assert {item.kind for item in found.findings} <= {"unsealed", "uncopied"}, found.findings
+    before = {item.kind for item in proof(database, outputs).findings}
+    assert before <= {"unsealed", "uncopied"}, proof(database, outputs).findings
     seal(world.plan, outputs, datetime.now(UTC) + timedelta(hours=1))
-    assert proof(database, outputs).findings == []
+    after = proof(database, outputs)
+    assert (after.findings, after.whole) == ([], True)
+    return before
+
+
+@pytest.mark.parametrize("runs", [5, pytest.param(50, marks=pytest.mark.slow)])
+def test_kill_9_at_any_moment_leaves_no_unreadable_and_no_lying_record(runs, database, world, tmp_path):
+    """Each file is whole or not there, verify names the runs that are not sealed, and seal closes them."""
+    outputs, draw, longest = tmp_path / "outputs", random.Random(runs), 1.0
+    check(world, outputs)  # the servers of warm kernels run, and one good record is there
+    ended = []
+    for _ in range(runs):
+        before = len(list(outputs.rglob("*.ipynb")))
+        killed(world, outputs, after=draw.uniform(0, longest))
+        ended.append(len(list(outputs.rglob("*.ipynb"))) > before)
+        longest *= 0.9 if ended[-1] else 1.1  # so that about half of them die early, however busy the machine is
+    time.sleep(1)  # what a killed runner's kernel was still writing
+    found = found_and_mended(database, world, outputs)
+    assert runs < 50 or ("unsealed" in found and 5 < sum(ended) < 45)
+
+
+@pytest.mark.parametrize("stride", [6, pytest.param(1, marks=pytest.mark.slow)])
+def test_kill_9_at_each_write_of_a_run_leaves_what_seal_can_close(stride, database, world, tmp_path):
+    """Killed at its first write, at a later one, … until a run comes through: each end is named, and mended."""
+    outputs, seen, step = tmp_path / "outputs", [], 0
+    check(world, outputs)
+    while killed(world, outputs, step=step):
+        seen.append(found_and_mended(database, world, outputs))
+        step += stride
+    assert len(seen) * stride > 18  # four steps of each of three files and two copies, one of the index
+    assert {"unsealed"} in seen
+    assert {"uncopied"} in seen
