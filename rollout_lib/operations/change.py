@@ -67,7 +67,7 @@ def change_percentage(
                 after=(config.percentage, config.enabled) if dry_run or done else (to, to > 0),
                 applied=not dry_run and not done,
                 reason=reason,
-                gates=gates,
+                gates=() if done else gates,
                 detail="there is nothing to do: it is so already" if done else "",
             )
             if change.applied:
@@ -84,7 +84,8 @@ def change_percentage(
                 evidence={"at": now.isoformat(), "plan_digest": session.plan.digest},
             )
         text = to_json(checkpoint)
-        head = append(connection, **entry_of(checkpoint, text)) if checkpoint.kind == "checkpoint" else None
+        entered = checkpoint.kind in ("checkpoint", "extra")
+        head = append(connection, **entry_of(checkpoint, text)) if entered else None
     if checkpoint.kind == "attempt":  # not before the row is free again: an emergency must not wait for a record
         return record(session, facts, checkpoint)
     return recorded(checkpoint, facts, head, text, tell(session, checkpoint, head) if head else ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -237,7 +238,7 @@ def test_the_command_names_the_entry_and_exits_70(archive, capsys):
     archive.tamper(BODY.format(6))
     assert run(["verify", "--outputs", str(archive.outputs)]) == 70
     said = capsys.readouterr().out
-    assert said.startswith("REHEARSAL · local socket · rehearsal_")
+    assert re.match(r"REHEARSAL · (embedded|local socket) · rehearsal_", said)
     assert "✗ edited    database: #6 (checkpoint monitor, 2025-12-03T08:15:00Z, run " in said
     assert run(["verify", "--outputs", str(archive.outputs), "--json"]) == 70
     assert json.loads(capsys.readouterr().out)["findings"][0]["kind"] == "edited"

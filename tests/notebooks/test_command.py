@@ -67,7 +67,11 @@ def test_a_change_that_is_done_already_says_so_and_exits_0(today):
     done = rollout("change", "--to", "10", "--reason", "again", "--apply", "--outputs", str(today.outputs))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing to do" in done.stdout
+    assert "✗" not in done.stdout
     assert today.routing() == before
+    run = today.sql("SELECT run_id FROM rollout.ledger ORDER BY seq DESC LIMIT 1")[0]
+    kinds = today.sql(f"SELECT kind FROM rollout.ledger WHERE run_id = '{run[0]}' ORDER BY seq")
+    assert kinds == [("extra",), ("archived",)]  # vouched for as every run is
 
 
 def test_a_raise_without_a_passed_phase_is_refused_with_every_unmet_gate(today):
