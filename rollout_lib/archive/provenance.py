@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 from functools import cache
@@ -10,12 +9,15 @@ from pathlib import Path
 
 from rollout_lib import __version__
 
-SOURCE_VARIABLE = "ROLLOUT_NOTEBOOK_SOURCE"  # "name:sha256", set by the runner
+SOURCE_VARIABLE = "ROLLOUT_NOTEBOOK_SOURCE"  # "name:sha256", set by the runner for the time of a run
 
 
 @cache
 def git_commit() -> str:
-    """The commit of the checkout this library runs from, with `+` where files differ; "none" outside git."""
+    """The commit of the checkout this library runs from, with `+` where files differ; "none" outside git.
+
+    Asked once by each process that loads the library: another checkout later is not what runs.
+    """
     folder = Path(__file__).parent
     try:
         done = subprocess.run(
@@ -35,7 +37,7 @@ def provenance() -> dict[str, str]:
     """library, commit, notebook: recorded in every checkpoint."""
     return {
         "library": __version__,
-        "commit": os.environ.get("ROLLOUT_COMMIT") or git_commit(),
+        "commit": git_commit(),
         "notebook": os.environ.get(SOURCE_VARIABLE) or _by_hand(),
     }
 
@@ -44,8 +46,3 @@ def _by_hand() -> str:
     """The notebook that a person has open in Jupyter; the control room's clicks leave nothing to archive."""
     session = os.environ.get("JPY_SESSION_NAME", "")
     return f"by hand:{session}" if session.endswith(".ipynb") and "50_control_room" not in session else "none"
-
-
-def source_hash(path: Path) -> str:
-    """sha256 of a notebook's file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

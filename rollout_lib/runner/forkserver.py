@@ -34,6 +34,7 @@ WARM = (
     "rollout_lib.notebook",
     "rollout_lib.charts",
     "rollout_lib.serial",
+    "rollout_lib.archive.provenance",
 )
 
 
@@ -44,6 +45,7 @@ def main(path: str) -> None:
             importlib.import_module(name)
     with contextlib.suppress(ImportError):
         _first_strokes()
+        sys.modules["rollout_lib.archive.provenance"].git_commit()  # of what was loaded now
     gc.collect()
     gc.freeze()  # a child's collector leaves these pages alone, shared as they are
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the system

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import yaml
 
 from rollout_lib.errors import ParameterError, UsageError
 from rollout_lib.gates import off_the_plan
@@ -19,10 +19,11 @@ from rollout_lib.session import parse_instant, parse_percentage
 Literal = str | int | float | bool
 
 
-def load_notebook(path: Path) -> Any:
-    """The notebook of a file; raises UsageError where there is none or it cannot be read."""
+def load_notebook(path: Path) -> tuple[Any, str]:
+    """The notebook of a file and the sha256 of what was read; UsageError where there is none that can be."""
     try:
-        return nbformat.read(path, as_version=4)
+        content = path.read_bytes()
+        return nbformat.reads(content.decode(), as_version=4), hashlib.sha256(content).hexdigest()
     except (OSError, ValueError, nbformat.ValidationError) as error:
         raise UsageError(reason=f"The notebook {path} cannot be read: {error}.") from None
 
@@ -37,17 +38,6 @@ def defaults(notebook: Any) -> dict[str, Literal]:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             found[node.targets[0].id] = ast.literal_eval(node.value)
     return found
-
-
-def read_set(path: Path) -> dict[str, Any]:
-    """A parameter set as `papermill -f` takes it."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParameterError(problems=f"{path}: cannot be read: {error}") from None
-    if not isinstance(content, Mapping):
-        raise ParameterError(problems=f"{path}: must be a mapping of names to values")
-    return dict(content)
 
 
 def check(given: Mapping[str, Any], allowed: Mapping[str, Literal]) -> dict[str, Literal]:

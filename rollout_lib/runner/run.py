@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ import nbformat
 
 from rollout_lib import metrics
 from rollout_lib.archive import names, sealing
-from rollout_lib.archive.provenance import SOURCE_VARIABLE, git_commit, source_hash
+from rollout_lib.archive.provenance import SOURCE_VARIABLE
 from rollout_lib.errors import RolloutError, RunDied, all_errors
 from rollout_lib.plan import load_plan
 from rollout_lib.runner.parameters import check, check_meaning, defaults, load_notebook
@@ -63,19 +64,21 @@ def run_notebook(
     each value came from, shown in the notebook. Never raises for how the run itself ended.
     """
     path = notebook_path(name)
-    source = load_notebook(path)
-    allowed = defaults(source)
+    model, digest = load_notebook(path)
+    source = f"{name}:{digest}"
+    allowed = defaults(model)
     given = check(parameters, allowed)
     plan = load_plan(str(given.get("plan", "")))
     check_meaning(given, plan)
     run_id = uuid.uuid4().hex
     given = {**given, "plan": str(Path(plan.path).resolve()), "run_id": run_id}
-    executed, error = _execute(path, source, given, kernel, cell_limit, run_limit, sources or {})
+    with _known_as(source):
+        executed, error = _execute(path, model, given, kernel, cell_limit, run_limit, sources or {})
     displayed = sealing.shown_checkpoint(executed)
     checkpoint = json.loads(displayed["text"]) if displayed else None
     code = _exit_code(error, checkpoint)
     files, sealed, trouble, failure = _keep(
-        executed, name, plan, outputs.resolve(), run_id, checkpoint, displayed, error
+        executed, name, source, plan, outputs.resolve(), run_id, checkpoint, displayed, error
     )
     if failure:
         code = code or failure.exit_code
@@ -95,16 +98,27 @@ def run_notebook(
     )
 
 
-def _execute(path, source, given, kernel, cell_limit, run_limit, sources):
+@contextmanager
+def _known_as(source: str) -> Iterator[None]:
+    """Kernels started meanwhile know what they run; what this process records itself afterwards is no notebook's."""
+    before = os.environ.get(SOURCE_VARIABLE)
+    os.environ[SOURCE_VARIABLE] = source
+    try:
+        yield
+    finally:
+        os.environ.pop(SOURCE_VARIABLE)
+        if before is not None:
+            os.environ[SOURCE_VARIABLE] = before
+
+
+def _execute(path, model, given, kernel, cell_limit, run_limit, sources):
     """The executed notebook and the exception that ended it, None for a good end."""
     import papermill
     from papermill.engines import papermill_engines
 
     from rollout_lib.runner import kernels
 
-    os.environ[SOURCE_VARIABLE] = f"{path.stem}:{source_hash(path)}"
-    os.environ["ROLLOUT_COMMIT"] = git_commit()
-    executed = papermill.execute_notebook(source, None, parameters=dict(given), prepare_only=True, progress_bar=False)
+    executed = papermill.execute_notebook(model, None, parameters=dict(given), prepare_only=True, progress_bar=False)
     executed.metadata["papermill"]["input_path"] = path.name
     _say_sources(executed, given, sources)
     try:
@@ -141,7 +155,9 @@ def _raised(executed: Any) -> RolloutError | None:
 
 def _say_sources(executed: Any, given: Mapping[str, Any], sources: Mapping[str, str]) -> None:
     """A cell after the injected one: where each value came from."""
-    lines = [f"| `{name}` | {sources.get(name, 'set by the caller')} |" for name in given]
+    ours = {"run_id": "this run", "plan": f"the plan that was found: {sources.get('plan', 'set by the caller')}"}
+    lines = [f"| `{name}` | {ours.get(name) or sources.get(name, 'set by the caller')} |" for name in given]
+    lines += [f"| `{name}` | the notebook's default |" for name in defaults(executed) if name not in given]
     cell = nbformat.v4.new_markdown_cell("\n".join(["| parameter | from |", "| --- | --- |", *lines]))
     for index, other in enumerate(executed.cells):
         if "injected-parameters" in other.metadata.get("tags", []):
@@ -159,7 +175,7 @@ def _exit_code(error: RolloutError | None, checkpoint: Mapping[str, Any] | None)
     return RolloutError.exit_code if judged is None else judged
 
 
-def _keep(executed, name, plan, outputs, run_id, checkpoint, displayed, error):
+def _keep(executed, name, source, plan, outputs, run_id, checkpoint, displayed, error):
     """Archive the run's files and seal them: (files, sealed, trouble, failure of the archive or None)."""
     dry = checkpoint is not None and checkpoint["kind"] == "dry-run"
     at = checkpoint["at"] if checkpoint else datetime.now(UTC).isoformat()
@@ -173,7 +189,7 @@ def _keep(executed, name, plan, outputs, run_id, checkpoint, displayed, error):
     died = ""
     if checkpoint is None or isinstance(error, RunDied):
         died = str(error or "it showed no checkpoint").splitlines()[0][:500]
-    more = {"source": os.environ.get(SOURCE_VARIABLE, ""), "died": died, "trouble": trouble}
+    more = {"source": source, "died": died, "trouble": trouble}
     entry = sealing.entry_for(name, plan, run_id, at, files, kind="archived" if checkpoint else "attempt", **more)
     sealed, unsealed = sealing.seal_run(plan, outputs, entry)
     return paths, sealed, "; ".join(filter(None, (trouble, unsealed))), failure

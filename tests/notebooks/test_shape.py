@@ -80,16 +80,16 @@ def test_it_is_committed_without_outputs_and_with_stable_ids(path):
 
 def test_defaults_leave_traffic_safer():
     """Where traffic can rise the default is a dry run; a rollback switches off; a monitor claims no slot."""
-    changing = defaults(load_notebook(Path("notebooks/10_change_percentage.ipynb")))
+    changing = defaults(load_notebook(Path("notebooks/10_change_percentage.ipynb"))[0])
     assert changing["dry_run"] is True
-    assert defaults(load_notebook(Path("notebooks/90_rollback.ipynb")))["gradual"] is False
-    assert defaults(load_notebook(Path("notebooks/20_monitor.ipynb")))["slot"] == ""
+    assert defaults(load_notebook(Path("notebooks/90_rollback.ipynb"))[0])["gradual"] is False
+    assert defaults(load_notebook(Path("notebooks/20_monitor.ipynb"))[0])["slot"] == ""
 
 
 @pytest.mark.parametrize("path", SCHEDULED, ids=lambda path: path.stem)
 def test_its_parameter_set_fits_it(path):
     """parameters/<notebook>.yaml names only parameters of the notebook, each of the default's type."""
     given = yaml.safe_load(Path(f"parameters/{path.stem}.yaml").read_text(encoding="utf-8"))
-    known = defaults(load_notebook(path))
+    known = defaults(load_notebook(path)[0])
     assert set(given) <= set(known)
     assert all(type(value) is type(known[name]) for name, value in given.items())
