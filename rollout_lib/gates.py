@@ -52,14 +52,18 @@ def may_raise(
     again: bool,
     expected: Decimal | None,
     preflight: State | None,
+    preflight_found: str = "",
 ) -> tuple[Gate, ...]:
-    """Every gate for raising to `target` (or beginning the same percentage again), met or not."""
+    """Every gate for raising to `target` (or beginning the same percentage again), met or not.
+
+    preflight_found: which checks of the pre-flight do not pass, for the gate's reason.
+    """
     running = standing.phase if config.enabled else None
     # From the lowest step, which is no phase of the plan, the next phase is the first: nothing to have passed.
     first = running is None or (running.percentage == LOWEST_STEP and running.index is None)
     gates = [
         _expectation(config, expected),
-        _preflight(preflight),
+        _preflight(preflight, preflight_found),
         _next(plan, config, target, running is not None, again),
         _agrees(config, standing),
         _restart(standing, plan),
@@ -86,8 +90,8 @@ def _expectation(config: RoutingConfig, expected: Decimal | None) -> Gate:
     return _gate("expectation", expected == config.percentage, reason)
 
 
-def _preflight(state: State | None) -> Gate:
-    words = "not taken" if state is None else state.value
+def _preflight(state: State | None, found: str) -> Gate:
+    words = "not taken" if state is None else f"{state.value}, {found}" if found else state.value
     return _gate("pre-flight", state is State.PASS, f"taken now: {words} (rollout preflight shows each check)")
 
 

@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 
 from rollout_lib.database import load_sql
 from rollout_lib.errors import ShapeRefused, TablesMissing
-from rollout_lib.judgement.safety import drift_check, protected_checks
+from rollout_lib.judgement.protected import protected_checks
+from rollout_lib.judgement.safety import drift_check
 from rollout_lib.model import Check, Outcome, Place, Probe, RoutingConfig, Standing
 from rollout_lib.plan import Plan
 from rollout_lib.shape import exposure_checks, fails, passes, shape_checks, unseen, warns

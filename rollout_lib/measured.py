@@ -137,7 +137,7 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """One endpoint asked with GET (twice where the first failed); up is None where nobody could look.
+    """One endpoint asked with GET (twice where the first try failed); up is None where nobody could look.
 
     kind: "protected", "router", "function", "witness" (an address that proves our own network).
     """
@@ -145,9 +145,22 @@ class Probe:
     kind: str
     name: str
     up: bool | None
-    failures: int  # failed tries in a row in this round
+    failures: int  # failed probes of it in this run, this one included
     at: datetime
     detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uptime:
+    """One protected endpoint over a phase, by the ledger's probes. in_a_row: failed ones since the last answer.
+
+    A failed probe counts only where our own network was proven; what nobody could look at is unseen.
+    """
+
+    answered: int = 0
+    failed: int = 0
+    unseen: int = 0
+    in_a_row: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

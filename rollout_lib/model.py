@@ -30,6 +30,7 @@ from rollout_lib.measured import (  # noqa: F401  # one place to import values f
     Probe,
     RoutingConfig,
     Traffic,
+    Uptime,
     Window,
 )
 
@@ -200,6 +201,7 @@ class Standing:
     plan_digest: str | None  # digest under which the running phase began
     unsealed: tuple[str, ...]  # run ids with a checkpoint and no archived entry
     evaluated: Mapping[str, Any] | None = None  # figures of the last evaluation: what an acknowledgement is of
+    protected: Mapping[str, Uptime] = field(default_factory=dict)  # each probed endpoint over the running phase
 
 
 @dataclass(frozen=True, kw_only=True)

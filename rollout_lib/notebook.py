@@ -97,6 +97,19 @@ def phases_table(result: Report) -> Html:
     return Html(table(rows, columns))
 
 
+def uptime_table(result: Report) -> Html:
+    """Each protected endpoint in each phase: answered, failed and unseen probes on the ledger."""
+    rows = [
+        (f"{phase.percentage:g} %", name, f"{seen.answered:,}", f"{seen.failed:,}", f"{seen.unseen:,}")
+        for phase in result.summary.phases
+        for name, seen in phase.uptime.items()
+    ]
+    if not rows:
+        words = "No protected endpoint was probed: the plan names none under probes.protected."
+        return Html(f'<div class="ro-soft">{words}</div>', words)
+    return Html(table(rows, ["phase", "<webhook", "answered", "failed", "could not look"]))
+
+
 def differences_table(result: Report) -> Html:
     """Where literal and evidence asked for different things, and why."""
     zone = result.run.checkpoint.place.time_zone
@@ -164,6 +177,7 @@ __all__ = [
     "report",
     "roll_back",
     "statements_table",
+    "uptime_table",
     "watch_for",
     "where",
 ]

@@ -13,7 +13,8 @@ import subprocess
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -29,10 +30,11 @@ TRIES, PAUSE_S = 2, 1.0  # the second try is not part of the same blink
 _GONE = (404, 410)  # the platform answers for a function that is not there
 
 
-def take_probes(plan: Plan, *, function: bool = False) -> tuple[Probe, ...]:
+def take_probes(plan: Plan, *, function: bool = False, again_after: timedelta | None = None) -> tuple[Probe, ...]:
     """Ask every configured address, side by side, each twice where the first try failed.
 
-    function: the function list too, which only a pre-flight needs.
+    function: the function list too, which only a pre-flight needs. again_after: where a protected endpoint
+    failed and our own network did not, all is asked once more so much later, and `failures` says both.
 
     The witness (a reference address) must answer beside the others and, where a protected endpoint did not,
     once more after it: a network of ours that was away for a moment is then not taken for theirs.
@@ -52,7 +54,18 @@ def take_probes(plan: Plan, *, function: bool = False) -> tuple[Probe, ...]:
     if plan.probes.witness and any(probe.kind == "protected" and not probe.up for probe in found):
         again = _ask("witness", "own network, asked after", plan.probes.witness, timeout)
         found = (*found, again)
-    return found
+    failed = {probe.name for probe in found if probe.kind == "protected" and probe.up is False}
+    if again_after is None or not failed or not _network_is_proven(found):
+        return found
+    time.sleep(again_after.total_seconds())
+    later = take_probes(plan, function=function)
+    return tuple(replace(probe, failures=probe.failures + 1) if probe.kind == "protected" and probe.name in failed
+                 else probe for probe in later)  # fmt: skip
+
+
+def _network_is_proven(found: tuple[Probe, ...]) -> bool:
+    witness = [probe.up for probe in found if probe.kind == "witness"]
+    return bool(witness) and all(witness)
 
 
 def _get(address: str, timeout: float, headers: Mapping[str, str] | None = None) -> httpx2.Response:
@@ -88,8 +101,8 @@ def _ask(kind: str, name: str, address: str, timeout: float) -> Probe:
             detail = f"HTTP {status}"
             # A webhook may well refuse a GET: that is its own answer, and it is up. A redirect is somebody else's.
             if 200 <= status < 300 or (400 <= status < 500 and status not in _GONE):
-                return _probe(kind, name, True, attempt, detail)
-    return _probe(kind, name, False, TRIES, detail)
+                return _probe(kind, name, True, 0, detail)
+    return _probe(kind, name, False, 1, detail)
 
 
 def look_for_function(plan: Plan) -> Probe:

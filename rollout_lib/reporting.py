@@ -9,10 +9,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from rollout_lib.model import STATES, Entry, State, worst
+from rollout_lib.model import STATES, Entry, State, Uptime, worst
 from rollout_lib.plan import Plan
 from rollout_lib.slots import expected_slots
-from rollout_lib.standing import fold, phase_index
+from rollout_lib.standing import fold, phase_index, probed
 
 _RUNS = ("checkpoint", "extra")
 
@@ -32,6 +32,7 @@ class PhaseSummary:
     evaluated: str
     unified: Mapping[str, Any]  # the total row of unified at the evaluation, else at the last check
     ended_by: str
+    uptime: Mapping[str, Uptime]  # each protected endpoint that was probed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +100,9 @@ def _phase(began_at, percentage, until, runs, plan, now, following) -> PhaseSumm
     checks = [run for run in runs if run.operation == "monitor" and run.kind == "checkpoint"]
     states = [State(run.body["state"]) for run in runs if run.operation in ("monitor", "evaluate")]
     evaluations = [run for run in runs if run.operation == "evaluate"]
+    uptime: Mapping[str, Uptime] = {}
+    for run in runs:
+        uptime = probed(uptime, run.body) if run.operation in ("monitor", "evaluate") else uptime
     last = (evaluations or checks or [None])[-1]
     rows = (last.body.get("figures") or {}) if last else {}
     rows = rows.get("phase") or rows.get("rows") or []
@@ -116,6 +120,7 @@ def _phase(began_at, percentage, until, runs, plan, now, following) -> PhaseSumm
         evaluated=str(evaluations[-1].body.get("sentence", "")) if evaluations else "not evaluated",
         unified=total[0] if total else {},
         ended_by=_ended_by(following, plan),
+        uptime=uptime,
     )
 
 
@@ -189,6 +194,20 @@ def _stated(entries: Iterable[Entry]) -> Iterable[dict[str, str]]:
                 "value": str(entry.body["value"]),
                 "reason": str(entry.body["reason"]),
             }
+
+
+def uptime_words(phases: Iterable[PhaseSummary]) -> str:
+    """`mobility 57 of 57 probes answered; …` over all phases; "" where nothing was probed."""
+    found: dict[str, list[int]] = {}
+    for phase in phases:
+        for name, seen in phase.uptime.items():
+            counts = found.setdefault(name, [0, 0, 0])
+            for place, number in enumerate((seen.answered, seen.answered + seen.failed, seen.unseen)):
+                counts[place] += number
+    return "; ".join(
+        f"{name} {answered:,} of {asked:,} probes answered" + (f", {unseen:,} unseen" if unseen else "")
+        for name, (answered, asked, unseen) in found.items()
+    )
 
 
 def exit_code(state: State) -> int:

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from rollout_lib import evidence
 from rollout_lib.judgement.literal import literal_checks
+from rollout_lib.judgement.protected import uptime_checks
 from rollout_lib.judgement.sentences import next_command
 from rollout_lib.judgement.slot import judge_slot, split_check
 from rollout_lib.judgement.streams import ACT_AT, look_from
@@ -70,7 +71,7 @@ def judge_phase_end(
         _literal(literal[f"latency:{TOTAL}"], f"p95 < {limits.p95_investigate_ms:,} ms", plan),
         _split(whole, standing, config, plan),
         _impact(standing, plan),
-        _uptime(slot, probes),
+        *uptime_checks(slot, standing, measurement, plan),
         _enough(counted.errors[TOTAL], standing, plan),
         _degradation(counted.errors[TOTAL], standing),
         _hold(standing, plan, now),
@@ -130,25 +131,6 @@ def _impact(standing: Standing, plan: Plan) -> Check:
     if last.value == "none" and last.plan_digest == plan.digest:
         return Check(name=name, outcome=Outcome.PASS, observed="none", limit=wanted, reason=reason)
     return Check(name=name, outcome=Outcome.FAIL, observed=last.value, limit=wanted, reason=reason, state=State.HOLD)
-
-
-def _uptime(slot: Verdict, probes: Sequence[Probe]) -> Check:
-    """Protected domains untouched: no leak; and up, where the plan configures probes."""
-    name, wanted = "protected webhooks 100 % up", "no leak, no failed probe"
-    found = [check for check in slot.checks if check.name == "leak" or check.name.startswith("protected")]
-    bad = [check for check in found if check.outcome is Outcome.FAIL]
-    blind = [check for check in found if check.outcome is Outcome.COULD_NOT_LOOK]
-    if bad or not found:
-        reason = bad[0].reason if bad else "the leak check is missing"
-        return Check(
-            name=name, outcome=Outcome.FAIL, observed="touched", limit=wanted, reason=reason, state=State.HOLD
-        )
-    if blind:
-        return replace(blind[0], name=name, state=State.INCONCLUSIVE)
-    asked = sum(probe.kind == "protected" for probe in probes)
-    reason = "No row of another domain went to unified. "
-    reason += f"{asked} protected endpoints answer." if asked else "No endpoint is configured to be probed."
-    return Check(name=name, outcome=Outcome.PASS, observed="untouched", limit=wanted, reason=reason)
 
 
 def _enough(counts: Counts, standing: Standing, plan: Plan) -> Check:

@@ -1,8 +1,7 @@
-"""The checks that come before any rate: leak, protected endpoints, drift, stale or missing data. Pure."""
+"""The checks that come before any rate: leak, drift, stale or missing data. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -12,7 +11,6 @@ from rollout_lib.model import (
     Health,
     Measurement,
     Outcome,
-    Probe,
     RoutingConfig,
     Standing,
     State,
@@ -21,7 +19,6 @@ from rollout_lib.plan import Plan
 from rollout_lib.standing import adopts, phase_index
 
 EXPECTED_BEFORE_ALARM = 7  # unified rows: none of 7 expected has a probability of 0.1 %
-TRIES = 2  # failed probes in a row
 
 
 def leak_check(config: RoutingConfig | None, measurement: Measurement, plan: Plan) -> Check:
@@ -39,29 +36,6 @@ def leak_check(config: RoutingConfig | None, measurement: Measurement, plan: Pla
         return _check("leak", Outcome.FAIL, "no domain", wanted, reason, State.HOLD)
     reason = "No row of another domain went to unified since the phase began."
     return _check("leak", Outcome.PASS, "0 rows", wanted, reason)
-
-
-def protected_checks(probes: Sequence[Probe], plan: Plan) -> tuple[Check, ...]:
-    """Protected endpoints answer; two failures in a row with our own network proven switch routing off."""
-    witness = [probe.up for probe in probes if probe.kind == "witness"]
-    checks = []
-    for probe in probes:
-        if probe.kind != "protected":
-            continue
-        name, wanted = f"protected:{probe.name}", "answers"
-        if probe.up:
-            checks.append(_check(name, Outcome.PASS, "answers", wanted, probe.detail))
-        elif probe.up is False and probe.failures >= TRIES and witness and all(witness):
-            reason = f"{probe.name} failed {probe.failures} probes in a row while our own network answers: "
-            reason += f"{probe.detail}. Protected webhooks affected: routing goes off."
-            checks.append(_check(name, Outcome.FAIL, "down", wanted, reason, State.ROLL_BACK))
-        else:
-            reason = f"{probe.name}: {probe.detail}. Our own network is not proven, so this is not called down."
-            checks.append(_check(name, Outcome.COULD_NOT_LOOK, "no answer", wanted, reason, State.COULD_NOT_LOOK))
-    if not checks:
-        reason = "No protected endpoint is configured in the plan (`probes.protected`): could not look."
-        checks.append(_check("protected", Outcome.NOT_APPLICABLE, "not configured", "answers", reason))
-    return tuple(checks)
 
 
 def drift_check(config: RoutingConfig, standing: Standing, plan: Plan) -> Check:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from rollout_lib.figures import select, share
 from rollout_lib.judgement import safety
 from rollout_lib.judgement.literal import literal_checks
+from rollout_lib.judgement.protected import protected_checks, rows_checks
 from rollout_lib.judgement.sentences import clean_sentence, differ_sentence, next_command, watch_sentence
 from rollout_lib.judgement.streams import SPLIT_AT, judge_streams, look_from, shared_incident, split_alarm
 from rollout_lib.judgement.words import e_value, rate
@@ -49,7 +50,11 @@ def judge_slot(
     if config is None:
         check = _unreadable()
         return _verdict(plan, standing, [check], (), State.COULD_NOT_LOOK, State.COULD_NOT_LOOK, [check])
-    first = [safety.leak_check(config, measurement, plan), *safety.protected_checks(probes, plan)]
+    first = [
+        safety.leak_check(config, measurement, plan),
+        *protected_checks(probes, plan, standing.protected),
+        *rows_checks(measurement.increment, plan),
+    ]
     drift = safety.drift_check(config, standing, plan)
     if not config.enabled or config.percentage == 0:
         return _off(plan, config, standing, measurement, [*first, drift])

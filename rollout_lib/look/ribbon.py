@@ -17,6 +17,7 @@ from rollout_lib.plan import Plan
 _ROW = 24  # pixels
 _OUTCOMES = {
     Outcome.PASS: ("✓", "answers", words.BADGES[State.PASS][2]),
+    Outcome.WARN: ("◔", "answers again", words.BADGES[State.WATCH][2]),
     Outcome.FAIL: ("✗", "down", words.BADGES[State.ROLL_BACK][2]),
     Outcome.COULD_NOT_LOOK: ("?", "could not look", words.BADGES[State.COULD_NOT_LOOK][2]),
 }
@@ -70,9 +71,10 @@ def uptime(history: Bodies, plan: Plan) -> Picture:
         return Picture("", "Protected uptime was not measured: the plan names no endpoint under `probes.protected`.")
     parts = []
     for name, outcomes in seen.items():
-        answered, down = outcomes.count(Outcome.PASS), outcomes.count(Outcome.FAIL)
+        again = outcomes.count(Outcome.WARN)  # failed first, then answered
+        answered, down = outcomes.count(Outcome.PASS) + again, outcomes.count(Outcome.FAIL) + again
         part = f"{name} answered {answered:,} of {answered + down:,} probes" if answered + down else f"{name} unseen"
-        unseen = len(outcomes) - answered - down
+        unseen = outcomes.count(Outcome.COULD_NOT_LOOK)
         parts.append(part + (f" ({unseen:,} could not be looked at)" if unseen else ""))
     return Picture(theme.svg(_strip(cells, list(seen), shared), margin=8), "Protected: " + "; ".join(parts) + ".")
 

@@ -90,6 +90,7 @@ def _facts(checkpoint: Checkpoint, plan: Plan) -> dict[str, object]:
         "title": _title(plan.rollout),
         "impact": _check(verdict, "no customer impact"),
         "uptime": _check(verdict, "protected webhooks 100 % up"),
+        "guarded": _guarded(verdict, plan),
         "checkpoint": checkpoint,
         "plan": plan,
         "sentence": redact(checkpoint.sentence),
@@ -120,6 +121,20 @@ def _title(rollout: str) -> str:
 
 def _check(verdict: Verdict | None, name: str) -> Check | None:
     return next((check for check in verdict.checks if check.name == name), None) if verdict else None
+
+
+def _guarded(verdict: Verdict | None, plan: Plan) -> str:
+    """`mobility down, 2 in a row; insurance, profile answer`; without a probe that they are not routed."""
+    said: dict[str, list[str]] = {}
+    for check in verdict.checks if verdict else ():
+        kind, _, name = check.name.partition(":")
+        if kind == "protected" and name:
+            said.setdefault(check.observed, []).append(name)
+    if not said:
+        return f"{', '.join(plan.protected_domains)} (no changes; not probed in this run)"
+    words = {"answers": "answer"}  # of all that do
+    ordered = sorted(said.items(), key=lambda item: item[0] == "answers")
+    return "; ".join(f"{', '.join(sorted(names))} {words.get(what, what)}" for what, names in ordered)
 
 
 def _rate(total: dict | None) -> str:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from rollout_lib.errors import CouldNotMeasure, ParameterError, RolloutError
 from rollout_lib.gates import may_raise, off_the_plan
 from rollout_lib.messages.send import tell
-from rollout_lib.model import Change, Checkpoint, Gate, Probe, RoutingConfig, Standing, State
+from rollout_lib.model import Change, Checkpoint, Gate, Outcome, Probe, RoutingConfig, Standing, State
 from rollout_lib.operations.preflight import look_before
 from rollout_lib.operations.record import Recorded, checkpoint_of, entry_of, record, recorded
 from rollout_lib.probes import take_probes
@@ -123,7 +123,9 @@ def _gates(session, connection, config: RoutingConfig, facts: Facts, standing: S
         again=again,
         expected=expected,
         preflight=checks.state,
-    )
+        preflight_found="; ".join(f"{check.name}: {check.observed}" for check in checks.checks
+                                  if check.outcome in (Outcome.FAIL, Outcome.COULD_NOT_LOOK)),
+    )  # fmt: skip
     gates = (*gates, _fresh(probes))
     return gates if any(gate.name == stale.name for gate in gates) else (stale, *gates)
 

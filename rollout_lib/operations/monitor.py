@@ -35,7 +35,7 @@ def monitor(session: Session, *, slot: str = "") -> Recorded:
 
 
 def _monitor(session: Session, slot: str) -> Recorded:
-    probes = take_probes(session.plan)
+    probes = take_probes(session.plan, again_after=session.plan.monitoring.tripwire)  # without a watcher, too
     with session.database.transaction(readonly=True) as connection:
         facts = read_facts(connection, session.plan)
         standing = fold(facts.entries, session.plan)

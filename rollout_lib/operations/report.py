@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
-from rollout_lib.reporting import Summary, exit_code, summarise
+from rollout_lib.reporting import Summary, exit_code, summarise, uptime_words
 from rollout_lib.session import Session
 from rollout_lib.standing import fold
 from rollout_lib.store import read_facts
@@ -38,6 +38,6 @@ def report(session: Session) -> Report:
         exit_code=exit_code(summary.state),
         sentence=summary.outcome,
         figures={"errors": errors},
-        evidence={"checks": sum(phase.checks for phase in summary.phases)},
+        evidence={"checks": sum(phase.checks for phase in summary.phases), "uptime": uptime_words(summary.phases)},
     )
     return Report(run=record(session, facts, checkpoint), summary=summary)

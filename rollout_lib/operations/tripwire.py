@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from rollout_lib import metrics
 from rollout_lib.judgement import judge_slot, look_from
+from rollout_lib.judgement.protected import is_news
 from rollout_lib.model import Act, Standing, State, Verdict
 from rollout_lib.operations.lowering import act_on
 from rollout_lib.operations.monitor import figures, measure_since
@@ -36,7 +37,8 @@ def trip(session: Session, known: Facts | None = None) -> Round:
     """One round: two cheap statements and the probes; a verdict that acts alone is carried out at once.
 
     known: the facts of the round before; the ledger is read again only where it has grown. Recorded is what
-    was done, and an act that is asked for the first time in this phase.
+    was done, an act that is asked for the first time in this phase, and a protected endpoint that begins to
+    fail or answers again: two failed probes in a row may be of two watchers, or of a slot and a round.
     """
     with metrics.unseen_if_it_fails(session.plan):
         return _trip(session, known)
@@ -89,7 +91,9 @@ def _trip(session: Session, known: Facts | None) -> Round:
 
 
 def _is_news(verdict: Verdict, standing: Standing) -> bool:
-    """An act that is asked for, and was not before in this phase."""
+    """An act that is asked for, and was not before in this phase; an endpoint that fails, or answers again."""
+    if standing.phase is not None and is_news(verdict.checks, standing.protected):
+        return True
     if verdict.act is Act.NONE or verdict.state not in (State.STEP_BACK, State.ROLL_BACK):
         return False
     return standing.latched is None or not is_at_least(standing.latched, verdict.state)

@@ -44,6 +44,12 @@ STEP = timedelta(minutes=15)
 PER_SLOT = {"jobs": 14, "marketplace": 9, "property": 6}  # unified rows a slot at 10 %
 
 
+def untouched(plan: Plan) -> list[Cell]:
+    """A slot of protected traffic: fifteen webhooks a domain, all of them served by their own function."""
+    return [Cell(domain=name, routed_to=LEGACY, requests=15, errors=0, latencies={690: 15}, failing=0, slow=0,
+                 slow_failing=0) for name in plan.protected_domains]  # fmt: skip
+
+
 @dataclass
 class Day:
     """Takes checks one after the other and keeps the ledger's entries and the bodies."""
@@ -98,6 +104,7 @@ class Day:
             legacy = round(rows * (10 - share))
             cells.append(Cell(domain=domain, routed_to=LEGACY, requests=legacy, errors=0, latencies={690: legacy},
                               failing=0, slow=0, slow_failing=0))  # fmt: skip
+        cells += untouched(self.plan)
         traffic = Traffic(window=window, cells=tuple(cells))
         return Measurement(
             as_of=self.now, hour=traffic, window=traffic, increment=traffic, phase=traffic,
@@ -216,13 +223,15 @@ class Phase:
         if router:
             cells.append(Cell(domain="unknown", routed_to="error", requests=router, errors=router, latencies={},
                               failing=router, slow_failing=0))  # fmt: skip
+        cells += untouched(self.plan)
         increment = Traffic(window=window, cells=tuple(cell for cell in cells if cell.requests))
         self.increments.append(increment)
         return self._measurement(increment)
 
     def _measurement(self, increment: Traffic) -> Measurement:
         hour = self._over(self.increments[-4:])
-        unified, legacy = (sum(cell.requests for cell in increment.cells if cell.routed_to == to)
+        eligible = [cell for cell in increment.cells if cell.domain in self.plan.domains]
+        unified, legacy = (sum(cell.requests for cell in eligible if cell.routed_to == to)
                            for to in (UNIFIED, LEGACY))  # fmt: skip
         facts = {
             "as_of": self.now, "hour": hour, "window": hour, "increment": increment, "phase": None,

@@ -1,0 +1,160 @@
+"""Protected webhooks: are they up? By their probes, by their own rows, and over a whole phase. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from rollout_lib.judgement.words import rate
+from rollout_lib.model import (
+    ROUTER_ERROR,
+    UNIFIED,
+    Cell,
+    Check,
+    Measurement,
+    Outcome,
+    Probe,
+    Standing,
+    State,
+    Traffic,
+    Uptime,
+    Verdict,
+)
+from rollout_lib.plan import Plan
+from rollout_lib.standing import with_probe
+
+DOWN_AFTER = 2  # failed probes in a row, whichever runs they belong to
+FEWEST = 3  # distinct failing webhooks: fewer are their senders' trouble, not the function's
+UPTIME = "protected webhooks 100 % up"
+
+
+def protected_checks(
+    probes: Sequence[Probe], plan: Plan, known: Mapping[str, Uptime] | None = None
+) -> tuple[Check, ...]:
+    """Each endpoint answers. Two failed probes in a row, with our own network proven, switch routing off.
+
+    known: what the ledger knows of the phase's earlier probes; the row may have begun in an earlier run.
+    """
+    witness = [probe.up for probe in probes if probe.kind == "witness"]
+    asked = [probe for probe in probes if probe.kind == "protected"]
+    proven = bool(witness) and all(witness)
+    if asked:
+        return tuple(_answers(probe, (known or {}).get(probe.name, Uptime()), proven) for probe in asked)
+    reason = "No protected endpoint is configured in the plan (`probes.protected`): could not look."
+    if plan.probes.protected:
+        reason = "Nobody asked the protected endpoints in this run."
+    return (_check("protected", Outcome.NOT_APPLICABLE, "not asked", "answers", reason),)
+
+
+def _answers(probe: Probe, before: Uptime, proven: bool) -> Check:
+    name, wanted = f"protected:{probe.name}", "answers"
+    if probe.up:
+        if probe.failures:
+            reason = f"{probe.name} answers again ({probe.detail}); a probe of this run had failed."
+            return _check(name, Outcome.WARN, "answers again", wanted, reason, State.WATCH)
+        again = " again, after a failed probe" if before.in_a_row else ""
+        return _check(name, Outcome.PASS, f"answers{again}", wanted, f"{probe.detail}. {_so_far(before)}")
+    if probe.up is not False or not proven:
+        reason = f"{probe.name}: {probe.detail}. Our own network is not proven, so this is not called down."
+        return _check(name, Outcome.COULD_NOT_LOOK, "no answer", wanted, reason, State.COULD_NOT_LOOK)
+    row = before.in_a_row + probe.failures
+    if row >= DOWN_AFTER:
+        reason = f"{probe.name} failed {row} probes in a row while our own network answers: "
+        reason += f"{probe.detail}. Protected webhooks affected: routing goes off."
+        return _check(name, Outcome.FAIL, f"down, {row} in a row", wanted, reason, State.ROLL_BACK)
+    reason = f"{probe.name} failed a probe while our own network answers: {probe.detail}. "
+    reason += "A second one in a row switches routing off."
+    return _check(name, Outcome.FAIL, "failed once", wanted, reason, State.HOLD)
+
+
+def _so_far(before: Uptime) -> str:
+    answered, asked = before.answered + 1, before.answered + before.failed + 1
+    return f"{answered:,} of {asked:,} probes of this phase were answered."
+
+
+def rows_checks(traffic: Traffic, plan: Plan) -> tuple[Check, ...]:
+    """What the log says of each protected domain in an increment, whoever else can be asked."""
+    return tuple(_rows_check(name, _untouched(traffic, name)) for name in plan.protected_domains)
+
+
+def _untouched(traffic: Traffic, domain: str) -> list[Cell]:
+    """The rows that did not go to unified: those are the leak's."""
+    return [cell for cell in traffic.cells if cell.domain == domain and cell.routed_to != UNIFIED]
+
+
+def _rows_check(domain: str, cells: Sequence[Cell]) -> Check:
+    name, wanted = f"rows of {domain}", "none fails"
+    rows, errors = sum(cell.requests for cell in cells), sum(cell.errors for cell in cells)
+    if not rows:
+        return _check(name, Outcome.NOT_APPLICABLE, "no row", wanted, f"No {domain} webhook since the last check.")
+    observed = f"{rate(errors, rows)} failed"
+    if not errors:
+        return _check(name, Outcome.PASS, observed, wanted, f"All {rows:,} webhooks of {domain} were served.")
+    if _is_down(cells):
+        reason = f"{domain}'s own webhook failed {errors:,} of {rows:,}. None of it is routed, so switching routing "
+        reason += "off may not mend it; nothing is raised while it lasts."
+        return _check(name, Outcome.FAIL, observed, wanted, reason, State.HOLD)
+    reason = f"{domain}'s own webhook failed {errors:,} of {rows:,}: too few to call it down."
+    return _check(name, Outcome.WARN, observed, wanted, reason)
+
+
+def _is_down(cells: Sequence[Cell]) -> bool:
+    rows, errors = sum(cell.requests for cell in cells), sum(cell.errors for cell in cells)
+    return sum(cell.failing or 0 for cell in cells) >= FEWEST and 2 * errors >= rows
+
+
+def uptime_checks(slot: Verdict, standing: Standing, measurement: Measurement, plan: Plan) -> tuple[Check, ...]:
+    """Uptime over the phase: one named check a protected webhook, and the runbook's, which is the worst of them."""
+    now = {check.name.partition(":")[2]: check for check in slot.checks if check.name.startswith("protected:")}
+    each = [_uptime(name, now.get(name), standing, measurement, plan) for name in plan.protected_domains]
+    leak = next((check for check in slot.checks if check.name == "leak"), None)
+    wanted = "100 % and no leak"
+    if leak is None or leak.outcome is not Outcome.PASS:
+        reason = leak.reason if leak else "the leak check is missing"
+        whole = _check(UPTIME, Outcome.FAIL, "touched", wanted, reason, State.HOLD)
+    else:
+        order = (Outcome.FAIL, Outcome.COULD_NOT_LOOK, Outcome.PASS)
+        worst = min(each, key=lambda check: order.index(check.outcome))
+        reason = "; ".join(check.reason.rstrip(".") for check in each if check.outcome is worst.outcome)
+        whole = replace(worst, name=UPTIME, limit=wanted, reason=f"{reason}. No row of them went to unified.")
+    return (whole, *each)
+
+
+def _uptime(domain: str, now: Check | None, standing: Standing, measurement: Measurement, plan: Plan) -> Check:
+    """100 % is required: no failed probe, none unseen, and no webhook that the router could not hand over."""
+    name, wanted = f"uptime:{domain}", "100 %"
+    tally = standing.protected.get(domain, Uptime())
+    tally = with_probe(tally, now.outcome) if now else tally  # this run's own is not on the ledger yet
+    cells = _untouched(measurement.phase or measurement.window, domain)
+    rows, errors = sum(cell.requests for cell in cells), sum(cell.errors for cell in cells)
+    nowhere = sum(cell.requests for cell in cells if cell.routed_to == ROUTER_ERROR)
+    asked = tally.answered + tally.failed
+    probes = f"{tally.answered:,} of {asked:,} probes" if asked else "not probed"
+    words = f"{domain}: {probes} answered" if asked else f"{domain}: {probes}"
+    words += f", {rows - nowhere:,} of {rows:,} webhooks handed over, {errors - nowhere:,} of them failed"
+    share = 100 * tally.answered / asked if asked else 100 * (rows - nowhere) / rows if rows else None
+    observed = "–" if share is None else f"{share:.4g} % ({probes})"
+    observed += f", {nowhere:,} webhooks not handed over" if nowhere else ""
+    if tally.failed or nowhere or _is_down(cells):
+        reason = f"{words}. 100 % is required: mend it, then begin the phase anew with "
+        reason += "rollout change --to <same> --again --reason …"
+        return _check(name, Outcome.FAIL, observed, wanted, reason, State.HOLD)
+    if tally.unseen or (domain in plan.probes.protected and not asked) or share is None:
+        reason = f"{words}; {tally.unseen:,} probes could not tell its network from ours: not shown to be 100 %."
+        return _check(name, Outcome.COULD_NOT_LOOK, observed, wanted, reason, State.INCONCLUSIVE)
+    return _check(name, Outcome.PASS, observed, wanted, f"{words}.")
+
+
+def is_news(checks: Sequence[Check], known: Mapping[str, Uptime]) -> bool:
+    """Does an endpoint fail that answered until now, or answer again? The next probe must find it on the ledger."""
+    for check in checks:
+        kind, _, name = check.name.partition(":")
+        if kind == "protected" and name and check.outcome in (Outcome.PASS, Outcome.FAIL):
+            failing = known.get(name, Uptime()).in_a_row > 0
+            if failing is (check.outcome is Outcome.PASS):
+                return True
+    return False
+
+
+def _check(name: str, outcome: Outcome, observed: str, limit: str, reason: str, state: State | None = None) -> Check:
+    return Check(name=name, outcome=outcome, observed=observed, limit=limit, reason=reason, state=state)
