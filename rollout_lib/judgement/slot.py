@@ -145,7 +145,7 @@ def split_check(measurement: Measurement, looks: Sequence[Look], percentage: Dec
         reason = "No unified row in the window: whether that is silence or a quiet hour is the question of `data`."
         return Check(name="split", outcome=Outcome.COULD_NOT_LOOK, observed="0 unified", limit=wanted, reason=reason)
     configured = float(percentage) / 100
-    path = split_alarm(looks, configured) if 0 < configured < 1 else (0.0,)
+    path = split_alarm(looks, configured) if looks and 0 < configured < 1 else (0.0,)  # no bet, no evidence
     hour_off = _off_by(unified, legacy, percentage, plan)
     phase_off = _off_by(
         sum(look.unified_settled for look in looks),

@@ -223,3 +223,12 @@ def test_the_power_line_is_the_designs(phase):
     line = power_line(plan, plan.phases[0])
     assert "sees error rates of 1.1 % and more with 80 % probability" in line
     assert line.endswith("it cannot tell 0.3 % from 0.1 %.")
+
+
+def test_an_evaluation_before_any_check_is_a_verdict_and_no_pass(phase):
+    """Rows of both destinations, and no slot judged yet: it holds, and says which slots are missing."""
+    running = phase()
+    running.measure()
+    verdict = running.end()
+    assert verdict.state is not State.PASS
+    assert any(check.name == "split" for check in verdict.checks)

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from rollout_lib import operations as op
+from rollout_lib.operations.tripwire import trip
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
 from rollout_lib.session import open_session
@@ -30,10 +31,10 @@ def statements():
     event.remove(Engine, "before_cursor_execute", note)
 
 
-def test_a_check_waits_for_three_statements(database, plan, statements):
-    """The facts, the measurement and the ledger entry: a check with errors in it asks for nothing more."""
-    with_errors = SCENARIOS["errors"]
-    world = World(database.address, plan, with_errors, seed=1)
+@pytest.fixture
+def day(database, plan):
+    """A morning at 10 % in a world with errors: the world, and who opens a session in it."""
+    world = World(database.address, plan, SCENARIOS["errors"], seed=1)
     world.prelude(world.start)
 
     def session():
@@ -41,9 +42,34 @@ def test_a_check_waits_for_three_statements(database, plan, statements):
 
     op.attest(session(), subject="complaints", value="none")
     op.change_percentage(session(), to=Decimal(10), reason="Initial 10% rollout", dry_run=False)
+    yield world, session
+    world.close()
+
+
+def test_a_check_waits_for_three_statements(day, statements):
+    """The facts, the measurement and the ledger entry: a check with errors in it asks for nothing more."""
+    world, session = day
     for _ in range(3):
         world.advance(world.now + timedelta(minutes=15))
         statements.clear()
         op.monitor(session(), slot="now")
         assert len(statements) == 3, statements
-    world.close()
+
+
+def test_an_evaluation_waits_for_three_statements(day, statements):
+    """The whole phase is measured by the same statement as a window."""
+    world, session = day
+    world.advance(world.now + timedelta(minutes=60))
+    statements.clear()
+    op.evaluate_phase(session())
+    assert len(statements) == 3, statements
+
+
+def test_a_round_of_the_tripwire_waits_for_two_statements(day, statements):
+    """The pulse and the measurement: a quiet round writes nothing, and reads the ledger only where it has grown."""
+    world, session = day
+    world.advance(world.now + timedelta(minutes=15))
+    known = trip(session()).facts
+    statements.clear()
+    trip(session(), known)
+    assert len(statements) == 2, statements
