@@ -1,6 +1,6 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
-.PHONY: help setup rehearse test test-all bench lint clean
+.PHONY: help setup rehearse lab test test-all bench lint clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -15,6 +15,9 @@ setup: .venv/.done ## build .venv from requirements.lock
 
 rehearse: setup ## Day 3 on a real PostgreSQL, every step a notebook; ends with the report
 	.venv/bin/rollout rehearse
+
+lab: setup ## JupyterLab on working copies of the notebooks; a practice day where no plan says otherwise
+	.venv/bin/rollout lab
 
 test: setup ## everything that needs nothing from the system
 	$(PYTHON) -m pytest -m "not slow"

@@ -20,6 +20,7 @@ from rollout_lib.archive.twin import twin
 from rollout_lib.archive.writing import write_once
 from rollout_lib.database import Database, connect
 from rollout_lib.errors import ArchiveFailed, NameTaken, RolloutError
+from rollout_lib.model import Place
 from rollout_lib.plan import Plan
 
 MIMETYPE = "application/vnd.rollout.checkpoint+json"
@@ -123,7 +124,7 @@ def seal(plan: Plan, outputs: Path, now: datetime | None = None) -> list[Sealed]
     with database.transaction(readonly=True) as connection:
         links = [link(row) for row in store.chain(connection) if row.rollout == plan.rollout]
     runs, done = runs_of(links), []
-    for path, notebook, shown in _saved(outputs):
+    for path, notebook, shown in _saved(outputs, database.place):
         done.append(_seal_saved(plan, outputs, path, notebook, shown, {entry.hash: entry for entry in links}, runs))
     for run_id, entry in runs.waiting.items():
         if not may_still_run(entry, now) and run_id not in {item.run_id for item in done}:
@@ -142,15 +143,21 @@ def _drain(database: Database) -> None:
             spool.drain(connection.connection.driver_connection)
 
 
-def _saved(outputs: Path) -> Iterator[tuple[Path, Any, dict[str, Any]]]:
-    """Each working copy that shows a checkpoint, and that checkpoint."""
+def _saved(outputs: Path, place: Place) -> Iterator[tuple[Path, Any, dict[str, Any]]]:
+    """Each working copy that shows a checkpoint of this place's ledger, and that checkpoint."""
     for path in sorted((outputs / WORKING).rglob("*.ipynb")):
         if ".ipynb_checkpoints" in path.parts:
             continue
         notebook = nbformat.read(path, as_version=4)
         shown = shown_checkpoint(notebook)
-        if shown:
+        if shown and _is_of(json.loads(shown["text"]), place):
             yield path, notebook, shown
+
+
+def _is_of(checkpoint: Mapping[str, Any], place: Place) -> bool:
+    """Another database has a ledger of its own: by that one's plan it is sealed, or reported."""
+    mine = {"environment": place.environment, "database": place.database, "rollout": place.rollout}
+    return {name: checkpoint["place"][name] for name in mine} == mine
 
 
 def shown_checkpoint(executed: Any) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ import typer
 from rollout_lib.cli.options import FOLDER, Apply, AsOf, Json, Operator, Outputs, Plan, Reason, app
 from rollout_lib.errors import ParameterError, RolloutError
 
-ROOMS = ("looking", "proof", "replaying", "watching")  # the modules of rollout_lib.cli that hold further commands
+ROOMS = ("lab", "looking", "proof", "replaying", "watching")  # modules of rollout_lib.cli with further commands
 
 
 def run(arguments: list[str]) -> int:

@@ -11,8 +11,8 @@ day's database under the same name, a page in a context of its own, and no kerne
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -34,7 +34,6 @@ FLAGS = ("--no-sandbox", "--headless", "--disable-gpu", "--disable-quic", "--no-
          "--disable-background-networking", "--disable-component-update")  # fmt: skip
 HERE = Path(__file__).parent
 PATIENCE = 120_000  # ms; a limit for what hangs, never a measure
-_QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Lab:
-    """A running JupyterLab: its address and token, the folder that it shows, and the day that its kernels see."""
+    """A running `rollout lab`: its address and token, the folder of its working copies, the day that kernels see."""
 
     address: str
     token: str
@@ -60,7 +59,11 @@ class Lab:
 
     def url(self, path: str = "") -> str:
         """The page of a file below the root, in a workspace of its own so that nothing else is open."""
-        return f"{self.address}lab/workspaces/{uuid.uuid4().hex[:8]}/tree/{path}?token={self.token}"
+        return f"{self.address}lab/workspaces/{uuid.uuid4().hex[:8]}/tree/{self.shown(path)}?token={self.token}"
+
+    def shown(self, path: str) -> str:
+        """What JupyterLab calls a file below the root."""
+        return f"working/{self.root.name}/{path}"
 
     def open(self, page, path: str) -> None:
         """Open a notebook in the page and wait until its kernel is idle."""
@@ -72,7 +75,9 @@ class Lab:
         """Wait, by the server's own word, until the kernel of an open notebook has nothing to do."""
         deadline = time.monotonic() + PATIENCE / 1000
         while time.monotonic() < deadline:
-            kernels = [one["kernel"] for one in self.call("GET", "api/sessions").json() if one["path"] == path]
+            kernels = [
+                one["kernel"] for one in self.call("GET", "api/sessions").json() if one["path"] == self.shown(path)
+            ]
             if kernels and kernels[0]["execution_state"] == "idle":
                 return
             page.wait_for_timeout(100)
@@ -125,41 +130,31 @@ def _lab(server, morning, tmp_path_factory) -> Iterator[Lab]:  # noqa: F811  # t
     name = f"rehearsal_{uuid.uuid4().hex[:12]}"
     set_day(server, template, name)
     today = Today(plan=file, address=psycopg.conninfo.make_conninfo(server, dbname=name), outputs=place / "outputs")
-    root = today.outputs
-    root.mkdir()
-    for model in Path("notebooks").glob("*.ipynb"):
-        (root / model.name).write_bytes(model.read_bytes())
-    settings = place / "config" / "labconfig"
-    settings.mkdir(parents=True)
-    (settings / "default_setting_overrides.json").write_text(json.dumps(_QUIET))
+    today.outputs.mkdir()
     token = uuid.uuid4().hex
-    environment = {**os.environ, **today.environment, "JUPYTER_CONFIG_PATH": str(place / "config"),
-                   "JUPYTER_RUNTIME_DIR": str(place / "runtime"), "JUPYTER_TOKEN": token, "ROLLOUT_OPERATOR": "Rita",
-                   "JUPYTERLAB_WORKSPACES_DIR": str(place / "workspaces")}  # fmt: skip
+    environment = {**os.environ, **today.environment, "JUPYTER_TOKEN": token, "COLUMNS": "500",
+                   "JUPYTERLAB_SETTINGS_DIR": str(place / "settings")}  # fmt: skip
     with open(place / "lab.log", "w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--ip=127.0.0.1", "--port=0",
-             f"--ServerApp.root_dir={root}"],
-            env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-        )  # fmt: skip
+        command = [sys.executable, "-m", "rollout_lib", "lab", "--no-browser", "--operator", "Rita"]
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
-        yield Lab(address=_address(place, process), token=token, root=root, today=today)
+        address = _address(place / "lab.log", process)
+        yield Lab(address=address, token=token, root=next((today.outputs / "working").iterdir()), today=today)
     finally:
         process.terminate()
-        process.wait(timeout=60)
+        process.wait(timeout=120)
         drop_database(server, name)
 
 
-def _address(place: Path, process: subprocess.Popen) -> str:
-    """Where the server listens, once it says so in its own file."""
-    file = place / "runtime" / f"jpserver-{process.pid}.json"
-    for _ in range(1200):
-        if file.exists() and file.stat().st_size:
-            return json.loads(file.read_text())["url"]
+def _address(log: Path, process: subprocess.Popen) -> str:
+    """Where the server listens, once the command says so."""
+    for _ in range(1800):
+        if told := re.search(r"JupyterLab: (http://127\.0\.0\.1:\d+/)", log.read_text()):
+            return told[1]
         if process.poll() is not None:
             break
         time.sleep(0.1)
-    pytest.fail(f"JupyterLab did not start: {(place / 'lab.log').read_text()[-2000:]}")
+    pytest.fail(f"JupyterLab did not start: {log.read_text()[-2000:]}")
 
 
 @pytest.fixture
@@ -197,3 +192,13 @@ def page(browser) -> Iterator:
 
 def _is_ours(url: str) -> bool:
     return url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "http://localhost:", "file:", "data:", "blob:"))
+
+
+@pytest.fixture
+def rollout(lab):
+    """The command in the lab's environment."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "rollout_lib", *arguments], capture_output=True, text=True)
+
+    return run

@@ -18,7 +18,7 @@ from rollout_lib.rehearsal.server import create_database
 ROLLOUT = str(Path(sys.executable).with_name("rollout"))
 VERBS = (
     "rehearse migrate preflight change monitor evaluate acknowledge attest rollback watch",
-    "status errors replay report diff verify seal",
+    "status errors replay report diff verify seal lab",
 )
 PLAN = "parameters/week6.rehearsal.yaml"
 

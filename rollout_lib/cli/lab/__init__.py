@@ -1,0 +1,72 @@
+"""The verb `lab`: JupyterLab on dated working copies, sealed when the session ends."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rollout_lib.cli.options import FOLDER, Operator, Outputs, Plan, app
+
+
+@app.command()
+def lab(
+    plan: Plan = "",
+    operator: Operator = "",
+    outputs: Outputs = FOLDER,
+    port: Annotated[int, typer.Option("--port", help="On 127.0.0.1; without it the first free one from 8888.")] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+) -> int:
+    """Open JupyterLab on working copies of the notebooks, below outputs/working/<day>_<operator>/.
+
+    A rehearsal's plan without an address gets a practice day on this machine, whose traffic goes on. What was
+    saved is archived and chained when the session ends: by File > Shut Down, Ctrl-C or SIGTERM.
+    """
+    from rollout_lib.archive.working import copy_models, working_folder
+    from rollout_lib.cli.lab import landing, server
+    from rollout_lib.database import connect
+    from rollout_lib.plan import load_plan
+    from rollout_lib.runner.run import NOTEBOOKS
+
+    loaded = load_plan(plan)
+    server.refuse_taken(port)
+    who = operator.strip() or os.environ.get("ROLLOUT_OPERATOR") or getpass.getuser()
+    practising = loaded.environment == "rehearsal" and not os.environ.get(loaded.database.variable, "").strip()
+    practising = practising and any(sign in loaded.database.name for sign in "*?[")
+    if not practising:
+        connect(loaded)  # asks nothing of it, and refuses an address that is not the plan's
+    folder = working_folder(outputs, loaded, who, datetime.now(UTC))
+    if practising:
+        from rollout_lib.rehearsal.practice import prepare
+
+        loaded = prepare(loaded, folder, who, lambda words: print(words, flush=True))
+    copy_models(sorted(NOTEBOOKS.glob("*.ipynb")), folder)
+    place = connect(loaded).place
+    first = landing.write(folder, loaded, place, who, practising=practising)
+    print(f"{place.environment.upper()} · {place.host} · {place.database} · {place.rollout}")
+    print(f"working copies of {who}: {folder}", flush=True)
+    with server.world_of(loaded, folder, practising):
+        ended = server.serve(loaded, outputs.absolute(), folder, first, who, port=port, browser=not no_browser)
+    return _sealed(loaded, outputs) or ended
+
+
+def _sealed(plan, outputs: Path) -> int:
+    """Archive and chain what was saved, and say what became of each; the exit code."""
+    from rollout_lib.archive.sealing import seal
+    from rollout_lib.errors import RolloutError
+
+    try:
+        done = seal(plan, outputs)
+    except RolloutError as failure:
+        print(f"The session ended, and nothing of it is sealed yet: {failure}\nThe saved copies stay where they are. "
+              f"When it can be done again: rollout seal --plan {plan.path}")  # fmt: skip
+        return failure.exit_code
+    for item in done:
+        print(f"{f'✓ #{item.seq}' if item.seq else '✗'}  run {item.run_id[:8]}  {item.what}")
+    if not done:
+        print("Nothing to seal: no saved copy shows a run that the archive does not have.")
+    return 0 if all(item.seq for item in done) else 70
