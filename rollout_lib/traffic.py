@@ -27,7 +27,7 @@ from rollout_lib.redaction import redact
 
 SUCCESS = "success"  # any other status, and none, is an error: unknown is never good
 SETTLING = timedelta(seconds=30)  # after a change the router may still use the old percentage
-_HOUR, _WINDOW, _INCREMENT, _SETTLED, _PHASE, _ROWS = 4, 5, 6, 7, 8, 9
+_HOUR, _WINDOW, _INCREMENT, _SETTLED, _PHASE = 4, 5, 6, 7, 8  # where a bin has its rows of that span
 
 
 def measure(
@@ -65,16 +65,16 @@ def measure(
     bins, failing, slow_ms = _named(row.histogram), row.failing or [], plan.thresholds.p95_investigate_ms
     leak = row.leak or {}
 
-    def traffic(flag: int, start: str, counted: str | None = None) -> Traffic:
-        end = as_of if flag == _HOUR else until
+    def traffic(span: int, start: str, counted: str | None = None) -> Traffic:
+        end = as_of if span == _HOUR else until
         window = Window(start=starts[start], end=max(end, starts[start]))
-        kept = [item for item in bins if item[flag]]
+        kept = [[*item[:4], item[span]] for item in bins if item[span]]
         return Traffic(window=window, cells=_cells(kept, failing, counted, slow_ms))
 
     settled = defaultdict(int)
     for item in bins:
-        if item[_INCREMENT] and item[_SETTLED] and item[0] in plan.domains:
-            settled[item[1]] += item[_ROWS]
+        if item[0] in plan.domains:
+            settled[item[1]] += item[_SETTLED]
     return Measurement(
         as_of=as_of,
         hour=traffic(_HOUR, "hour_start"),

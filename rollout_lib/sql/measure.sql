@@ -3,29 +3,30 @@
 -- (the run's instant), as the runbook's own view and health function have it.
 -- Binds: as_of, until, hour_start, window_start, increment_start, phase_start, settled_from (timestamptz),
 --   whole_phase, live (boolean), domains (text[]), slow_ms (integer). phase_start <= increment_start.
--- Columns: histogram [[domain, routed_to, status, ms or null, in_hour, in_window, in_increment, in_settled,
---   in_phase, rows]], failing [{domain, routed_to, fresh_errors, fresh_slow, phase_errors, phase_slow}],
+-- Columns: histogram [[domain, routed_to, status, ms or null, rows of the hour, of the window, of the increment, of
+--   what of it is settled, of the phase]], failing [{domain, routed_to, fresh_errors, fresh_slow, phase_errors, phase_slow}],
 --   errors [{domain, routed_to, error_message (cut), occurrences, last_seen}] of the hour up to as_of,
 --   leak {rows, domains, first_at, last_at}, last_unified_at, legacy_since_unified, newest_row_at, health.
 -- Each question about the log is a CTE that is materialized, so that what touches the log can be answered
--- where the log is (on workers, too), and the rest joins only small results.
+-- where the log is (on workers, too), and the rest joins only small results. Spans are counted, not grouped by: five
+-- more keys, and the planner expects as many groups as rows, and aggregates in one process.
 WITH histogram AS MATERIALIZED (
     SELECT l.domain, l.routed_to, l.status, l.response_time_ms,
-           l.created_at >= CAST(:hour_start AS timestamptz) AS in_hour,
-           l.created_at >= CAST(:window_start AS timestamptz) AND l.created_at < CAST(:until AS timestamptz)
-               AS in_window,
-           l.created_at >= CAST(:increment_start AS timestamptz) AND l.created_at < CAST(:until AS timestamptz)
-               AS in_increment,
-           l.created_at >= greatest(CAST(:increment_start AS timestamptz), CAST(:settled_from AS timestamptz))
-               AND l.created_at < CAST(:until AS timestamptz) AS in_settled,
-           l.created_at >= CAST(:phase_start AS timestamptz) AND l.created_at < CAST(:until AS timestamptz)
-               AS in_phase,
-           count(*) AS n
+           count(*) FILTER (WHERE l.created_at >= CAST(:hour_start AS timestamptz)) AS of_hour,
+           count(*) FILTER (WHERE l.created_at >= CAST(:window_start AS timestamptz)
+                            AND l.created_at < CAST(:until AS timestamptz)) AS of_window,
+           count(*) FILTER (WHERE l.created_at >= CAST(:increment_start AS timestamptz)
+                            AND l.created_at < CAST(:until AS timestamptz)) AS of_increment,
+           count(*) FILTER (WHERE l.created_at >= greatest(CAST(:increment_start AS timestamptz),
+                                                           CAST(:settled_from AS timestamptz))
+                            AND l.created_at < CAST(:until AS timestamptz)) AS settled,
+           count(*) FILTER (WHERE l.created_at >= CAST(:phase_start AS timestamptz)
+                            AND l.created_at < CAST(:until AS timestamptz)) AS of_phase
       FROM webhook_routing_logs l
      WHERE l.created_at < CAST(:as_of AS timestamptz)
        AND l.created_at >= least(CAST(:hour_start AS timestamptz), CAST(:increment_start AS timestamptz),
                CASE WHEN CAST(:whole_phase AS boolean) THEN CAST(:phase_start AS timestamptz) END)
-     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+     GROUP BY 1, 2, 3, 4
 ), bad AS MATERIALIZED (
     -- One row a failing webhook and domain: when it was first bad in the phase, and its bad rows.
     SELECT b.domain, b.routed_to, b.message_id,
@@ -95,8 +96,8 @@ WITH histogram AS MATERIALIZED (
 ), newest AS MATERIALIZED (
     SELECT max(l.created_at) AS at FROM webhook_routing_logs l WHERE l.created_at < CAST(:as_of AS timestamptz)
 )
-SELECT (SELECT json_agg(json_build_array(domain, routed_to, status, response_time_ms, in_hour, in_window,
-               in_increment, in_settled, in_phase, n)) FROM histogram) AS histogram,
+SELECT (SELECT json_agg(json_build_array(domain, routed_to, status, response_time_ms, of_hour, of_window,
+               of_increment, settled, of_phase)) FROM histogram) AS histogram,
        (SELECT json_agg(row_to_json(failing)) FROM failing) AS failing,
        (SELECT json_agg(row_to_json(mistakes)) FROM mistakes) AS errors,
        (SELECT row_to_json(leak) FROM leak) AS leak,

@@ -96,9 +96,10 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
 $$;
 
 -- One row a metric, on unified's last hour, by the runbook's thresholds: exactly 0.1 % and 2000 ms are not ok.
+-- Parallel safe, or no statement that asks it could be answered by several processes.
 CREATE FUNCTION public.check_routing_health()
 RETURNS TABLE (metric text, value numeric, threshold numeric, status text)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = public, pg_temp AS $$
     WITH hour AS (
         SELECT count(*) AS requests,
                count(*) FILTER (WHERE l.status = 'error') AS errors,
