@@ -74,9 +74,11 @@ def claim(connection: Connection, rollout: str, new: Sequence[Message], known: M
     return claimed
 
 
-def note(connection: Connection, rollout: str, operation: str, message: Message) -> None:
-    """Append what became of a message: sending, sent or failed (recipients: who is left)."""
+def note(connection: Connection, rollout: str, operation: str, message: Message, why: Sequence[str] = ()) -> None:
+    """Append what became of a message: sending, sent or failed (recipients: who is left; why: a line each)."""
     body = {"subject": message.subject, "text": message.text, "recipients": list(message.recipients)}
+    if why:
+        body["why"] = list(why)
     append(
         connection,
         kind="message",

@@ -11,6 +11,8 @@ from rollout_lib.model import TOTAL, UNIFIED, Act, Check, Checkpoint, Outcome, S
 from rollout_lib.plan import Plan
 from rollout_lib.redaction import redact
 
+_UNMEASURED = "not measured by this run"
+
 
 def render(checkpoint: Checkpoint, plan: Plan, *, kind: str | None = None, was: str = "") -> dict[str, str] | None:
     """The message of a checkpoint as subject and text; the chain's head is added when it is sent.
@@ -101,14 +103,17 @@ def _facts(checkpoint: Checkpoint, plan: Plan) -> dict[str, object]:
         "domains": ", ".join(plan.domains),
         "protected": ", ".join(plan.protected_domains),
         "error_rate": _rate(total),
-        "p95": "no latency yet" if not total or total["p95_ms"] is None else f"{total['p95_ms']:,.0f} ms",
+        "p95": _p95(total),
         "literal": verdict.literal.value if verdict else "–",
         "evidence": verdict.evidence.value if verdict else "–",
         "differ": verdict.differ if verdict else None,
         "failed": [c for c in verdict.checks if c.outcome is Outcome.FAIL] if verdict else [],
         "asks": bool(verdict and verdict.act is not Act.NONE and not verdict.acts_alone),
         "local": checkpoint.at.astimezone(plan.zone),
+        "reason": redact(change.reason) if change else "",
+        "notes": config.notes if config else None,
         "rollback": "rollout rollback --emergency --reason '…'",
+        "again": "To start again, a named person with a reason: rollout acknowledge --restart --reason '…'",
         "next_step": verdict.next_step if verdict else "",
     }
 
@@ -124,21 +129,33 @@ def _check(verdict: Verdict | None, name: str) -> Check | None:
 
 
 def _guarded(verdict: Verdict | None, plan: Plan) -> str:
-    """`mobility down, 2 in a row; insurance, profile answer`; without a probe that they are not routed."""
+    """`mobility down, 2 in a row; insurance, profile answer`; a leak first, and no claim of what was not looked at."""
+    leak, names = _check(verdict, "leak"), ", ".join(plan.protected_domains)
     said: dict[str, list[str]] = {}
     for check in verdict.checks if verdict else ():
         kind, _, name = check.name.partition(":")
         if kind == "protected" and name:
             said.setdefault(check.observed, []).append(name)
-    if not said:
-        return f"{', '.join(plan.protected_domains)} (no changes; not probed in this run)"
     words = {"answers": "answer"}  # of all that do
     ordered = sorted(said.items(), key=lambda item: item[0] == "answers")
-    return "; ".join(f"{', '.join(sorted(names))} {words.get(what, what)}" for what, names in ordered)
+    lines = [f"{', '.join(sorted(names))} {words.get(what, what)}" for what, names in ordered]
+    if leak is not None and leak.outcome is not Outcome.PASS:
+        lines.insert(0, redact(leak.reason))
+    if lines:
+        return "; ".join(lines)
+    return f"{names}: not looked at by this run" if leak is None else f"{names} (no changes; not probed in this run)"
 
 
 def _rate(total: dict | None) -> str:
-    if not total or not total["requests"]:
+    if total is None:
+        return _UNMEASURED
+    if not total["requests"]:
         return "no request yet"
     rate = 100 * total["errors"] / total["requests"]
-    return f"{rate:.2f}% ({total['errors']:,} of {total['requests']:,} requests)"
+    return f"{rate:.2f}%, {total['errors']:,} of {total['requests']:,} requests"
+
+
+def _p95(total: dict | None) -> str:
+    if total is None:
+        return _UNMEASURED
+    return "no latency yet" if total["p95_ms"] is None else f"{total['p95_ms']:,.0f}ms"

@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -65,7 +68,7 @@ def shout(subject: str, text: str) -> tuple[str, ...]:
     if not known:
         return ()
     message = Message(name="", subject=subject, text=text, at=datetime.now(UTC), recipients=tuple(known))
-    reached = sum(_sent(address, message) for address in known.values())
+    reached = sum(not _send(address, message) for address in known.values())
     return (f"{subject}: {reached} of {len(known)} recipients reached",)
 
 
@@ -136,28 +139,57 @@ def _clock(at, session: Session) -> str:
 
 def _send_all(session: Session, messages: list[Message], known: dict[str, str], lines: list[str]) -> None:
     for message in messages:
-        left = tuple(mark for mark in message.recipients if not _sent(known[mark], message))
+        why = {mark: trouble for mark in message.recipients if (trouble := _send(known[mark], message))}
+        left = tuple(why)
         done = replace(message, recipients=left or message.recipients)
+        said = tuple(f"{_service(known[mark])}:{mark} {trouble}" for mark, trouble in why.items())
         try:
             with session.database.transaction(readonly=False) as connection:
-                note(connection, session.plan.rollout, "failed" if left else "sent", done)
+                note(connection, session.plan.rollout, "failed" if left else "sent", done, said)
         except RolloutError as error:
             lines.append(f"{message.subject}: {error}")
             continue
         reached = f"{len(message.recipients) - len(left)} of {len(message.recipients)} recipients reached"
-        lines.append(f"{message.subject}: {reached}" + ("; the rest is tried again" if left else ""))
+        lines.append(
+            "; ".join([f"{message.subject}: {reached}", *said, *(["tried again by the next run"] if left else [])])
+        )
 
 
-def _sent(address: str, message: Message) -> bool:
-    """One try for one address; Apprise's own log may hold the address, so it is silenced."""
+def _service(address: str) -> str:
+    """Which kind of service, without anything of its address."""
+    scheme, separator, _ = address.partition("://")
+    return scheme if separator else "no-address"
+
+
+def _send(address: str, message: Message) -> str:
+    """One try for one address: "" where it was taken, else why not, in words that hold nothing of the address."""
     import apprise
 
-    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
     separator = "&" if "?" in address else "?"
     service = apprise.Apprise()
-    if not service.add(f"{address}{separator}cto=3&rto=5"):
-        return False
+    with _answers() as codes:
+        if not service.add(f"{address}{separator}cto=3&rto=5"):
+            return "is no address that Apprise knows"
+        try:
+            taken = service.notify(title=message.subject, body=message.text, body_format=apprise.NotifyFormat.TEXT)
+        except Exception as error:  # whatever a service raises, the run that tells goes on
+            return f"failed: {type(error).__name__}"
+    if taken:
+        return ""
+    refused = " (is its token still valid?)" if codes[-1:] in (["401"], ["403"]) else ""
+    return f"answered HTTP {codes[-1]}{refused}" if codes else "did not answer"
+
+
+@contextmanager
+def _answers() -> Iterator[list[str]]:
+    """The HTTP codes that services answer meanwhile; Apprise's own log may hold an address, and goes nowhere."""
+    codes: list[str] = []
+    listener, log = logging.Handler(logging.WARNING), logging.getLogger("apprise")
+    listener.emit = lambda record: codes.extend(re.findall(r"error=(\d{3})\b", record.getMessage()))
+    log.propagate = False
+    log.setLevel(logging.WARNING)
+    log.addHandler(listener)
     try:
-        return bool(service.notify(title=message.subject, body=message.text, body_format=apprise.NotifyFormat.TEXT))
-    except Exception:
-        return False  # whatever a service raises, the run that tells goes on
+        yield codes
+    finally:
+        log.removeHandler(listener)

@@ -31,7 +31,8 @@ class World:
     """Writes rows up to a moment; holds one connection of its own and the random generator."""
 
     def __init__(self, address: str, plan: Plan, scenario: Scenario, *, seed: int) -> None:
-        self.connection = psycopg.connect(address, autocommit=True, application_name="rehearsal world")
+        self.connection = psycopg.connect(address, autocommit=True, application_name="rehearsal world",
+                                          prepare_threshold=None)  # fmt: skip  # it may be a pooler's address
         self.plan, self.scenario = plan, scenario
         self.random = np.random.default_rng(seed)
         self.truth = scenario.truth

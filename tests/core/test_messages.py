@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from rollout_lib.messages import render
 from rollout_lib.messages.onset import LASTS, RANK, Tell, decide
-from rollout_lib.model import State
+from rollout_lib.model import Change, Outcome, State
 from rollout_lib.outbox import Onset
 
 NINE = datetime(2025, 12, 3, 8, 0, tzinfo=UTC)
@@ -39,8 +40,8 @@ def test_the_success_message_has_the_measured_figures(day):
     day.check()
     said = render(replace(day.evaluate(), state=State.PASS), day.plan)
     assert said["subject"] == "Week 6 - 10% Rollout Successful, Scaling to 25%"
-    assert "- Error rate: 0.00% (0 of 29 requests) (target < 0.1%)" in said["text"]
-    assert "- P95 latency: 851 ms (target < 2000ms)" in said["text"]
+    assert "- Error rate: 0.00%, 0 of 29 requests (target < 0.1%)" in said["text"]
+    assert "- P95 latency: 851ms (target < 2000ms)" in said["text"]
     assert "- Customer impact: not attested" in said["text"]
     assert "Proceeding with 25% rollout" in said["text"]
 
@@ -72,6 +73,52 @@ def test_each_bad_verdict_has_a_message_that_says_where_routing_is(day, state, s
     said = render(replace(day.check(), state=state), day.plan)
     assert said["subject"] == subject
     assert "10%" in said["subject"] + said["text"]
+
+
+def test_an_act_says_first_what_is_true_of_routing_and_restarts_only_what_is_off(day):
+    """Asked: still at 10 %, the command next; done: disabled, and how to start again. The reason comes after."""
+    day.change(10)
+    asked = replace(day.check(), state=State.ROLL_BACK)
+    off = (Decimal(0), False)
+    done = replace(asked, change=Change(before=(Decimal(10), True), asked=off, after=off, applied=True, reason="x"))
+    first, second, third, *rest = render(asked, day.plan)["text"].splitlines()
+    assert first.startswith("Nothing was changed by this run: routing is still at 10%.")
+    assert second == "rollout rollback --emergency --reason '…'"
+    assert third.startswith("Why: ")
+    assert not any("--restart" in line for line in rest)
+    text = render(done, day.plan)["text"]
+    assert text.startswith("Routing is disabled; jobs, marketplace, property go to legacy (before: 10%).")
+    assert "rollout acknowledge --restart --reason '…'" in text
+
+
+def test_a_leak_is_never_called_no_changes(day):
+    """The protected domains are as the run found them; a commanded rollback, which looked at nothing, says so."""
+    day.change(10)
+    seen = replace(day.check(), state=State.ROLL_BACK)
+    assert "- Protected: mobility, profile, insurance (no changes; not probed in this run)" in render(seen, day.plan)["text"]
+    reason = "3 rows of mobility went to unified"
+    checks = tuple(replace(check, outcome=Outcome.FAIL, reason=reason) if check.name == "leak" else check
+                   for check in seen.verdict.checks)  # fmt: skip
+    leaked = render(replace(seen, verdict=replace(seen.verdict, checks=checks)), day.plan)["text"]
+    assert f"- Protected: {reason}" in leaked
+    assert "no changes" not in leaked
+    off = (Decimal(0), False)
+    change = Change(before=(Decimal(10), True), asked=off, after=off, applied=True, reason="a call")
+    commanded = replace(seen, operation="rollback", verdict=None, figures={}, change=change)
+    assert render(commanded, day.plan)["text"].count("not measured by this run") == 2
+    assert "not looked at by this run" in render(commanded, day.plan)["text"]
+
+
+def test_a_phase_that_proves_too_little_is_called_inconclusive(day):
+    """Not a hold: what is missing is named, and who may acknowledge it."""
+    day.change(10)
+    for _ in range(16):  # 29 requests in all, for a hold of four hours
+        day.check()
+    evaluated = day.evaluate()
+    assert evaluated.state is State.INCONCLUSIVE
+    said = render(evaluated, day.plan)
+    assert said["subject"] == "Week 6 - Inconclusive at 10%"
+    assert "rollout acknowledge --reason '…'" in said["text"]
 
 
 def test_calm_checks_are_silent(day):

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from decimal import Decimal
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +15,7 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from rollout_lib import operations as op
+from rollout_lib import outbox
 from rollout_lib.messages import send
 from rollout_lib.messages.send import tell
 from rollout_lib.model import State
@@ -33,17 +35,19 @@ class Mailbox:
 
 
 class Hook:
-    """An HTTP endpoint that keeps what was posted to it; `works` switches it off."""
+    """An HTTP endpoint that keeps what was posted to it; `answer` is its status, `opens` may keep it waiting."""
 
     def __init__(self) -> None:
-        hook, self.posts, self.works = self, [], True
+        hook, self.posts, self.answer, self.opens = self, [], 200, threading.Event()
+        self.opens.set()
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                if hook.works:
+                hook.opens.wait(60)
+                if hook.answer == 200:
                     hook.posts.append(json.loads(body))
-                self.send_response(200 if hook.works else 503)
+                self.send_response(hook.answer)
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
@@ -65,6 +69,7 @@ class Hook:
 def hook():
     hook = Hook()
     yield hook
+    hook.opens.set()
     hook.server.shutdown()
     hook.server.server_close()
 
@@ -129,16 +134,79 @@ def test_routing_switched_off_by_hand_is_told_by_the_next_check(rollout, hook, m
 def test_what_could_not_be_sent_is_tried_again_and_arrives_once(rollout, hook, mailbox, monkeypatch):
     """A hook that answers 503 gets the message at the next check; the mailbox is not written to twice."""
     monkeypatch.setenv(send.VARIABLE, f"{hook.address} {mailbox.address}")
-    hook.works = False
+    hook.answer = 503
     _, lines = rollout.start()
-    assert lines == ["Week 6 Traffic Rollout Started - 10%: 1 of 2 recipients reached; the rest is tried again"]
+    assert len(lines) == 1
+    assert lines[0].startswith("Week 6 Traffic Rollout Started - 10%: 1 of 2 recipients reached; json:")
+    assert lines[0].endswith(" answered HTTP 503; tried again by the next run")
     rollout.check()
-    hook.works = True
+    hook.answer = 200
     rollout.check()
     rollout.check()
     assert len(mailbox.mails) == 1
     assert hook.subjects == ["Week 6 Traffic Rollout Started - 10%"]
     assert [operation for operation, _ in rollout.ledger()] == ["sending", "failed"] * 2 + ["sending", "sent"]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_that_expired_is_named_and_the_message_waits_for_the_new_one(
+    rollout, hook, monkeypatch, status, caplog
+):
+    """Said in the run's result and on the ledger, without the address; with another token it arrives once."""
+    monkeypatch.setenv(send.VARIABLE, hook.address)
+    hook.answer = status
+    done, lines = rollout.start()
+    assert f"answered HTTP {status} (is its token still valid?); tried again by the next run" in lines[0]
+    assert lines[0] in done._repr_mimebundle_()["text/plain"]
+    assert f"HTTP {status}" in rollout.ledger()[-1][1]["why"][0]
+    hook.answer = 200
+    rollout.check()
+    assert hook.subjects == ["Week 6 Traffic Rollout Started - 10%"]
+    assert "s3cret-token" not in json.dumps([rollout.ledger(), lines]) + caplog.text
+
+
+@pytest.mark.parametrize("rollout", ["drift"], indirect=True)
+def test_what_lasts_is_escalated_once_whoever_looks(rollout, hook, monkeypatch):
+    """Somebody sets 50 % from psql; two runners look at each slot, each by its own session: begun, and lasting."""
+    rollout.start()
+    monkeypatch.setenv(send.VARIABLE, hook.address)
+    states = []
+    for _ in range(14):
+        rollout.world.advance(rollout.world.now + timedelta(minutes=15))
+        with ThreadPoolExecutor(2) as pool:
+            runs = [pool.submit(rollout.run, op.monitor, slot="now") for _ in range(2)]
+        states += [run.result()[0].checkpoint.state for run in runs]
+    assert states.count(State.STEP_BACK) >= 8
+    assert hook.subjects == ["Week 6 - Step back asked at 50%", "Still: Week 6 - Step back asked at 50%"]
+
+
+def test_a_recipient_that_never_answers_keeps_no_run_waiting(rollout, hook, monkeypatch):
+    """The run is done while the endpoint still holds its request; when it answers, the message has arrived once."""
+    monkeypatch.setenv(send.VARIABLE, hook.address)
+    monkeypatch.setattr(send, "PATIENCE", 0.05)
+    hook.opens.clear()
+    done, lines = rollout.start()
+    assert (done.checkpoint.exit_code, hook.posts) == (0, [])
+    assert lines == ["still sending; what does not get out is tried again"]
+    hook.opens.set()
+    for thread in [one for one in threading.enumerate() if "_send_all" in one.name]:
+        thread.join(60)
+    assert [operation for operation, _ in rollout.ledger()] == ["sending", "sent"]
+    rollout.check()
+    assert hook.subjects == ["Week 6 Traffic Rollout Started - 10%"]
+
+
+def test_a_teller_that_died_is_succeeded_by_the_next_run(rollout, hook, monkeypatch):
+    """Claimed and never sent: once the claim is old, the next run sends it."""
+    monkeypatch.setenv(send.VARIABLE, hook.address)
+    with monkeypatch.context() as killed:
+        killed.setattr(send, "_send_all", lambda *_: None)  # kill -9 between the claim and the first address
+        rollout.start()
+    rollout.check()
+    assert hook.posts == [], "another run may still be at it"
+    monkeypatch.setattr(outbox, "CLAIM_VALID", -1)
+    rollout.check()
+    assert hook.subjects == ["Week 6 Traffic Rollout Started - 10%"]
 
 
 def test_two_runners_tell_once(rollout, hook, monkeypatch):
@@ -157,7 +225,10 @@ def test_an_unreachable_or_nonsensical_address_never_fails_the_run(rollout, monk
     monkeypatch.setenv(send.VARIABLE, "json://127.0.0.1:1/x nonsense")
     done, lines = rollout.start()
     assert done.checkpoint.exit_code == 0
-    assert lines == ["Week 6 Traffic Rollout Started - 10%: 0 of 2 recipients reached; the rest is tried again"]
+    assert lines[0].startswith("Week 6 Traffic Rollout Started - 10%: 0 of 2 recipients reached; json:")
+    assert "did not answer" in lines[0]
+    assert "is no address that Apprise knows" in lines[0]
+    assert "nonsense" not in lines[0]
 
 
 def test_a_database_that_is_away_never_fails_the_teller(rollout, hook, monkeypatch):

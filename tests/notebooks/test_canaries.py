@@ -11,7 +11,8 @@ import psycopg
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-# In the log: message bodies as upstreams echo them. In the notes: what somebody typed into psql.
+# In the log: message bodies as upstreams echo them; their markup is shown, escaped, and never runs (see the end).
+# In the notes: what somebody typed into psql.
 NUMBER, NAMED, MAIL, WAMID = (
     "4915199887766",
     "canary-password-7f3",
@@ -25,8 +26,8 @@ CANARIES = (
     MAIL,
     WAMID,
     "canary-token-5511",
-    "<script>canary",
     "canary-of-the-address",
+    "canary-of-a-recipient",
 )
 MESSAGE = f"""user +49 (0)151 998 877 66 / {NUMBER} <{MAIL}> wamid.{WAMID}= token=canary-token-5511 password={NAMED}
     <script>canary()</script>"""
@@ -51,12 +52,15 @@ def site(database, plan, tmp_path, monkeypatch):
             (MESSAGE, WAMID, NUMBER),
         )
     outputs = tmp_path / "outputs"
+    outputs.mkdir()
     address = psycopg.conninfo.make_conninfo(database.address, password="canary-of-the-address")
     said: list[str] = []
+    told = "json://:canary-of-a-recipient@127.0.0.1:1/hook canary-of-a-recipient"  # a closed port, and nonsense
 
     def run(*arguments: str, **variables: str) -> int:
         environment = {**os.environ, plan.database.variable: address, "ROLLOUT_OUTPUTS": str(outputs),
-                       "ROLLOUT_OPERATOR": "Rita", "COLUMNS": "200", **variables}  # fmt: skip
+                       "ROLLOUT_OPERATOR": "Rita", "COLUMNS": "200", "ROLLOUT_NOTIFY": told,
+                       "ROLLOUT_METRICS": str(outputs), **variables}  # fmt: skip
         done = subprocess.run([Path(sys.executable).parent / "rollout", *arguments], env=environment, cwd=PROJECT,
                               capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
         said.append(done.stdout + done.stderr)
@@ -95,4 +99,6 @@ def test_no_canary_reaches_a_record_a_page_the_ledger_a_message_or_the_terminal(
     pages = [path.read_text() for path in files if path.suffix == ".html"]
     assert not any("<script" in page for page in pages), "markup of an error message is shown, never run"
     assert any("&lt;script&gt;canary" in page for page in pages)
+    assert any("0 of 2 recipients reached" in text for text in site.said), "messages were tried"
+    assert any(path.suffix == ".prom" for path in files), "metrics were written"
     assert any("[number]" in text for text in site.said), "the errors themselves were shown"
