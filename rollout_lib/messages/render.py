@@ -129,7 +129,7 @@ def _check(verdict: Verdict | None, name: str) -> Check | None:
 
 
 def _guarded(verdict: Verdict | None, plan: Plan) -> str:
-    """`mobility down, 2 in a row; insurance, profile answer`; a leak first, and no claim of what was not looked at."""
+    """`mobility down, 2 in a row; profile answers`; a leak first; what was not looked at is not claimed."""
     leak, names = _check(verdict, "leak"), ", ".join(plan.protected_domains)
     said: dict[str, list[str]] = {}
     for check in verdict.checks if verdict else ():
