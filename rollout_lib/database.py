@@ -201,6 +201,6 @@ def explain(error: Exception, place: Place) -> RolloutError:
     if isinstance(original, pg.LockNotAvailable | pg.QueryCanceled | pg.DeadlockDetected):
         return CouldNotMeasure(reason=f"{where} did not answer in time ({words}). Nothing was left half-done.")
     lost = isinstance(original, psycopg.OperationalError | psycopg.InterfaceError)
-    if lost and not isinstance(original, pg.InsufficientPrivilege):
+    if lost and not isinstance(original, pg.InsufficientPrivilege | pg.DiskFull):
         return DatabaseUnreachable(where=where, reason=words)
     return CouldNotMeasure(reason=f"{where} refused: {words}. Nothing was left half-done.")

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from psycopg.errors import UniqueViolation
+
 APPEND = """SELECT seq, hash FROM rollout.append_entry(
     CAST(%(kind)s AS text), CAST(%(operation)s AS text), CAST(%(rollout)s AS text),
     CAST(%(at)s AS timestamptz), CAST(%(phase_began)s AS timestamptz), CAST(%(slot)s AS timestamptz),
@@ -48,14 +50,28 @@ def waiting() -> list[Path]:
 
 
 def drain(connection: Any) -> list[str]:
-    """Append what waits, oldest first; a file goes only after its entry is committed (psycopg connection)."""
+    """Append what waits, oldest first; a file goes only after its entry is committed (psycopg connection).
+
+    A check whose slot somebody else has judged meanwhile becomes an extra one. A file that cannot be read or
+    removed here (another user's) stays, and stops nothing.
+    """
     done = []
     for path in waiting():
-        entry = json.loads(path.read_text(encoding="utf-8"))
-        known = connection.execute(
-            "SELECT 1 FROM rollout.ledger WHERE run_id = %(run_id)s AND operation = %(operation)s", entry
-        ).fetchone()
-        if not known:
-            done.append(append(connection, entry))
-        path.unlink()
+        try:
+            entry = json.loads(path.read_text(encoding="utf-8"))
+            known = connection.execute(
+                "SELECT 1 FROM rollout.ledger WHERE run_id = %(run_id)s AND operation = %(operation)s", entry
+            ).fetchone()
+            if not known:
+                done.append(_append_late(connection, entry))
+            path.unlink()
+        except (OSError, ValueError, KeyError):
+            continue
     return done
+
+
+def _append_late(connection: Any, entry: dict[str, Any]) -> str:
+    try:
+        return append(connection, entry)
+    except UniqueViolation:
+        return append(connection, {**entry, "kind": "extra", "slot": None})

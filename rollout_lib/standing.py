@@ -141,9 +141,18 @@ def _after(now: _Fold, entry: Entry, plan: Plan) -> Standing:
         standing = _changed(standing, entry, plan, Decimal(adopted["percentage"]), adopted["enabled"], by_hand=True)
     change = body.get("change")
     if change and change["applied"]:
-        percentage, enabled = change["after"]
-        standing = _changed(standing, entry, plan, Decimal(str(percentage)), bool(enabled))
+        percentage, enabled = Decimal(str(change["after"][0])), bool(change["after"][1])
+        if not _is_over(standing, entry, percentage, enabled):
+            standing = _changed(standing, entry, plan, percentage, enabled)
     return standing
+
+
+def _is_over(standing: Standing, entry: Entry, percentage: Decimal, enabled: bool) -> bool:
+    """A lowering that reached the ledger late, kept in a file meanwhile: the phase that was begun since goes on."""
+    if standing.last_change is None or not standing.last_change[2]:
+        return False
+    at, known, _ = standing.last_change
+    return entry.at < at and (not enabled or percentage < known)
 
 
 def _attested(standing: Standing, entry: Entry) -> Standing:
@@ -233,7 +242,8 @@ def _changed(
 
 def _why_off(entry: Entry, by_hand: bool) -> str:
     if by_hand:
-        return "routing was switched off by hand"
+        notes = entry.body["adopted"].get("notes") or "none"
+        return f"routing was found off: by hand, or by a run that could not record it (notes: {notes})"
     change = entry.body.get("change") or {}
     return str(change.get("reason") or entry.body.get("sentence") or "routing was switched off")
 

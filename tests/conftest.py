@@ -14,15 +14,22 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from rollout_lib import operations as op
 from rollout_lib.database import Database, connect
 from rollout_lib.migrations import migrate
+from rollout_lib.model import State
 from rollout_lib.plan import Plan, load_plan
+from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.server import create_database, drop_database, embedded, stop
+from rollout_lib.rehearsal.world import World
+from rollout_lib.session import open_session
 
 SERVERS = ("postgresql-18", "postgresql-15", "pgbouncer")
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
@@ -36,6 +43,8 @@ POOLED_USERS = (
     "service_role",
     "stranger",
 )
+VARIABLE = "ROLLOUT_REHEARSAL_URL"
+FREEZE = 'freezes: [{start: 2025-12-03T14:10:00+01:00, end: 2025-12-03T14:20:00+01:00, reason: "release"}]\n'
 # What Debian calls a package, and the program of it that the tests use.
 PROGRAMS = {"postgresql-15": str(DEBIAN_15 / "initdb"), "systemd": "systemd-analyze", "prometheus": "promtool"}
 
@@ -181,3 +190,103 @@ def supabase_roles(server) -> Iterator[tuple[str, ...]]:
 def direct(server, database) -> str:
     """The address of the test's database past the pooler, for what an administrator does to it."""
     return psycopg.conninfo.make_conninfo(server, dbname=database.place.database)
+
+
+class Evening:
+    """A rollout at some moment of its day: sessions at `now`, what a person does to it, what is configured."""
+
+    def __init__(self, direct: str, plan_file: Path, now: datetime) -> None:
+        self.direct, self.plan_file, self.now = direct, plan_file, now
+
+    def session(self, operator: str = "Rita"):
+        return open_session(str(self.plan_file), as_of=self.now.isoformat(), operator=operator)
+
+    def sql(self, statement: str) -> list[tuple]:
+        with psycopg.connect(self.direct, autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def configuration(self) -> list[tuple]:
+        return self.sql("SELECT c::text FROM webhook_routing_config c")
+
+    def attest(self, value: str = "none") -> None:
+        op.attest(self.session(), subject="complaints", value=value, reason="asked the support desk")
+
+    def acknowledge(self, subject: str, value: str) -> None:
+        op.attest(self.session(), subject=subject, value=value, reason="talked about it")
+
+    def raise_to(self, to: int = 25, *, operator: str = "Rita", **how):
+        how = {"reason": "scaling", "dry_run": False, **how}
+        return op.change_percentage(self.session(operator), to=Decimal(to), **how).checkpoint
+
+    def unmet(self, to: int = 25, **how) -> set[str]:
+        """The names of the gates that refuse a raise; that it refused, wholly, is asserted here."""
+        before = self.configuration()
+        done = self.raise_to(to, **how)
+        names = {gate.name for gate in done.change.gates if not gate.met}
+        assert (done.exit_code, done.change.applied) == (60, False)
+        assert all(name in done.sentence for name in names)
+        assert self.configuration() == before
+        kinds = self.sql("SELECT kind FROM rollout.ledger WHERE operation = 'change' ORDER BY seq DESC LIMIT 1")
+        assert kinds == [("attempt",)], "a refusal is recorded as an attempt"
+        return names
+
+
+@pytest.fixture(scope="session")
+def passed(server, tmp_path_factory):
+    """Names of two databases to copy: the morning (nothing begun) and the end of a passed 10 % phase."""
+    file = tmp_path_factory.mktemp("gates") / "plan.yaml"
+    file.write_text(Path("parameters/week6.rehearsal.yaml").read_text() + FREEZE)
+    plan, names, moments = load_plan(file), {}, {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROLLOUT_OUTPUTS", str(file.parent))
+        for kind in ("morning", "evening"):
+            name = f"rehearsal_{kind}_{uuid.uuid4().hex[:8]}"
+            address = create_database(server, name, names.get("morning"))
+            names[kind] = name
+            patch.setenv(VARIABLE, address)
+            migrate(connect(plan), apply=True)
+            world = World(address, plan, SCENARIOS["healthy"], seed=1)
+            if kind == "morning":
+                world.prelude(world.start)
+            else:
+                world.now = world.start
+                day = Evening(address, file, world.start)
+                day.attest()
+                assert day.raise_to(10).change.applied
+                for _ in range(16):
+                    world.advance(world.now + timedelta(minutes=15))
+                    day.now = world.now
+                    op.monitor(day.session(), slot="now")
+                assert op.evaluate_phase(day.session()).checkpoint.state is State.PASS
+            moments[kind] = world.now
+            world.close()
+    yield file, names, moments
+    for name in names.values():
+        drop_database(server, name)
+
+
+@pytest.fixture
+def a_day(server, door, passed, tmp_path, monkeypatch) -> Iterator[Callable[[str], Evening]]:
+    """Copies of the two days, each in a database of its own, the environment set for the last one made."""
+    made = []
+
+    def a_day(kind: str) -> Evening:
+        file, names, moments = passed
+        own = tmp_path / "plan.yaml"
+        own.write_text(file.read_text())
+        direct = create_database(server, f"rehearsal_{uuid.uuid4().hex[:12]}", names[kind])
+        made.append(direct)
+        monkeypatch.setenv(VARIABLE, door(direct))
+        monkeypatch.setenv("ROLLOUT_OUTPUTS", str(tmp_path / "outputs"))
+        return Evening(direct, own, moments[kind])
+
+    yield a_day
+    for direct in made:
+        drop_database(server, psycopg.conninfo.conninfo_to_dict(direct)["dbname"])
+
+
+@pytest.fixture
+def evening(a_day) -> Evening:
+    """The end of a passed 10 % phase, 13:00 on Day 3."""
+    return a_day("evening")

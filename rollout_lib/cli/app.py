@@ -34,8 +34,8 @@ def run(arguments: list[str]) -> int:
             if os.environ.get("ROLLOUT_DEBUG"):
                 raise
             print(f"A defect of ours, please report it: {type(error).__name__}: {error}\n"
-                  "What was true of the routing before this command is true still, unless a line above says "
-                  "otherwise. ROLLOUT_DEBUG=1 shows where.", file=sys.stderr)  # fmt: skip
+                  "It may have come after a change: `rollout status` says what is true of the routing now. "
+                  "ROLLOUT_DEBUG=1 shows where.", file=sys.stderr)  # fmt: skip
             return 1
         show()
         return 2

@@ -53,7 +53,8 @@ def drift_check(config: RoutingConfig, standing: Standing, plan: Plan) -> Check:
         return _check("drift", Outcome.PASS, now, wanted, "Configuration and ledger agree.")
     if adopts(config.percentage, config.enabled, known):
         off_plan = config.enabled and config.percentage > 0 and _off_plan(config.percentage, plan)
-        reason = f"Lowered by hand from {wanted} to {now} (notes: {config.notes or 'none'}): "
+        reason = f"Lowered by hand, or by a run that could not record it, from {wanted} to {now} "
+        reason += f"(notes: {config.notes or 'none'}): "
         if off_plan:
             reason += "recorded; the percentage is off the plan, so nothing may be raised from it."
             return _check("drift", Outcome.FAIL, now, wanted, reason, State.HOLD)

@@ -34,7 +34,7 @@ def message_kind(checkpoint: Checkpoint, plan: Plan) -> str | None:
         return None
     if change is not None and change.applied:
         if not change.after[1] or change.after[0] == 0:
-            return "roll_back"
+            return "off" if checkpoint.operation == "monitor" and not change.before[1] else "roll_back"
         return "start" if change.after[0] > change.before[0] or not change.before[1] else "stepped_back"
     if checkpoint.operation == "evaluate":
         if checkpoint.state is State.PASS:

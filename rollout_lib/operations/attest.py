@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from rollout_lib.errors import ParameterError
-from rollout_lib.model import Change, State
-from rollout_lib.operations.lowering import disable
+from rollout_lib.errors import CouldNotMeasure, ParameterError
+from rollout_lib.model import State
+from rollout_lib.operations.lowering import disable, known_after
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.redaction import redact
 from rollout_lib.session import Session
@@ -44,12 +44,25 @@ def attest(session: Session, *, subject: str, value: str, reason: str = "") -> A
         problems.append(f"complaints: one of {', '.join(COMPLAINTS)}, not {value!r}")
     if subject != "complaints" and not reason.strip():
         problems.append("reason: it stands on the ledger beside your name, and must say why")
+    if subject == "extension" and not (value.isascii() and value.isdigit() and int(value) > 0):
+        problems.append(f"extension: whole seconds, at least 1, not {value!r}")
     if not session.operator.strip():
         problems.append("operator: an attestation needs a name")
     if problems:
         raise ParameterError(problems="\n".join(problems))
     reason = redact(reason)
-    spike = disable(session, f"complaints spike: {reason or value}") if value == "spike" else None
+    rollback = _roll_back(session, reason or value) if (subject, value) == ("complaints", "spike") else None
+    try:
+        head = _append(session, subject, value, reason)
+    except CouldNotMeasure as error:
+        if rollback is None:
+            raise
+        done = f"{rollback.checkpoint.sentence}\nIt is done. What was stated is not on the ledger; state it again"
+        raise CouldNotMeasure(f"{done}: {error}") from None
+    return Attested(subject=subject, value=value, by=session.operator, reason=reason, head=head, rollback=rollback)
+
+
+def _append(session: Session, subject: str, value: str, reason: str) -> tuple[int, str]:
     with session.database.transaction(readonly=False) as connection:
         facts = read_facts(connection, session.plan)
         standing = fold(facts.entries, session.plan)
@@ -62,7 +75,7 @@ def attest(session: Session, *, subject: str, value: str, reason: str = "") -> A
             "plan_digest": session.plan.digest,
             "run_id": session.run_id,
         }
-        head = append(
+        return append(
             connection,
             kind="attestation" if subject == "complaints" else "acknowledgement",
             operation=subject,
@@ -73,14 +86,11 @@ def attest(session: Session, *, subject: str, value: str, reason: str = "") -> A
             run_id=session.run_id,
             body=json.dumps(body, ensure_ascii=False),
         )
-    rollback = _recorded_spike(session, spike) if spike else None
-    return Attested(subject=subject, value=value, by=session.operator, reason=reason, head=head, rollback=rollback)
 
 
-def _recorded_spike(session: Session, change: Change) -> Recorded:
-    with session.database.transaction(readonly=True) as connection:
-        facts = read_facts(connection, session.plan)
-    standing = fold(facts.entries, session.plan)
+def _roll_back(session: Session, why: str) -> Recorded:
+    change = disable(session, f"complaints spike: {why}")
+    facts, standing = known_after(session, change)
     checkpoint = checkpoint_of(
         session,
         facts,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from rollout_lib.errors import CouldNotMeasure
 from rollout_lib.judgement import judge_phase_end, look_from
 from rollout_lib.model import TOTAL
-from rollout_lib.operations.lowering import act_on
+from rollout_lib.operations.lowering import act_on, said
 from rollout_lib.operations.monitor import adopted_by, figures, measure_since
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.probes import take_probes
@@ -47,9 +47,9 @@ def evaluate_phase(session: Session) -> Recorded:
         operation="evaluate",
         verdict=verdict,
         state=verdict.state,
-        sentence=verdict.sentence,
+        sentence=said(verdict, change),
         change=change,
-        adopted=None if change else adopted_by(facts.config, standing),
+        adopted=adopted_by(facts.config, standing, change),
         figures=figures(measurement, session.plan) if whole else {},
         evidence={
             "phase": {

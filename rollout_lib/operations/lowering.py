@@ -2,30 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from rollout_lib.emergency import switch_off
-from rollout_lib.errors import RolloutError
+from rollout_lib.errors import CouldNotMeasure, RolloutError
 from rollout_lib.gates import plan_step_back
-from rollout_lib.model import Act, Change, Standing, Verdict
+from rollout_lib.model import Act, Change, RoutingConfig, Standing, Verdict
 from rollout_lib.routing import read_config, set_enabled, set_percentage
 from rollout_lib.session import Session
-from rollout_lib.store import Facts, tidy
+from rollout_lib.standing import EMPTY, fold
+from rollout_lib.store import Facts, read_facts, tidy
 
 Row = tuple[Decimal, bool]
+# A ledger that is away or missing, or holds an entry that cannot be understood: it stops no lowering.
+UNREADABLE = (CouldNotMeasure, LookupError, TypeError, ValueError, ArithmeticError)
 
 
 def act_on(session: Session, verdict: Verdict, facts: Facts, standing: Standing) -> Change | None:
-    """Carry out what the verdict may do alone; None where it asks, or where it is done already."""
+    """Carry out what the verdict may do alone; None where it asks, or where it is done already.
+
+    What could not be done is a Change that was not applied, with the reason: the run still records its verdict.
+    """
     config = facts.config
+    if config is not None and _is_half_off(config, standing) and session.plan.acts_alone.roll_back:
+        why = f"found disabled at {config.percentage:g} %: set to 0 %, so that `enabled` alone brings nothing back"
+        return _tried(config, (Decimal(0), False), why, lambda: disable(session, why))
     if verdict.act is Act.NONE or not verdict.acts_alone or (config is not None and not config.enabled):
         return None
     reason = f"{verdict.state}: {verdict.sentence}"
     if verdict.act is Act.STEP_BACK and config is not None:
         target = plan_step_back(session.plan, config.percentage)
         if target is not None:
-            return lower_to(session, target, reason)
-    return disable(session, reason)
+            return _tried(config, (target, True), reason, lambda: lower_to(session, target, reason))
+    return _tried(config, (Decimal(0), False), reason, lambda: disable(session, reason))
+
+
+def said(verdict: Verdict, change: Change | None) -> str:
+    """The verdict's sentence, and that it could not be carried out where that is so."""
+    if change is None or change.applied:
+        return verdict.sentence
+    return f"{verdict.sentence} NOT DONE ({change.asked[0]:g} %): {change.detail}"
+
+
+def known_after(session: Session, change: Change) -> tuple[Facts, Standing]:
+    """What is known after a lowering, to record it; nothing where the ledger cannot be read, which stops nothing."""
+    try:
+        with session.database.transaction(readonly=True) as connection:
+            facts = read_facts(connection, session.plan)
+        return facts, fold(facts.entries, session.plan)
+    except UNREADABLE:
+        place = session.place
+        return Facts(now=datetime.now(UTC), database=place.database, config=None, entries=(), head=(0, "")), EMPTY
+
+
+def _is_half_off(config: RoutingConfig, standing: Standing) -> bool:
+    """Disabled since the ledger's last change, and not at 0 %: by hand, or by a run that died between the two."""
+    known = standing.last_change
+    return not config.enabled and config.percentage > 0 and known is not None and known[2]
+
+
+def _tried(config: RoutingConfig | None, asked: Row, reason: str, act: Callable[[], Change]) -> Change:
+    try:
+        return act()
+    except RolloutError as error:
+        before = (config.percentage, config.enabled) if config is not None else asked
+        words = " ".join(str(error).split())
+        return Change(before=before, asked=asked, after=before, applied=False, reason=reason, detail=words)
 
 
 def disable(session: Session, reason: str) -> Change:
@@ -58,8 +102,10 @@ def lower_to(session: Session, target: Decimal, reason: str) -> Change:
         before = read_config(connection, lock=True)
         if before is None:
             raise RolloutError(reason="the configuration has no row to lower")
-        if target >= before.percentage:
-            raise RolloutError(reason=f"{target} % is not lower than {before.percentage} %")
+        if target >= before.percentage:  # somebody else was faster
+            now = (before.percentage, before.enabled)
+            return Change(before=now, asked=(target, before.enabled), after=now, applied=False, reason=reason,
+                          detail="it is as low already")  # fmt: skip
         if target == 0:
             set_enabled(connection, False, reason)
         set_percentage(connection, target, reason)

@@ -11,8 +11,8 @@ from rollout_lib import metrics
 from rollout_lib.errors import ParameterError
 from rollout_lib.figures import table_rows
 from rollout_lib.judgement import judge_slot, look_from
-from rollout_lib.model import Measurement, RoutingConfig, Standing
-from rollout_lib.operations.lowering import act_on
+from rollout_lib.model import Change, Measurement, RoutingConfig, Standing
+from rollout_lib.operations.lowering import act_on, said
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.plan import Plan
 from rollout_lib.probes import take_probes
@@ -62,10 +62,10 @@ def _monitor(session: Session, slot: str) -> Recorded:
         slot=belongs,
         verdict=verdict,
         state=verdict.state,
-        sentence=verdict.sentence,
+        sentence=said(verdict, change),
         look=look,
         change=change,
-        adopted=None if change else adopted_by(facts.config, standing),
+        adopted=adopted_by(facts.config, standing, change),
         figures=figures(measurement, session.plan),
     )
     run = record(session, facts, checkpoint)
@@ -109,11 +109,12 @@ def measure_since(
     )
 
 
-def adopted_by(config: RoutingConfig | None, standing: Standing) -> dict | None:
-    """What somebody lowered by hand since the last change; the next run begins from it."""
-    if config is None:
+def adopted_by(config: RoutingConfig | None, standing: Standing, change: Change | None) -> dict | None:
+    """What somebody lowered by hand since the last change; None where this run lowered it itself."""
+    if config is None or (change is not None and change.applied and change.before[1]):
         return None
-    return adopts(config.percentage, config.enabled, standing.last_change)
+    adopted = adopts(config.percentage, config.enabled, standing.last_change)
+    return adopted and {**adopted, "notes": config.notes or ""}
 
 
 def figures(measurement: Measurement, plan: Plan) -> dict:

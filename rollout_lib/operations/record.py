@@ -18,8 +18,8 @@ from rollout_lib.archive.provenance import provenance
 from rollout_lib.database import explain
 from rollout_lib.errors import EXIT_CODES, CouldNotMeasure, RolloutError, SlotTaken
 from rollout_lib.look import Html, checkpoint_card, checkpoint_text
-from rollout_lib.messages.send import tell
-from rollout_lib.model import STATES, Checkpoint, Standing, State
+from rollout_lib.messages.send import shout, tell
+from rollout_lib.model import STATES, Act, Checkpoint, Standing, State
 from rollout_lib.serial import to_json
 from rollout_lib.session import Session
 from rollout_lib.store import Facts, append
@@ -131,24 +131,39 @@ def record(session: Session, facts: Facts, checkpoint: Checkpoint) -> Recorded:
     """Append a checkpoint in a transaction of its own; what the ledger cannot take now is kept in a file.
 
     What was decided and done stands, whether or not it could be written down: this never raises for a
-    database that went away, and the run's own outcome stays what it was.
+    database that went away or a disk that is full, and the run's own outcome stays what it was.
     """
-    text = to_json(checkpoint)
-    entry = entry_of(checkpoint, text)
-    try:
-        drain(session)
-        with session.database.transaction(readonly=False) as connection:
-            head = append(connection, **entry)
-    except SlotTaken:
-        checkpoint = replace(checkpoint, kind="extra")
+    for kind in (checkpoint.kind, "extra"):
+        checkpoint = replace(checkpoint, kind=kind)
         text = to_json(checkpoint)
-        with session.database.transaction(readonly=False) as connection:
-            head = append(connection, **entry_of(checkpoint, text))
-    except CouldNotMeasure as error:
-        kept = spool.keep(entry)
-        value = recorded(checkpoint, facts, None, text)
-        return replace(value, kept=f"{kept} ({error})")
-    return recorded(checkpoint, facts, head, text, tell(session, checkpoint, head))
+        entry = entry_of(checkpoint, text)
+        try:
+            drain(session)
+            with session.database.transaction(readonly=False) as connection:
+                head = append(connection, **entry)
+            return recorded(checkpoint, facts, head, text, tell(session, checkpoint, head))
+        except SlotTaken:
+            continue  # somebody else's check was faster: this one claims no slot
+        except CouldNotMeasure as error:
+            words = str(error.facts.get("reason") or error).splitlines()[0]
+            break
+    else:
+        words = "the slot is taken"
+    try:
+        kept = str(spool.keep(entry))
+    except OSError as error:
+        kept = f"nowhere, {error.strerror}"
+    value = recorded(checkpoint, facts, None, text, _told_without(checkpoint))
+    return replace(value, kept=f"{kept} ({words})")
+
+
+def _told_without(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Without a ledger nothing remembers who was told; an act is told all the same."""
+    verdict = checkpoint.verdict
+    acts = checkpoint.change is not None or (verdict is not None and verdict.act is not Act.NONE)
+    if not acts or not checkpoint.message:
+        return ()
+    return shout(checkpoint.message["subject"], f"{checkpoint.message['text']}\nNot on the ledger yet.")
 
 
 def drain(session: Session) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 
 from rollout_lib.gates import plan_step_back
-from rollout_lib.model import State
-from rollout_lib.operations.lowering import disable, lower_to
+from rollout_lib.model import Change, RoutingConfig, State
+from rollout_lib.operations.lowering import UNREADABLE, disable, known_after, lower_to
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.redaction import redact
 from rollout_lib.routing import read_config
@@ -18,13 +18,12 @@ from rollout_lib.store import read_facts
 def roll_back(session: Session, *, reason: str, gradual: bool = False) -> Recorded:
     """Disable routing (gradual: one phase down the plan, 5 % below the first, then off); exit 0 when done.
 
-    The change is committed before anything else is read, so that nothing else can stop it.
+    The change is committed before anything else is read, so that nothing else can stop it: neither a ledger that
+    is missing, nor one entry of it that cannot be read.
     """
     reason = redact(reason)
     change = _one_down(session, reason) if gradual else disable(session, reason)
-    with session.database.transaction(readonly=True) as connection:
-        facts = read_facts(connection, session.plan)
-    standing = fold(facts.entries, session.plan)
+    facts, standing = known_after(session, change)
     off = not change.after[1]
     done = "Routing is disabled" if off else f"Routing is at {change.after[0]} %"
     was = f"(was {change.before[0]} %)" if change.before != change.after else "(it was so already)"
@@ -41,10 +40,29 @@ def roll_back(session: Session, *, reason: str, gradual: bool = False) -> Record
     return record(session, facts, checkpoint)
 
 
-def _one_down(session: Session, reason: str):
+def _one_down(session: Session, reason: str) -> Change:
     with session.database.transaction(readonly=True) as connection:
         config = read_config(connection)
+    done = _done_before(session, config, reason)
+    if done is not None:
+        return done
     target = plan_step_back(session.plan, config.percentage) if config and config.enabled else None
     if target is None or target <= Decimal(0):
         return disable(session, reason)
     return lower_to(session, target, reason)
+
+
+def _done_before(session: Session, config: RoutingConfig | None, reason: str) -> Change | None:
+    """The same request, made before by a run that died before it could record it: not a step further down."""
+    try:
+        with session.database.transaction(readonly=True) as connection:
+            known = fold(read_facts(connection, session.plan).entries, session.plan).last_change
+    except UNREADABLE:
+        return None
+    if config is None or known is None or not (config.enabled and known[2]) or config.notes != reason:
+        return None
+    if config.percentage != plan_step_back(session.plan, known[1]):
+        return None
+    now = (config.percentage, config.enabled)
+    return Change(before=known[1:], asked=now, after=now, applied=True, reason=reason,
+                  detail="an earlier try did it and could not record it")  # fmt: skip

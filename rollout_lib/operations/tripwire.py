@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from rollout_lib import metrics
 from rollout_lib.judgement import judge_slot, look_from
 from rollout_lib.judgement.protected import is_news
 from rollout_lib.model import Act, Standing, State, Verdict
-from rollout_lib.operations.lowering import act_on
-from rollout_lib.operations.monitor import figures, measure_since
+from rollout_lib.operations.lowering import act_on, said
+from rollout_lib.operations.monitor import adopted_by, figures, measure_since
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.probes import take_probes
 from rollout_lib.session import Session
 from rollout_lib.standing import fold, is_at_least
 from rollout_lib.store import Facts, read_pulse
+
+BLIND = (State.COULD_NOT_LOOK, State.NO_DATA)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,7 @@ class Round:
     """What one round saw; recorded is None for a quiet one, which leaves nothing on the ledger.
 
     trouble: why the metrics could not be written, "" where they were or nobody wants them.
+    failed: what the verdict does alone could not be done; the next round tries again.
     """
 
     now: datetime
@@ -31,39 +35,39 @@ class Round:
     verdict: Verdict
     recorded: Recorded | None
     trouble: str = ""
+    failed: bool = False
 
 
-def trip(session: Session, known: Facts | None = None) -> Round:
+def trip(session: Session, known: Facts | None = None, *, failed: bool = False, blind: bool = False) -> Round:
     """One round: two cheap statements and the probes; a verdict that acts alone is carried out at once.
 
     known: the facts of the round before; the ledger is read again only where it has grown. Recorded is what
-    was done, an act that is asked for the first time in this phase, and a protected endpoint that begins to
-    fail or answers again: two failed probes in a row may be of two watchers, or of a slot and a round.
+    was done or (unless it `failed` in the round before too) could not be, what somebody lowered by hand, an act
+    that is asked for the first time in this phase, a protected endpoint that begins to fail or answers again (two
+    failed probes in a row may be of a slot and a round) and, if `blind` asks for it, that nothing could be seen.
     """
     with metrics.unseen_if_it_fails(session.plan):
-        return _trip(session, known)
+        return _trip(session, known, failed, blind)
 
 
-def _trip(session: Session, known: Facts | None) -> Round:
-    probes = take_probes(session.plan)
+def _trip(session: Session, known: Facts | None, failed: bool, blind: bool) -> Round:
     with session.database.transaction(readonly=True) as connection:
         facts = read_pulse(connection, session.plan, known)
         standing = fold(facts.entries, session.plan)
         now = session.now(facts.now)
         measurement = measure_since(connection, session, standing, now, whole_phase=False, lag=timedelta(0))
-    verdict = judge_slot(
-        plan=session.plan,
-        config=facts.config,
-        standing=standing,
-        measurement=measurement,
-        slot=None,
-        now=now,
-        probes=probes,
-    )
+    judge = partial(judge_slot, plan=session.plan, config=facts.config, standing=standing, measurement=measurement,
+                    slot=None, now=now)  # fmt: skip
+    verdict = judge()
+    if not verdict.acts_alone:  # where the rows suffice to act, an endpoint that does not answer holds nothing up
+        verdict = judge(probes=take_probes(session.plan))
     change = act_on(session, verdict, facts, standing)
     shown = figures(measurement, session.plan)
+    adopted = adopted_by(facts.config, standing, change)
+    told = change is not None and (change.applied or not failed)
+    unseen = blind and verdict.state in BLIND
     recorded = None
-    if change is not None or _is_news(verdict, standing):
+    if told or adopted or unseen or (change is None and _is_news(verdict, standing)):
         checkpoint = checkpoint_of(
             session,
             facts,
@@ -72,9 +76,10 @@ def _trip(session: Session, known: Facts | None) -> Round:
             kind="extra",
             verdict=verdict,
             state=verdict.state,
-            sentence=f"Tripwire: {verdict.sentence}",
+            sentence=f"Tripwire: {_drift(verdict) if adopted else said(verdict, change)}",
             look=look_from(measurement, None, False, session.plan) if standing.phase else None,
             change=change,
+            adopted=adopted,
             figures=shown,
         )
         recorded = record(session, facts, checkpoint)
@@ -87,7 +92,12 @@ def _trip(session: Session, known: Facts | None) -> Round:
         at=now,
         changed=change.after if change else None,
     )
-    return Round(now=now, facts=facts, standing=standing, verdict=verdict, recorded=recorded, trouble=trouble)
+    return Round(now=now, facts=facts, standing=standing, verdict=verdict, recorded=recorded, trouble=trouble,
+                 failed=change is not None and not change.applied)  # fmt: skip
+
+
+def _drift(verdict: Verdict) -> str:
+    return next(check.reason for check in verdict.checks if check.name == "drift")
 
 
 def _is_news(verdict: Verdict, standing: Standing) -> bool:

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from rollout_lib import metrics
 from rollout_lib.errors import RolloutError, SlotTaken, UsageError
 from rollout_lib.messages.send import shout
 from rollout_lib.model import STATES
-from rollout_lib.operations.tripwire import Round, trip
+from rollout_lib.operations.tripwire import BLIND, Round, trip
 from rollout_lib.runner import run_notebook
 from rollout_lib.schedule.lease import Lease, who_watches
 from rollout_lib.session import Session, open_session
@@ -54,6 +55,9 @@ class _Watch:
     away_since: datetime | None = None
     paged: bool = False
     unwritten: str = ""
+    blind_since: datetime | None = None  # the database answers, and nothing can be seen in it
+    failed: bool = False  # the last round could not do what it does alone
+    troubled: str = ""
     standing_by: bool = False
     exit_code: int = 0
     tried: dict[datetime, datetime] = field(default_factory=dict)  # phase -> when its end was last evaluated
@@ -97,8 +101,11 @@ def _one_round(held: _Watch) -> None:
     try:
         if not _is_mine(held):
             return
-        seen = trip(replace(held.session, run_id=uuid4().hex), held.known)
+        blind = held.blind_since is not None and datetime.now(UTC) - held.blind_since >= AWAY_PAGES
+        seen = trip(replace(held.session, run_id=uuid4().hex), held.known, failed=held.failed, blind=blind)
         _back(held)
+        held.failed = seen.failed
+        _see(held, seen, told=blind)
         held.known = seen.facts if seen.recorded is None else None
         if seen.recorded is not None:
             held.exit_code = seen.recorded.checkpoint.exit_code
@@ -106,11 +113,12 @@ def _one_round(held: _Watch) -> None:
         else:
             _say(held, "quiet", f"{seen.verdict.state}: {seen.verdict.sentence}", STATES[seen.verdict.state])
         _unwritten(held, seen.trouble)
-        changed = seen.recorded is not None and seen.recorded.checkpoint.change is not None
+        changed = seen.recorded is not None and (seen.recorded.checkpoint.change or seen.recorded.checkpoint.adopted)
+        _follow_the_plan(held, seen)
         if held.lease.held and not changed:  # a long round may have lost it; after a change all is looked at anew
             _slots(held, seen)
     except UsageError as error:
-        _say(held, "trouble", str(error), error.exit_code)
+        _trouble(held, error)
     except RolloutError as error:
         _away(held, error)
 
@@ -205,6 +213,36 @@ def _away(held: _Watch, error: RolloutError) -> None:
         text = f"Nothing could be seen for {minutes:.0f} minutes, since {held.away_since:%H:%M} UTC.\n{error}"
         told = shout(f"{held.session.plan.rollout} - nobody can look", text)
         _say(held, "away", _told(text, told), error.exit_code)
+
+
+def _see(held: _Watch, seen: Round, *, told: bool) -> None:
+    """Since when nothing can be seen; told once, it begins anew only after something was seen."""
+    if seen.verdict.state not in BLIND:
+        held.blind_since = None
+    elif held.blind_since is None:
+        held.blind_since = datetime.now(UTC)
+    elif told:
+        held.blind_since = datetime.max.replace(tzinfo=UTC)
+
+
+def _follow_the_plan(held: _Watch, seen: Round) -> None:
+    """A phase begun under the edited plan is watched by that plan; an edit in its middle changes no limit here."""
+    began_with = seen.standing.plan_digest
+    if seen.standing.phase is None or began_with in (None, "", held.session.plan.digest):
+        return
+    with suppress(UsageError):  # the slot's own run says what is wrong with it
+        session = open_session(held.session.plan.path, operator=held.session.operator)
+        if session.plan.digest == began_with:
+            held.session = session
+
+
+def _trouble(held: _Watch, error: UsageError) -> None:
+    """A plan that cannot be read any more: said each time, told to people once."""
+    told: tuple[str, ...] = ()
+    if str(error) != held.troubled:
+        held.troubled = str(error)
+        told = shout(f"{held.session.plan.rollout} - no check can run", f"{error}\nThe tripwire goes on as before.")
+    _say(held, "trouble", _told(str(error), told), error.exit_code)
 
 
 def _back(held: _Watch) -> None:

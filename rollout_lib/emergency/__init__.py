@@ -1,0 +1,169 @@
+"""Switch routing off from a cold start, with psycopg alone: no plan, ledger or gate may stand in the way.
+
+`set_routing_enabled(false, reason)` is committed first and alone; 0 % follows in a transaction of its own,
+whose failure changes nothing of the first; then the ledger. Every automatic rollback takes this path too.
+It is idempotent: switching off what is off says so and is a success.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+
+from rollout_lib import spool
+from rollout_lib.emergency.connection import APPLICATION, cut, not_known, open_connection
+from rollout_lib.emergency.statements import DEADLINE, Row, clock, disable, read, zero
+from rollout_lib.errors import DatabaseUnreachable
+from rollout_lib.redaction import redact
+
+__all__ = ["APPLICATION", "DEADLINE", "SwitchedOff", "switch_off"]
+
+RECONNECT = 15.0  # seconds in which a connection that was lost is looked for again
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwitchedOff:
+    """What was, what is, and what a person must know: `trouble` is empty when all went as planned."""
+
+    host: str
+    database: str
+    before: Row | None  # None: could not be read, which stopped nothing
+    after: Row
+    at: datetime
+    trouble: tuple[str, ...]
+    recorded: str  # "#7:ab12…", or the path of the spooled entry
+    already: bool
+
+
+@dataclass
+class _Done:
+    """How far it got: kept over a connection that is lost, for what is committed stays so."""
+
+    connection: psycopg.Connection | None = None
+    where: tuple[str, str] = ("", "")
+    read: bool = False
+    before: Row | None = None
+    after: Row | None = None  # once routing is off, committed and read back
+    at: datetime | None = None
+    trouble: list[str] = field(default_factory=list)
+
+
+def switch_off(
+    address: str,
+    *,
+    reason: str,
+    operator: str,
+    rollout: str = "",
+    at: datetime | None = None,
+    entry: dict[str, Any] | None = None,
+) -> SwitchedOff:
+    """Disable routing, then set 0 %, then record it.
+
+    address: a libpq address. at: the instant to record (the database's clock when None). entry: more of
+    the ledger body (an automatic rollback passes its checkpoint). With entry given, nothing is recorded
+    here: the caller appends its checkpoint. Raises DatabaseUnreachable when nothing could be done, or when
+    whether it was done cannot be known.
+    """
+    reason, operator = redact(reason), redact(operator)
+    done = _Done(at=at)
+    watchdog = threading.Timer(DEADLINE, cut, args=(lambda: done.connection,))
+    watchdog.daemon = True
+    watchdog.start()
+    began, recorded = time.monotonic(), "by the caller"
+    try:
+        _lower(address, reason, done, began)
+        if entry is None:
+            recorded = _record(done, reason, operator, rollout)
+    finally:
+        watchdog.cancel()
+        if done.connection is not None:
+            done.connection.close()
+    return SwitchedOff(
+        host=done.where[0],
+        database=done.where[1],
+        before=done.before,
+        after=done.after,
+        at=done.at,
+        trouble=tuple(done.trouble),
+        recorded=recorded,
+        already=done.before is not None and not done.before[1] and done.before == done.after,
+    )
+
+
+def _lower(address: str, reason: str, done: _Done, began: float) -> None:
+    """Off, then 0 %. A connection that breaks is opened again: what was asked may be done or not, and is repeated."""
+    lost = None
+    while True:
+        try:
+            done.connection = open_connection(address)
+            done.where = (done.connection.info.host or "local socket", done.connection.info.dbname)
+            if not done.read:
+                done.before, done.read = read(done.connection), True
+            done.after = disable(done.connection, reason, done.trouble)
+            done.after = zero(done.connection, reason, done.after, done.trouble)
+            done.at = done.at or clock(done.connection)
+            return
+        except (DatabaseUnreachable, psycopg.Error) as error:
+            if isinstance(error, DatabaseUnreachable) and not lost:
+                raise
+            words = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            if lost is None:
+                done.trouble.append(f"the connection was lost ({redact(words)}) and opened again")
+            lost = lost or time.monotonic()
+            if time.monotonic() - lost < RECONNECT and time.monotonic() - began < DEADLINE:
+                time.sleep(0.3)
+                continue
+            if done.after is None:
+                raise DatabaseUnreachable(not_known(reason, words)) from None
+            done.trouble[:] = [f"routing is off; then the connection was lost ({redact(words)}), and not found again"]
+            done.connection, done.at = None, done.at or datetime.now(UTC)
+            return
+
+
+def _record(done: _Done, reason: str, operator: str, rollout: str) -> str:
+    """The ledger entry, or a spooled file that the next run appends; neither can undo the rollback."""
+    run_id, before, after = uuid.uuid4().hex, done.before, done.after
+    body = {
+        "run_id": run_id,
+        "operation": "rollback",
+        "operator": operator,
+        "state": "OFF",
+        "sentence": f"Emergency: routing is disabled. {reason}",
+        "exit_code": 0,
+        "change": {
+            "before": [str(before[0]), before[1]] if before else None,
+            "asked": ["0.00", False],
+            "after": [str(after[0]), after[1]],
+            "applied": True,
+            "reason": reason,
+            "detail": "; ".join(done.trouble),
+        },
+    }
+    entry = {
+        "kind": "checkpoint",
+        "operation": "rollback",
+        "rollout": rollout,
+        "at": done.at.isoformat(),
+        "run_id": run_id,
+        "body": json.dumps(body, ensure_ascii=False),
+    }
+    words = "the database is away"
+    try:
+        if done.connection is not None:
+            return spool.append(done.connection, entry)
+    except psycopg.Error as error:
+        words = redact(str(error).splitlines()[0])
+    try:
+        path = spool.keep(entry)
+    except OSError as error:
+        done.trouble.append(f"not on the ledger ({words}), and not kept in a file either ({error.strerror})")
+        return "nowhere: write down when and why; the next check finds routing off, and records that"
+    done.trouble.append(f"not on the ledger yet ({words}); kept in {path}")
+    return str(path)

@@ -1,0 +1,210 @@
+"""A database that is slow, away, read-only or full while a check runs, and what waits in files meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+from decimal import Decimal
+
+import psycopg
+import pytest
+
+from rollout_lib import operations as op
+from rollout_lib import spool
+from rollout_lib.errors import CouldNotMeasure, DatabaseUnreachable
+from rollout_lib.model import State
+from rollout_lib.standing import fold
+from rollout_lib.store import read_facts
+
+# Eleven of unified's requests failed in the quarter of an hour after the evaluation; legacy goes on.
+FAILING = """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status, response_time_ms, message_id)
+    SELECT CAST('{at}' AS timestamptz) + n * interval '20 seconds', 'jobs', CASE WHEN n % 4 = 0 THEN 'unified' ELSE
+           'legacy' END, CASE WHEN n % 4 = 0 THEN 'error' ELSE 'success' END, 700, 'wamid.' || n
+      FROM generate_series(1, 44) n"""
+OFF, AT_10 = (Decimal(0), False), (Decimal(10), True)
+
+
+def fails(day) -> None:
+    day.sql(FAILING.format(at=day.now))
+    day.now += timedelta(minutes=15)
+
+
+def check(day):
+    return op.monitor(day.session(), slot="now")
+
+
+def routing(day) -> tuple:
+    return day.sql("SELECT percentage, enabled FROM webhook_routing_config")[0]
+
+
+def standing(day):
+    session = day.session()
+    with session.database.transaction(readonly=True) as connection:
+        return fold(read_facts(connection, session.plan).entries, session.plan)
+
+
+def test_over_a_slow_line_a_check_acts_as_over_a_fast_one(evening, proxy, through, monkeypatch):
+    """A tenth of a second more for each request: the same verdict, the same act, on the ledger."""
+    monkeypatch.setenv("ROLLOUT_REHEARSAL_URL", through(evening.direct))
+    fails(evening)
+    proxy.delay = 0.1
+    done = check(evening)
+    assert (done.checkpoint.state, done.head is not None) == (State.ROLL_BACK, True)
+    assert routing(evening) == OFF
+
+
+def test_a_database_that_refuses_is_no_pass_and_the_next_check_is_as_if_nothing_had_been(evening, monkeypatch):
+    """Nothing listens: exit 50, nothing on the ledger, routing as it was; the same slot is judged afterwards."""
+    address = os.environ["ROLLOUT_REHEARSAL_URL"]
+    evening.now += timedelta(minutes=15)
+    before = evening.sql("SELECT max(seq) FROM rollout.ledger")
+    monkeypatch.setenv("ROLLOUT_REHEARSAL_URL",
+                       psycopg.conninfo.make_conninfo(address, host="127.0.0.1", port="1"))  # fmt: skip
+    with pytest.raises(DatabaseUnreachable, match="Routing goes on as last configured"):
+        check(evening)
+    monkeypatch.setenv("ROLLOUT_REHEARSAL_URL", address)
+    assert (routing(evening), evening.sql("SELECT max(seq) FROM rollout.ledger")) == (AT_10, before)
+    assert check(evening).checkpoint.kind == "checkpoint"
+
+
+def test_a_read_only_database_is_switched_off_and_the_record_waits(evening):
+    """As Supabase sets a full one: the rollback says READ WRITE; so does the record, which is on the ledger."""
+    fails(evening)
+    name = psycopg.conninfo.conninfo_to_dict(evening.direct)["dbname"]
+    evening.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    done = check(evening)
+    assert (done.checkpoint.state, routing(evening)) == (State.ROLL_BACK, OFF)
+    assert done.head is not None
+
+
+def test_what_the_ledger_cannot_take_waits_in_a_file_and_comes_before_the_next_entry(evening):
+    """The ledger is away while a check rolls back: done, told, kept; the next run appends it first, once."""
+    fails(evening)
+    evening.sql("ALTER FUNCTION rollout.append_entry RENAME TO gone")
+    done = check(evening)
+    assert (done.checkpoint.state, done.head, routing(evening)) == (State.ROLL_BACK, None, OFF)
+    assert str(spool.waiting()[0]) in done.kept
+    evening.sql("ALTER FUNCTION rollout.gone RENAME TO append_entry")
+    evening.now += timedelta(minutes=15)
+    again = check(evening)
+    assert (again.checkpoint.state, spool.waiting()) == (State.OFF, [])
+    assert standing(evening).last_change[1:] == OFF
+
+
+def test_a_check_kept_here_whose_slot_was_judged_elsewhere_becomes_an_extra_one(evening, tmp_path, monkeypatch):
+    """Two machines: the one that could not record does not take the slot twice, and is not stuck by it for ever."""
+    evening.now += timedelta(minutes=15)
+    evening.sql("ALTER FUNCTION rollout.append_entry RENAME TO gone")
+    assert check(evening).head is None
+    evening.sql("ALTER FUNCTION rollout.gone RENAME TO append_entry")
+    here = os.environ["ROLLOUT_OUTPUTS"]
+    monkeypatch.setenv("ROLLOUT_OUTPUTS", str(tmp_path / "elsewhere"))
+    assert check(evening).checkpoint.kind == "checkpoint"
+    monkeypatch.setenv("ROLLOUT_OUTPUTS", here)
+    evening.now += timedelta(minutes=15)
+    assert check(evening).checkpoint.kind == "checkpoint"
+    kinds = evening.sql("SELECT kind FROM rollout.ledger WHERE operation = 'monitor' ORDER BY seq DESC LIMIT 3")
+    assert kinds == [("checkpoint",), ("extra",), ("checkpoint",)]
+    assert spool.waiting() == []
+
+
+def test_a_kept_file_that_cannot_be_read_stops_nothing(evening):
+    """Somebody else's, or broken: it stays where it is, and each check is recorded all the same."""
+    evening.now += timedelta(minutes=15)
+    spool.folder().mkdir(parents=True)
+    (spool.folder() / "2025_broken_1.json").write_text("{")
+    (spool.folder() / "2025_folder_1.json").mkdir()
+    assert check(evening).head is not None
+    assert len(spool.waiting()) == 2
+
+
+def test_a_rollback_that_reaches_the_ledger_late_does_not_end_what_was_begun_since(evening, monkeypatch):
+    """Rolled back, kept in a file, begun again by a named person; the late entry is history and no new rollback."""
+    evening.sql("ALTER FUNCTION rollout.append_entry RENAME TO gone")
+    op.roll_back(evening.session(), reason="errors")
+    evening.sql("ALTER FUNCTION rollout.gone RENAME TO append_entry")
+    (kept,) = spool.waiting()
+    elsewhere = kept.rename(kept.with_suffix(".elsewhere"))
+    evening.now += timedelta(minutes=15)
+    assert check(evening).checkpoint.adopted["enabled"] is False
+    evening.now += timedelta(minutes=5)
+    evening.attest()
+    evening.acknowledge("restart", "mended")
+    assert evening.raise_to(10).change.applied
+    elsewhere.rename(kept)
+    evening.now += timedelta(minutes=10)
+    assert check(evening).checkpoint.state is not State.ROLL_BACK
+    assert spool.waiting() == []
+    known = standing(evening)
+    assert (known.phase.percentage, known.latched, routing(evening)) == (10, None, AT_10)
+
+
+def test_a_rollback_without_a_ledger_says_what_is_true(evening):
+    """The ledger's schema is gone: off, exit 0, kept in a file; nobody is told that nothing was changed."""
+    evening.sql("DROP SCHEMA rollout CASCADE")
+    done = op.roll_back(evening.session(), reason="errors")
+    assert (done.checkpoint.exit_code, routing(evening)) == (0, OFF)
+    assert "Routing is disabled" in done.checkpoint.sentence
+    assert done.kept
+
+
+def test_a_rollback_over_an_entry_that_nobody_can_read_is_done_and_recorded(evening):
+    """A hole in the ledger stops every judgement, and no rollback."""
+    evening.sql("""SELECT rollout.append_entry('checkpoint', 'monitor', 'week6-unified', now(), NULL, NULL, 'x',
+        '{"state": "NOBODY KNOWS", "run_id": "x"}')""")
+    with pytest.raises(ValueError, match="NOBODY KNOWS"):
+        check(evening)
+    done = op.roll_back(evening.session(), reason="errors")
+    assert (done.checkpoint.exit_code, routing(evening), done.head is not None) == (0, OFF, True)
+
+
+def test_a_spike_that_cannot_be_recorded_is_done_and_said(evening):
+    """Complaints spike while the ledger is away: off, and the error says that it is done and what is not."""
+    evening.sql("ALTER FUNCTION rollout.append_entry RENAME TO gone")
+    with pytest.raises(CouldNotMeasure, match=r"routing is disabled.*\nIt is done\."):
+        evening.attest("spike")
+    assert routing(evening) == OFF
+
+
+def test_an_extension_that_is_no_number_never_reaches_the_ledger(evening):
+    """It could be read by no run to come."""
+    for value in ("abc", "-3600", "0", "1e3"):
+        with pytest.raises(Exception, match="extension"):
+            evening.acknowledge("extension", value)
+    assert standing(evening).extension_s == 0
+
+
+def test_an_hour_that_nobody_checked_holds_the_phase(evening):
+    """Four slots without a check: the next one is judged over their rows, and the evaluation names them."""
+    evening.now += timedelta(hours=1)
+    evening.sql(FAILING.format(at=evening.now - timedelta(minutes=15)).replace("'error'", "'success'"))
+    assert check(evening).checkpoint.kind == "checkpoint"
+    done = op.evaluate_phase(evening.session()).checkpoint
+    assert done.state is State.INCONCLUSIVE
+    missed = [item for item in done.verdict.checks if item.name == "every slot checked"]
+    assert [item.outcome.value for item in missed] == ["FAIL"], [item.name for item in done.verdict.checks]
+    evening.attest()
+    assert "phase passed" in evening.unmet()
+
+
+def test_two_checks_of_one_slot_at_once_act_once_and_count_once(evening):
+    """Two runners in the same slot: one check, one extra, routing off, one phase of evidence."""
+    fails(evening)
+    children = []
+    for _ in range(2):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                check(evening)
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    assert routing(evening) == OFF
+    rows = evening.sql("SELECT kind, body FROM rollout.ledger WHERE operation = 'monitor' ORDER BY seq DESC LIMIT 2")
+    assert len({json.loads(body)["run_id"] for _, body in rows}) == 2
+    claimed = "SELECT count(*) FROM rollout.ledger WHERE slot = (SELECT max(slot) FROM rollout.ledger)"
+    assert evening.sql(claimed) == [(1,)]

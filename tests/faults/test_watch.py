@@ -1,0 +1,287 @@
+"""`rollout watch` as a process on a server with live rows: it acts, stands by, takes over, stops and says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import psycopg
+import pytest
+import yaml
+
+from rollout_lib import operations as op
+from rollout_lib.session import open_session
+
+ROLLOUT = str(Path(sys.executable).with_name("rollout"))
+PATIENCE = 120  # seconds that a loaded machine may take for what is waited for
+LEGACY = """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status, response_time_ms, message_id)
+    SELECT clock_timestamp() - n * interval '1 minute', (ARRAY['jobs', 'marketplace', 'property'])[1 + n % 3],
+           'legacy', 'success', 700, 'wamid.' || n FROM generate_series(0, 900) n"""
+ROWS = """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status, response_time_ms, message_id)
+    SELECT clock_timestamp(), 'jobs', '{where}', '{status}', 700, gen_random_uuid()::text
+      FROM generate_series(1, {number})"""
+
+
+class Watcher:
+    """The command in a process of its own; its events in the order in which it says them."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [ROLLOUT, "watch", "--json", "--verbose", "--operator", "Rita", *arguments]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.said: list[dict] = []
+        self.lines: queue.Queue = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            self.lines.put(json.loads(line) if line.startswith("{") else {"kind": "words", "text": line})
+        self.lines.put(None)
+
+    def until(self, *kinds: str) -> dict:
+        """The next event of one of these kinds."""
+        ends = time.monotonic() + PATIENCE
+        while time.monotonic() < ends:
+            event = self.lines.get(timeout=PATIENCE)
+            assert event is not None, f"it ended: {self.said[-5:]}"
+            self.said.append(event)
+            if event["kind"] in kinds:
+                return event
+        raise AssertionError(f"no {kinds} among {self.said[-20:]}")
+
+    def rest(self) -> list[dict]:
+        """Everything that it still says, to its end."""
+        said = []
+        while (event := self.lines.get(timeout=PATIENCE)) is not None:
+            said.append(event)
+        self.process.wait(timeout=PATIENCE)
+        return said
+
+
+class Live:
+    """A rollout at 10 % that began a moment ago, its rows, and its watchers."""
+
+    def __init__(self, direct: str, plan: Path) -> None:
+        self.direct, self.plan, self.watchers = direct, plan, []
+
+    def sql(self, statement: str) -> list[tuple]:
+        with psycopg.connect(self.direct, autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+    def session(self):
+        return open_session(str(self.plan), operator="Rita")
+
+    def watch(self, *arguments: str) -> Watcher:
+        self.watchers.append(Watcher("--plan", str(self.plan), *arguments))
+        return self.watchers[-1]
+
+    def routing(self) -> tuple:
+        return self.sql("SELECT percentage, enabled FROM webhook_routing_config")[0]
+
+    def fails(self) -> None:
+        """Six webhooks fail on unified, in one transaction."""
+        self.sql(ROWS.format(where="unified", status="error", number=6))
+
+
+@pytest.fixture
+def live(database, direct, tmp_path) -> Callable[..., Live]:
+    made = []
+
+    def live(interval: str = "15m") -> Live:
+        now = datetime.now(UTC)
+        content = yaml.safe_load(Path("parameters/week6.rehearsal.yaml").read_text(encoding="utf-8"))
+        for number, phase in enumerate(content["phases"]):
+            begins = now + number * timedelta(days=2)
+            phase |= {"day": begins.date(), "start": f"{begins:%H:%M}"}
+        content["monitoring"] |= {"tripwire": "1s", "interval": interval}
+        plan = tmp_path / "live.yaml"
+        plan.write_text(yaml.safe_dump(content | {"time_zone": "UTC"}), encoding="utf-8")
+        day = Live(direct, plan)
+        made.append(day)
+        day.sql(LEGACY)
+        op.attest(day.session(), subject="complaints", value="none")
+        done = op.change_percentage(day.session(), to=Decimal(10), reason="x", dry_run=False)
+        assert done.checkpoint.change.applied, done.checkpoint.sentence
+        day.sql(ROWS.format(where="unified", status="success", number=3))
+        return day
+
+    yield live
+    for day in made:
+        for watcher in day.watchers:
+            watcher.process.kill()
+            watcher.process.wait()
+
+
+def test_the_first_round_after_the_commit_acts_and_the_ledger_names_it(live):
+    """Quiet rounds; six failures are committed; the round that was under way may miss them, the next one acts."""
+    day = live()
+    watcher = day.watch()
+    watcher.until("quiet")
+    day.fails()
+    (committed,) = day.sql("SELECT max(created_at) FROM webhook_routing_logs WHERE status = 'error'")
+    while not watcher.lines.empty():
+        watcher.said.append(watcher.lines.get())
+    before = len(watcher.said)
+    act = watcher.until("act")
+    rounds = [event["kind"] for event in watcher.said[before:] if event["kind"] in ("quiet", "act")]
+    assert rounds in (["act"], ["quiet", "act"])
+    assert day.routing() == (0, False)
+    assert (act["exit_code"], act["text"].startswith("Tripwire: errors:")) == (40, True), act
+    kind, at, body = day.sql("SELECT kind, at, body FROM rollout.ledger ORDER BY seq DESC LIMIT 1")[0]
+    body = json.loads(body)
+    assert (kind, body["state"], body["change"]["applied"], body["operator"]) == ("extra", "ROLL_BACK", True, "Rita")
+    assert committed[0] < at
+    watcher.process.send_signal(signal.SIGTERM)
+    assert "nobody watches it from here" in watcher.rest()[-1]["text"]
+
+
+def test_sigterm_between_two_slots_stops_at_once_and_gives_the_lease_back(live):
+    """It says that nobody watches from here, leaves routing as it is, and the next watcher need not wait."""
+    day = live()
+    watcher = day.watch()
+    watcher.until("quiet")
+    watcher.process.send_signal(signal.SIGTERM)
+    said = watcher.rest()
+    assert said[-1]["kind"] == "stop"
+    assert day.routing() == (10, True)
+    day.watch().until("quiet")
+
+
+@pytest.mark.slow
+def test_sigterm_in_a_slot_finishes_or_abandons_it_and_says_which(live):
+    """The run's kernel ends too; the slot is judged once or not at all, and never half."""
+    day = live("10s")
+    watcher = day.watch("--outputs", str(day.plan.parent / "out"))
+    watcher.until("slot")
+    time.sleep(11)  # into a later slot
+    watcher.process.send_signal(signal.SIGTERM)
+    said = watcher.rest()
+    assert said[-1]["kind"] == "stop"
+    words = [event["text"] for event in said if event["kind"] == "slot"]
+    assert all("SIGTERM" in text or ":" in text for text in words)
+    slots = day.sql("SELECT slot, count(*) FROM rollout.ledger WHERE kind = 'checkpoint' AND operation = 'monitor' "
+                    "GROUP BY slot")  # fmt: skip
+    assert slots
+    assert {number for _, number in slots} == {1}
+    assert day.routing() == (10, True)
+    assert not list((day.plan.parent / "out").rglob(".part-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server_kind", ["postgresql-18", "pgbouncer"], indirect=True)
+def test_a_second_watcher_stands_by_and_takes_over_from_one_that_was_killed(live):
+    """One lease, through a transaction pooler too: the second says who watches; after kill -9 of it, it acts."""
+    day = live()
+    first = day.watch()
+    first.until("quiet")
+    second = day.watch()
+    assert "standing by" in second.until("lease")["text"]
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait()
+    taken = second.until("lease")
+    assert "this watcher has the lease, after" in taken["text"]
+    day.fails()
+    second.until("act")
+    assert day.routing() == (0, False)
+    holders = [json.loads(body) for (body,) in day.sql("SELECT body FROM rollout.ledger WHERE kind = 'lease'")]
+    assert [bool(body["before"]) for body in holders][-1] is True
+
+
+@pytest.mark.slow
+def test_slots_that_nobody_checked_are_missed_and_count_at_the_evaluation(live):
+    """Killed, and started again some slots later: each is recorded as missed, once; the phase is not passed."""
+    day = live("5s")
+    first = day.watch("--outputs", str(day.plan.parent / "out"))
+    first.until("slot")
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait()
+    time.sleep(12)
+    second = day.watch("--outputs", str(day.plan.parent / "out"))
+    assert "recorded as missed" in second.until("missed")["text"]
+    second.until("slot")
+    second.process.send_signal(signal.SIGTERM)
+    second.rest()
+    missed = day.sql("SELECT slot, count(*) FROM rollout.ledger WHERE kind = 'missed' GROUP BY slot")
+    assert len(missed) >= 2
+    assert {number for _, number in missed} == {1}
+    checks = op.evaluate_phase(day.session()).checkpoint.verdict.checks
+    (accounted,) = [check for check in checks if "slot" in check.name]
+    assert accounted.outcome != "PASS", accounted
+
+
+def test_a_phase_begun_under_an_edited_plan_is_watched_by_it(live):
+    """An edit in the middle of a phase holds and changes no limit; begun --again, the watcher follows."""
+    day = live()
+    watcher = day.watch()
+    watcher.until("quiet")
+    text = day.plan.read_text()
+    day.plan.write_text(text.replace("roll_back: true", "roll_back: false"))
+    assert "roll_back: false" in day.plan.read_text()
+    op.attest(day.session(), subject="complaints", value="none")
+    done = op.change_percentage(day.session(), to=Decimal(10), again=True, reason="edited", dry_run=False)
+    assert done.checkpoint.change.applied, done.checkpoint.sentence
+    for _ in range(3):  # a round that was under way, the one that sees the new plan, one under it
+        watcher.until("quiet")
+    day.fails()
+    asked = watcher.until("act")
+    assert asked["exit_code"] == 40
+    assert day.routing() == (10, True), "the plan says: ask"
+
+
+def test_lowered_by_hand_is_recorded_by_the_next_round(live):
+    """From psql, with no slot near: within a round it is on the ledger, notes and all, and 0 % is set."""
+    day = live()
+    watcher = day.watch()
+    watcher.until("quiet")
+    day.sql("SELECT set_routing_enabled(false, 'I did not like the look of it')")
+    act = watcher.until("act")
+    assert "I did not like the look of it" in act["text"]
+    assert day.routing() == (0, False)
+    body = json.loads(day.sql("SELECT body FROM rollout.ledger ORDER BY seq DESC LIMIT 1")[0][0])
+    assert body["adopted"]["enabled"] is False
+
+
+def test_an_act_that_cannot_be_done_is_recorded_once_and_tried_again(live):
+    """The function and the table refuse: the ledger says NOT DONE once; when they obey again, it is done."""
+    day = live()
+    day.sql("""CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN RAISE EXCEPTION ''not today''; END';
+        CREATE TRIGGER refuse BEFORE UPDATE ON webhook_routing_config FOR EACH ROW EXECUTE FUNCTION refuse()""")
+    watcher = day.watch()
+    watcher.until("quiet")
+    day.fails()
+    act = watcher.until("act")
+    assert "NOT DONE" in act["text"]
+    assert act["exit_code"] == 40
+    for _ in range(2):
+        watcher.until("quiet")
+    count = "SELECT count(*) FROM rollout.ledger WHERE operation = 'monitor' AND kind = 'extra'"
+    assert day.sql(count) == [(1,)]
+    day.sql("DROP TRIGGER refuse ON webhook_routing_config")
+    watcher.until("act")
+    assert day.routing() == (0, False)
+
+
+def test_a_database_that_goes_away_is_waited_for_and_found_again(live, proxy, through, monkeypatch):
+    """No line, then one again: `away` once, `back` once, and the watch goes on."""
+    monkeypatch.setenv("ROLLOUT_REHEARSAL_URL", through(os.environ["ROLLOUT_REHEARSAL_URL"]))
+    day = live()
+    watcher = day.watch()
+    watcher.until("quiet")
+    proxy.arm(1, "unheard", gone=True)
+    away = watcher.until("away")
+    assert "Routing goes on as last configured" in away["text"]
+    proxy.mend()
+    assert "answers again" in watcher.until("back")["text"]
+    watcher.until("quiet")
+    assert [event["kind"] for event in watcher.said].count("away") == 1
