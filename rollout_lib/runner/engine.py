@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import tempfile
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,6 +39,10 @@ class IpcKernelManager(AsyncKernelManager):
     """
 
     transport = "ipc"
+
+    def _ip_default(self) -> str:
+        """A name of its own: by default it is one for a folder, and two runs there would share their sockets."""
+        return f"{tempfile.gettempdir()}/rollout-{uuid.uuid4().hex}"
 
 
 class HonestEngine(NBClientEngine):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -65,3 +67,18 @@ def test_a_notebook_that_was_never_saved_is_closed_as_that_after_half_a_day(arch
     assert done.what == "the notebook that a person had open was never saved"
     proof = verify.verify(archive.links(), archive.outputs, now=late)
     assert (proof.whole, [note for note in proof.notes if "never archived" in note] != []) == (True, True)
+
+
+def test_many_who_seal_at_once_leave_one_archive(archive):
+    """Eight at a time copy the same ledger and rebuild the same index: all is there once, and whole."""
+    for path in archive.copies():
+        path.unlink()
+    (archive.outputs / ".index.jsonl").unlink(missing_ok=True)
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda _: seal(archive.plan, archive.outputs), range(8)))
+    assert done == [[]] * 8
+    proof = archive.proof()
+    assert (proof.findings, proof.notes, len(archive.copies())) == ([], [], proof.entries)
+    kept = [json.loads(line)["name"] for line in (archive.outputs / ".index.jsonl").read_text().splitlines()]
+    assert len(kept) == len(set(kept)) == proof.entries
+    assert (archive.outputs / "index.html").read_text().rstrip().endswith("</html>")

@@ -13,7 +13,7 @@ import pytest
 
 from rollout_lib.look import drawer
 from rollout_lib.runner import kernels, servers
-from rollout_lib.runner.engine import HonestEngine
+from rollout_lib.runner.engine import HonestEngine, IpcKernelManager
 
 SPEC = {"data": {"values": [{"x": 1, "y": 2}]}, "mark": "point",
         "encoding": {"x": {"field": "x", "type": "quantitative"}}}  # fmt: skip
@@ -48,6 +48,17 @@ def test_each_run_is_a_process_of_its_own():
     """Two runs have two process ids, and neither is the server's."""
     pids = [int(execute("import os; print(os.getpid())")[0]) for _ in range(2)]
     assert len({*pids, *(server.process.pid for server in servers.running().values())}) == 4
+
+
+def test_two_runs_in_one_folder_never_share_a_socket():
+    """Each kernel has sockets of its own name, none in the folder of the run, and none is left after it."""
+    places = [IpcKernelManager().ip for _ in range(2)]
+    assert len({*places}) == 2
+    assert not {*places} & {*map(str, Path.cwd().iterdir())}
+    (shown,) = execute("from ipykernel.kernelapp import IPKernelApp; print(IPKernelApp.instance().ip)")
+    place = Path(shown.strip())
+    assert place.parent == Path(places[0]).parent
+    assert list(place.parent.glob(f"{place.name}*")) == []
 
 
 def test_a_killed_server_is_started_again():
