@@ -97,6 +97,22 @@ def phases_table(result: Report) -> Html:
     return Html(table(rows, columns))
 
 
+def days_table(result: Report) -> Html:
+    """One row a local day: routing, checks, the worst of them, evaluations."""
+    rows = [
+        (f"{day.day:%a %d %b}", day.routing, f"{day.checks} of {day.expected}",
+         day.worst.value if day.worst else EMPTY, ", ".join(day.evaluations) or EMPTY)
+        for day in result.summary.days
+    ]  # fmt: skip
+    return Html(table(rows, ["<day", "<routing", "checks", "<worst", "<evaluated"]) if rows else "<p>No day yet.</p>")
+
+
+def handover(result: Report) -> Html:
+    """What the next operator must know: routing, what is latched and missing, the next step, who stated what."""
+    text = "\n".join(f"{what}: {words}" for what, words in result.summary.handover)
+    return Html(table(result.summary.handover, ["<", "<now"]), text)
+
+
 def uptime_table(result: Report) -> Html:
     """Each protected endpoint in each phase: answered, failed and unseen probes on the ledger."""
     rows = [
@@ -164,9 +180,11 @@ __all__ = [
     "charts",
     "checks",
     "conclude",
+    "days_table",
     "differences_table",
     "errors_table",
     "evaluate_phase",
+    "handover",
     "monitor",
     "open_session",
     "percentage",

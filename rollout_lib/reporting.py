@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from rollout_lib.model import STATES, Entry, State, Uptime, worst
+from rollout_lib.model import STATES, Entry, Standing, State, Uptime, worst
 from rollout_lib.plan import Plan
 from rollout_lib.slots import expected_slots
-from rollout_lib.standing import fold, phase_index, probed
+from rollout_lib.standing import fold, held_until, phase_index, probed
 
 _RUNS = ("checkpoint", "extra")
 
@@ -36,6 +36,18 @@ class PhaseSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DaySummary:
+    """One local day of the rollout: what the routing became, and how its scheduled checks went."""
+
+    day: date
+    routing: str  # `25 % → 35 %`
+    checks: int
+    expected: int
+    worst: State | None
+    evaluations: tuple[str, ...]  # `PASS 15:00`
+
+
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """Everything the report says, from the ledger alone."""
 
@@ -48,6 +60,8 @@ class Summary:
     unsealed: tuple[str, ...]
     refused: tuple[Mapping[str, str], ...]
     head: tuple[int, str]
+    days: tuple[DaySummary, ...]
+    handover: tuple[tuple[str, str], ...]  # (what, words) for whoever goes on from here
 
 
 def summarise(entries: Sequence[Entry], plan: Plan, now: datetime) -> Summary:
@@ -70,6 +84,8 @@ def summarise(entries: Sequence[Entry], plan: Plan, now: datetime) -> Summary:
             if entry.kind == "attempt" and entry.operation == "change"  # a run that died is an attempt too
         ),
         head=standing.head,
+        days=tuple(_days(runs, phases, plan, now)),
+        handover=tuple(_handover(standing, phases, entries, plan, now)),
     )
 
 
@@ -77,6 +93,68 @@ def missing_slots(entries: Iterable[Entry], phase: PhaseSummary, plan: Plan, now
     """Scheduled instants of a phase without a completed check."""
     done = {entry.slot for entry in entries if entry.kind == "checkpoint" and entry.operation == "monitor"}
     return [slot for slot in expected_slots(phase.began_at, phase.ended_at or now, plan) if slot not in done]
+
+
+def _days(runs: Sequence[Entry], phases: Sequence[PhaseSummary], plan: Plan, now: datetime) -> Iterable[DaySummary]:
+    """From the first phase's day to today, in the plan's zone; a slot at midnight is the new day's."""
+    slots = [slot for phase in phases for slot in expected_slots(phase.began_at, phase.ended_at or now, plan)]
+    first = phases[0].began_at.astimezone(plan.zone).date() if phases else now.astimezone(plan.zone).date()
+    at = "off"
+    for number in range((now.astimezone(plan.zone).date() - first).days + 1 if phases else 0):
+        day = first + timedelta(days=number)
+        mine = [run for run in runs if run.at.astimezone(plan.zone).date() == day]
+        judged = [run for run in mine if run.operation in ("monitor", "evaluate")]
+        route = [at] + [f"{now_at[0]:g} %" if now_at[1] else "off" for now_at in map(_after, mine) if now_at]
+        at = route[-1]
+        yield DaySummary(
+            day=day,
+            routing=" → ".join(route),
+            checks=sum(run.operation == "monitor" and run.kind == "checkpoint" for run in mine),
+            expected=sum(slot.astimezone(plan.zone).date() == day for slot in slots),
+            worst=worst([State(run.body["state"]) for run in judged]) if judged else None,
+            evaluations=tuple(f"{run.body['state']} {run.at.astimezone(plan.zone):%H:%M}" for run in judged
+                              if run.operation == "evaluate"),
+        )  # fmt: skip
+
+
+def _handover(standing: Standing, phases: Sequence[PhaseSummary], entries: Sequence[Entry], plan: Plan,
+              now: datetime) -> Iterable[tuple[str, str]]:  # fmt: skip
+    """What the next operator must know, in the order in which it is asked."""
+
+    def clock(at: datetime) -> str:
+        return f"{at.astimezone(plan.zone):%a %d %b %H:%M %Z}"
+
+    phase, until = standing.phase, held_until(plan, standing)
+    where = f"{phase.percentage:g} % since {clock(phase.began_at)}" if phase else "off: everything goes to legacy"
+    if until is not None:
+        where += f"; its hold {'ends' if now < until else 'ended'} {clock(until)}"
+    yield "routing", where
+    stands = f"{standing.latched}: {standing.latched_reason}" if standing.latched else "nothing"
+    yield "latched", f"{stands}. The pass was revoked: {standing.revoked}" if standing.revoked else stands
+    gaps = [gap for one in phases for gap in missing_slots(entries, one, plan, now)]
+    missing = [f"{len(gaps)} checks, the last of {clock(gaps[-1])}"] if gaps else []
+    missing += [f"{len(standing.unsealed)} runs are not archived"] if standing.unsealed else []
+    yield "missing", "; ".join(missing) or "nothing"
+    yield "next step", _next_step(standing, plan, clock)
+    said = [f"{item.by}: {item.subject} {item.value}, {clock(item.at)}" for item in standing.attestations]
+    yield "stated", "; ".join(said[-3:]) or "nobody attested anything"
+
+
+def _next_step(standing: Standing, plan: Plan, clock: Callable[[datetime], str]) -> str:
+    """By the plan; the gates decide when it is tried."""
+    if standing.rolled_back_at is not None:
+        return "mend what ended it, then: rollout acknowledge --restart --reason '…'"
+    index = standing.phase.index if standing.phase else -1
+    if index is None:
+        return "routing is off the plan: step back to a planned percentage"
+    if index + 1 >= len(plan.phases):
+        return "this is the last phase of the plan; go on watching while routing is on"
+    following = plan.phases[index + 1]
+    first = "rollout evaluate (it is valid for a few hours only), " if index >= 0 else ""
+    return (
+        f"{following.percentage:g} % at {clock(plan.begins(index + 1))}: {first}rollout attest --complaints none, "
+        f"rollout change --to {following.percentage:g} --reason '…' --apply"
+    )
 
 
 def _phases(entries: Sequence[Entry], plan: Plan, now: datetime) -> Iterable[PhaseSummary]:

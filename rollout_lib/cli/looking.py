@@ -89,19 +89,20 @@ def rehearse(
     seed: Annotated[int, typer.Option("--seed", help="Another seed, another day.")] = 20251203,
     plan: Plan = "",
     outputs: Outputs = FOLDER,
+    week: Annotated[
+        bool, typer.Option("--week", help="Days 4 and 5 too, and the nights: about 300 notebooks.")
+    ] = False,
     live: Annotated[bool, typer.Option("--live", help="Real requests through a real router instead.")] = False,
     minutes: Annotated[float, typer.Option("--minutes", help="How long a live rehearsal lasts.")] = 5.0,
     rate: Annotated[float, typer.Option("--rate", help="Requests a second of a live rehearsal.")] = 30.0,
-    fault: Annotated[
-        str, typer.Option("--fault", help="What breaks when live; --list names it.")
-    ] = "errors",
+    fault: Annotated[str, typer.Option("--fault", help="What breaks when live; --list names it.")] = "errors",
     show: Annotated[bool, typer.Option("--list", help="List the scenarios and faults, and end.")] = False,
 ) -> int:
-    """The whole Day 3 on a real PostgreSQL in a simulated world, every step a notebook; or live, in minutes."""
+    """Day 3 (or the week) on a real PostgreSQL in a simulated world, every step a notebook; or live, in minutes."""
     from rollout_lib.cli.rehearsing import rehearse_and_show, rehearse_live, show_scenarios
 
     if show:
         return show_scenarios()
     if live:
         return rehearse_live(plan=plan, minutes=minutes, rate=rate, fault=fault, seed=seed, outputs=outputs)
-    return rehearse_and_show(scenario, mode=mode, seed=seed, plan=plan, outputs=outputs)
+    return rehearse_and_show(scenario, mode=mode, seed=seed, plan=plan, outputs=outputs, week=week)

@@ -84,7 +84,8 @@ def _show_live(console: Console, result: LiveRun) -> None:
     console.print(f"records: {result.outputs}", soft_wrap=True)
 
 
-def rehearse_and_show(scenario: str, *, mode: str, seed: int, plan: str, outputs: Path) -> int:
+def rehearse_and_show(scenario: str, *, mode: str, seed: int, plan: str, outputs: Path,
+                      week: bool = False) -> int:  # fmt: skip
     """Run a rehearsal with a progress bar; exit 0 only where it ended as expected."""
     problems = []
     if scenario not in SCENARIOS:
@@ -94,7 +95,7 @@ def rehearse_and_show(scenario: str, *, mode: str, seed: int, plan: str, outputs
     if problems:
         raise ParameterError(problems="\n".join(problems))
     console = Console()
-    console.print(f"Day 3 in the world [b]{scenario}[/b]: {SCENARIOS[scenario].story}")
+    console.print(f"{'Days 3 to 5' if week else 'Day 3'} in the world [b]{scenario}[/b]: {SCENARIOS[scenario].story}")
     columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting PostgreSQL", total=None)
@@ -104,7 +105,8 @@ def rehearse_and_show(scenario: str, *, mode: str, seed: int, plan: str, outputs
             if not console.is_terminal and done % 10 == 0:
                 console.print(f"{done:>3}/{total}  {what}")
 
-        result = rehearse(scenario, plan_path=plan, mode=mode or None, seed=seed, outputs=outputs, progress=progress)
+        result = rehearse(scenario, plan_path=plan, mode=mode or None, seed=seed, outputs=outputs,
+                          week=week, progress=progress)  # fmt: skip
     _show(console, result)
     return 0 if result.ok else 1
 
@@ -117,7 +119,7 @@ def _show(console: Console, result: Rehearsal) -> None:
         unified = phase.unified
         table.add_row(
             f"{phase.percentage:g} %",
-            f"{phase.began_at:%H:%M} UTC",
+            f"{phase.began_at:%a %H:%M} UTC",
             f"{phase.checks}/{phase.expected}",
             BADGES[phase.worst][1] if phase.worst else "–",
             BADGES[phase.evaluation][1] if phase.evaluation else "–",

@@ -1,39 +1,28 @@
-"""The runbook's Day 3, hour by hour: the world goes on, and every step is one of our notebooks by papermill.
-
-The conductor plays the people: it starts, attests, acknowledges where the scenario says so, and asks for
-the next phase. It never touches the routing itself; what happens to it, the suite did.
-"""
+"""A rehearsal from its beginning to its end: a database and a folder of its own, the days, the comparison."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from rollout_lib.database import Database, connect
+from rollout_lib.database import connect
 from rollout_lib.migrations import migrate
-from rollout_lib.operations.attest import attest
 from rollout_lib.plan import Plan, load_plan
+from rollout_lib.rehearsal.days import Day, Progress, conduct
 from rollout_lib.rehearsal.scenarios import SCENARIOS, End, Scenario
 from rollout_lib.rehearsal.server import create_database, embedded
 from rollout_lib.rehearsal.world import World
 from rollout_lib.reporting import Summary, summarise
-from rollout_lib.runner import RunResult, run_notebook
+from rollout_lib.runner import RunResult
 from rollout_lib.runner.servers import warm_up
-from rollout_lib.session import Session, open_session
 from rollout_lib.store import read_facts
-
-OPERATOR = "Rita Rehearsal"
-PREFLIGHT_BEFORE = timedelta(minutes=15)
-DAY_ENDS_AFTER = timedelta(hours=9)  # 18:00 for a start at 09:00
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,36 +43,6 @@ class Rehearsal:
     problems: tuple[str, ...] = ()
 
 
-@dataclass
-class _Day:
-    """What the conductor holds while a rehearsal runs."""
-
-    plan: Plan
-    scenario: Scenario
-    world: World
-    database: Database
-    outputs: Path
-    kernel: str
-    progress: Progress
-    total: int
-    runs: list[tuple[str, RunResult]] = field(default_factory=list)
-
-    def session(self) -> Session:
-        return open_session(self.plan.path, as_of=self.world.now.isoformat(), operator=OPERATOR)
-
-    def run(self, name: str, **parameters: Any) -> RunResult:
-        self.progress(f"{self.world.now.astimezone(self.plan.zone):%a %H:%M}  {name}", len(self.runs), self.total)
-        given = {
-            "plan": self.plan.path,
-            "as_of": self.world.now.isoformat(),
-            "operator": OPERATOR,
-            **parameters,
-        }
-        result = run_notebook(name, given, outputs=self.outputs, kernel=self.kernel)
-        self.runs.append((name, result))
-        return result
-
-
 def rehearse(
     scenario: str = "healthy",
     *,
@@ -92,11 +51,13 @@ def rehearse(
     seed: int = 20251203,
     outputs: Path = Path("outputs"),
     kernel: str = "warm",
+    week: bool = False,
     progress: Progress = lambda what, done, total: None,
 ) -> Rehearsal:
-    """Run Day 3 in one world; a database and an output folder of its own, so nothing collides.
+    """Run Day 3 in one world, or with `week` every phase of the plan and the nights between.
 
-    Raises KeyError for an unknown scenario. The result says whether the end is the expected one.
+    It has a database and an output folder of its own, so nothing collides. Raises KeyError for an unknown
+    scenario. The result says whether the end is the expected one.
     """
     told = SCENARIOS[scenario]
     if kernel == "warm":
@@ -113,9 +74,9 @@ def rehearse(
         database = connect(plan)
         migrate(database, apply=True)
         world = World(database.address, plan, told, seed=seed)
-        day = _Day(plan=plan, scenario=told, world=world, database=database, outputs=folder, kernel=kernel,
-                   progress=progress, total=_expected_runs(plan))  # fmt: skip
-        return _conduct(day)
+        day = Day(plan=plan, scenario=told, world=world, database=database, outputs=folder, kernel=kernel,
+                  progress=progress, week=week)  # fmt: skip
+        return _compared(day, conduct(day))
     finally:
         if world is not None:
             world.close()
@@ -139,92 +100,11 @@ def _plan_of_its_own(plan_path: str, scenario: Scenario, mode: str | None, name:
     return load_plan(path)
 
 
-def _expected_runs(plan: Plan) -> int:
-    return int(DAY_ENDS_AFTER / plan.monitoring.interval) + 6
-
-
-def _conduct(day: _Day) -> Rehearsal:
-    plan, world, interval = day.plan, day.world, day.plan.monitoring.interval
-    today = [index for index, phase in enumerate(plan.phases) if phase.day == plan.phases[0].day]
-    begin = {plan.begins(index): index for index in today}
-    evaluate = {plan.ends(index) for index in today}
-    end = world.start + DAY_ENDS_AFTER
-    day.progress("writing the day before", 0, day.total)
-    world.prelude(world.start - PREFLIGHT_BEFORE)
-    day.run("00_preflight")
-    world.advance(world.start)
-    last: RunResult | None = None
-    while True:
-        now = world.now
-        slot = now > world.start
-        if slot:
-            last = day.run("20_monitor", slot=now.isoformat())
-            _obey(day, last)
-        local = now.astimezone(plan.zone)
-        if local in evaluate and now < end:
-            _evaluate(day)
-        if local in begin:
-            _raise(day, begin[local])
-        if now >= end:
-            break
-        world.advance(min(now + interval, end))
-    if last is not None and last.checkpoint and last.checkpoint["config"]["enabled"]:
-        _evaluate(day)
-    report = day.run("40_report")
-    return _compared(day, report)
-
-
-def _raise(day: _Day, index: int) -> None:
-    """A person asks for the next phase; the gates decide."""
-    attest(day.session(), subject="complaints", value="none", reason="nothing reported by support")
-    phase = day.plan.phases[index]
-    before = day.plan.phases[index - 1].percentage if index else 0
-    reason = "Initial 10% rollout - monitoring for 4 hours" if not index else (
-        f"Scaling to {phase.percentage:g}% after successful {before:g}% test"
-    )  # fmt: skip
-    day.run(
-        "10_change_percentage",
-        to_percentage=f"{phase.percentage:g}",
-        expected_percentage=f"{before:g}",
-        reason=reason,
-        dry_run=False,
-    )
-
-
-def _evaluate(day: _Day) -> None:
-    result = day.run("30_evaluate_phase")
-    state = result.checkpoint["state"] if result.checkpoint else ""
-    if state == "INCONCLUSIVE" and day.scenario.acknowledges:
-        reason = "one webhook failed; support saw it and the customer was served by the retry"
-        attest(day.session(), subject="acknowledgement", value="inconclusive", reason=reason)
-        day.run("30_evaluate_phase")
-
-
-def _obey(day: _Day, result: RunResult) -> None:
-    """STEP BACK asks a person; in a rehearsal the person does it, once, by the notebook."""
-    body = result.checkpoint or {}
-    verdict = body.get("verdict") or {}
-    if body.get("state") != "STEP_BACK" or verdict.get("acts_alone"):
-        return
-    target = _known_percentage(day, body)
-    if target is None:
-        day.run("90_rollback", reason=f"asked: {body['sentence'][:150]}", gradual=True)
-        return
-    day.run("10_change_percentage", to_percentage=target, reason="back to what the ledger knows", dry_run=False)
-
-
-def _known_percentage(day: _Day, body: Any) -> str | None:
-    """Where somebody raised it by hand: the percentage that the ledger knows, to return to."""
-    drift = [check for check in body["verdict"]["checks"] if check["name"] == "drift" and check["outcome"] == "FAIL"]
-    phase = body.get("phase")
-    return f"{float(phase['percentage']):g}" if drift and phase else None
-
-
-def _compared(day: _Day, report: RunResult) -> Rehearsal:
+def _compared(day: Day, report: RunResult) -> Rehearsal:
     with day.database.transaction(readonly=True) as connection:
         facts = read_facts(connection, day.plan)
     summary = summarise(facts.entries, day.plan, day.world.now)
-    expected = day.scenario.ends[day.plan.mode]
+    expected = day.scenario.end(day.plan.mode, day.week)
     config = facts.config
     states = [run.checkpoint for _, run in day.runs if run.checkpoint]
     decided = _decided(states, expected)
@@ -263,7 +143,7 @@ def _decided(bodies: list[Any], expected: End) -> Any:
     return (evaluations or judged or [None])[-1]
 
 
-def _problems(day: _Day, expected: End, found: End, decided: Any) -> list[str]:
+def _problems(day: Day, expected: End, found: End, decided: Any) -> list[str]:
     problems = []
     if (found.percentage, found.enabled) != (expected.percentage, expected.enabled):
         problems.append(
@@ -282,7 +162,7 @@ def _problems(day: _Day, expected: End, found: End, decided: Any) -> list[str]:
     return problems
 
 
-def _unified_after_rollback(day: _Day) -> int:
+def _unified_after_rollback(day: Day) -> int:
     """Rows of unified later than the instant that switched routing off."""
     off = [datetime.fromisoformat(run.checkpoint["at"]) for _, run in day.runs
            if run.checkpoint and run.checkpoint.get("change") and run.checkpoint["change"]["applied"]

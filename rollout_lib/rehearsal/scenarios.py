@@ -58,9 +58,15 @@ class Scenario:
     requests_per_hour: int | None = None  # in all over the plan's domains; None: the plan's own
     stale_after: str | None = None
     acknowledges: bool = False  # a named person acknowledges an inconclusive evaluation
+    week: Mapping[str, End] = field(default_factory=dict)  # where the whole week ends otherwise than Day 3
+
+    def end(self, mode: str, week: bool = False) -> End:
+        """The expected end of Day 3, or of the week."""
+        return self.week.get(mode, self.ends[mode]) if week else self.ends[mode]
 
 
 PASSED = End(percentage="25", enabled=True, decided="PASS")
+REACHED = End(percentage="50", enabled=True, decided="PASS")
 OFF = "0"
 
 
@@ -77,6 +83,14 @@ _ALL = (
         name="healthy",
         story="Nothing goes wrong: no unified error, and few slow requests, so that the literal rule passes too.",
         ends={"evidence": PASSED, "strict": PASSED},
+        week={"evidence": REACHED, "strict": REACHED},
+    ),
+    Scenario(
+        name="night",
+        story="All is well by day; at two in the night unified begins to fail 5 % of its requests.",
+        events=(Event(after=_hours(17), kind="truth", truth=Truth(unified_errors=0.05)),),
+        ends={"evidence": PASSED, "strict": PASSED},
+        week={"evidence": _off("errors:"), "strict": _off("errors:")},
     ),
     Scenario(
         name="errors",
@@ -96,6 +110,7 @@ _ALL = (
         events=(Event(after=_hours(65 / 60), kind="one-error"),),
         acknowledges=True,
         ends={"evidence": PASSED, "strict": _off("errors:")},
+        week={"evidence": REACHED},
     ),
     Scenario(
         name="one-percent",
@@ -115,6 +130,7 @@ _ALL = (
         events=(Event(after=_hours(1.1), kind="retry-storm"),),
         acknowledges=True,
         ends={"evidence": PASSED, "strict": _off("errors:")},
+        week={"evidence": REACHED},
     ),
     Scenario(
         name="low-traffic",

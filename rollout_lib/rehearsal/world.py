@@ -56,14 +56,15 @@ class World:
         rows: list[tuple[Any, ...]] = []
         while self.now < until:
             stop = min(self.now + STEP, until)
-            percentage, enabled, domains = self._configuration()
+            percentage, enabled, domains = self.configuration()
             rows += self._requests(self.now, stop, float(percentage) / 100, enabled, domains)
             while self.waiting and self.start + self.waiting[0].after < stop:
                 rows += self._happens(self.waiting.pop(0))
             self.now = stop
         self._write(rows)
 
-    def _configuration(self) -> tuple[Any, bool, list[str]]:
+    def configuration(self) -> tuple[Any, bool, list[str]]:
+        """(percentage, enabled, domains) as the router would read them now."""
         statement = "SELECT percentage, enabled, domains FROM webhook_routing_config ORDER BY created_at DESC LIMIT 1"
         row = self.connection.execute(statement).fetchone()
         return row if row else (0, False, [])
@@ -99,7 +100,7 @@ class World:
 
     def _unified_is_reachable(self) -> bool:
         """A leaking router stops leaking when routing is switched off."""
-        return bool(self.truth.leaks) and self._configuration()[1]
+        return bool(self.truth.leaks) and self.configuration()[1]
 
     def _row(self, at, domain: str, unified: bool, bad: float, noise: float) -> tuple[Any, ...]:
         truth = self.truth
@@ -133,7 +134,7 @@ class World:
             statement += "webhook_routing_config ORDER BY created_at DESC LIMIT 1)"
             self.connection.execute(statement, (event.value,))
             return []
-        if not self._configuration()[1]:
+        if not self.configuration()[1]:
             return []
         first = (at, domain, "unified", "wa-webhook-unified", "error", 1873, _ERRORS[0])
         identity = ("wamid.one-bad-webhook", "+4915112345678", "c0ffee")

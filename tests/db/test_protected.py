@@ -216,3 +216,20 @@ def test_the_log_of_a_protected_webhook_is_read_too(phase):
     assert found.state is State.HOLD
     assert phase.enabled()
     assert json.loads(json.dumps(found.message))["subject"].endswith("Hold at 10%")
+
+
+def test_a_hold_after_the_pass_blocks_the_raise_until_it_is_evaluated_anew(phase):
+    """Passed at 13:00, a protected endpoint fails a probe in the night: 25 % is refused, by name and by reason."""
+    assert _served(phase).state is State.PASS
+    phase.endpoints.down = {"/mobility"}
+    assert phase.round().verdict.state is State.HOLD
+    phase.endpoints.down = set()
+    phase.round()
+    op.attest(phase.session(), subject="complaints", value="none")
+    refused = op.change_percentage(phase.session(), to=Decimal(25), reason="the next morning", dry_run=False)
+    assert refused.checkpoint.exit_code == 60
+    unmet = {gate.name: gate.reason for gate in refused.checkpoint.change.gates if not gate.met}
+    assert "revoked by HOLD" in unmet["phase passed"]
+    handed_over = dict(op.report(phase.session()).summary.handover)
+    assert "The pass was revoked: HOLD" in handed_over["latched"]
+    assert op.evaluate_phase(phase.session()).checkpoint.state is State.HOLD  # and the failed probe is not forgotten

@@ -65,8 +65,8 @@ class Live:
 
 @pytest.fixture
 def live(database, plan, tmp_path):
-    """Destinations of 5 ms and a router whose patience is a second, at 0 %, disabled."""
-    with Stage(database.address, plan.domains, plan.protected_domains, tmp_path, median_ms=5, timeout_s=1) as stage:
+    """Destinations of 5 ms and a router whose patience is five seconds, at 0 %, disabled."""
+    with Stage(database.address, plan.domains, plan.protected_domains, tmp_path, median_ms=5, timeout_s=5) as stage:
         live = Live(stage, database.address)
         yield live
         live.connection.close()

@@ -30,7 +30,7 @@ from starlette.routing import Route
 
 from rollout_lib.model import LEGACY, ROUTER_ERROR, UNIFIED
 from rollout_lib.rehearsal.live.configuration import Configuration, reader
-from rollout_lib.rehearsal.live.forward import Answer, Forwarder
+from rollout_lib.rehearsal.live.forward import CONNECT_S, Answer, Forwarder
 from rollout_lib.rehearsal.live.logbook import Decision, Logbook
 from rollout_lib.rehearsal.live.recognise import UNKNOWN, Recognised, recognise
 from rollout_lib.rehearsal.live.serving import QuietServer, configured, listen, pairs, until_stopped
@@ -39,7 +39,9 @@ from rollout_lib.rehearsal.live.webhook import Refusal, read_body, read_payload
 NAME, VERSION = "webhook-traffic-router", 1
 UNIFIED_NAME = "wa-webhook-unified"
 SECRET, DATABASE = "ROLLOUT_REHEARSAL_APP_SECRET", "ROLLOUT_REHEARSAL_URL"  # environment variables
+MOST_CONNECTIONS = 2_000  # more are told 503 before anything ran: bodies in memory stay bounded
 DRAIN_S = 10.0  # for the buffer to be written after SIGTERM
+_STOPPED = Answer(status=None, problem="the router was stopped before the answer")
 _CORRELATION = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -99,7 +101,11 @@ class Router:
         name, routed_to = legacy_name(known.domain), LEGACY
         if self.goes_to_unified(known.domain):
             name, routed_to = UNIFIED_NAME, UNIFIED
-        answer = await self._forwarder.post(name, body, headers)
+        try:
+            answer = await self._forwarder.post(name, body, headers)
+        except asyncio.CancelledError:  # the process is ending, and may not wait: it was sent, so it is a row
+            self._note(known, routed_to, name, _STOPPED, headers, began)
+            raise
         if routed_to == UNIFIED and not answer.sent:
             # Nothing left for unified, so nothing ran: legacy, once. The failure is a row of its own.
             self._note(known, routed_to, name, answer, headers, began)
@@ -210,7 +216,7 @@ async def serve(arguments: argparse.Namespace, address: str, secret: bytes | Non
     """Run until SIGTERM; then no more is taken, what runs is answered, and the buffer is written."""
     bound = listen(arguments.port)
     reading, writing = pool(address, NAME), pool(address, f"{NAME} log {uuid.uuid4().hex[:8]}")
-    forwarder = Forwarder(arguments.to, timeout_s=arguments.timeout)
+    forwarder = Forwarder(arguments.to, timeout_s=arguments.timeout, connect_s=arguments.connect_timeout)
     configuration, logbook = Configuration(reader(reading)), Logbook(writing)
     router = Router(Settings(protected=frozenset(arguments.protected), app_secret=secret), configuration,
                     logbook, forwarder)  # fmt: skip
@@ -225,7 +231,7 @@ async def serve(arguments: argparse.Namespace, address: str, secret: bytes | Non
         await reading.close(timeout=1)
         await writing.close(timeout=1)
 
-    server = QuietServer(configured(router.app(lifespan), lifespan="on"))
+    server = QuietServer(configured(router.app(lifespan), lifespan="on", limit_concurrency=MOST_CONNECTIONS))
     await until_stopped((server, bound), ready={"router": bound.getsockname()[1]})
 
 
@@ -236,6 +242,7 @@ def main() -> None:
     parser.add_argument("--to", action="append", required=True, metavar="wa-webhook-jobs=http://127.0.0.1:8701")
     parser.add_argument("--protected", action="append", required=True, metavar="mobility")
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds for a destination to answer")
+    parser.add_argument("--connect-timeout", type=float, default=CONNECT_S, help="seconds for a connection to it")
     parser.add_argument("--unsigned", action="store_true", help="take webhooks without a signature")
     arguments = parser.parse_args()
     arguments.to = pairs(arguments.to, parser)

@@ -55,7 +55,7 @@ class QuietServer(uvicorn.Server):
 def configured(app, **more) -> uvicorn.Config:
     """uvicorn's settings that all share: no access log (a body never reaches a log), one loop, no banner."""
     return uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, loop="asyncio",
-                          ws="none", timeout_graceful_shutdown=12, **more)  # fmt: skip
+                          ws="none", timeout_graceful_shutdown=15, **more)  # fmt: skip
 
 
 async def until_stopped(*servers: tuple[uvicorn.Server, socket.socket], ready: Mapping[str, int]) -> None:

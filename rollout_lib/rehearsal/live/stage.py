@@ -19,7 +19,7 @@ from rollout_lib.rehearsal.live.recognise import UNKNOWN
 from rollout_lib.rehearsal.live.router import DATABASE, SECRET, UNIFIED_NAME, legacy_name
 
 _LIVE = "rollout_lib.rehearsal.live"
-READY_S, STOP_S = 30.0, 20.0
+READY_S, STOP_S, CONNECT_S = 60.0, 30.0, 10.0
 
 
 class Stage:
@@ -57,7 +57,9 @@ class Stage:
         to = [part for name in self.names for part in ("--to", f"{name}={self.address(name)}")]
         guarded = [part for name in self.protected for part in ("--protected", name)]
         port = str(self.ports.get("router", 0))
-        self.ports |= self._start("router", "--port", port, "--timeout", str(self._timeout_s), *to, *guarded)
+        # All of it shares this machine, which may stall for seconds: no connection is then called refused.
+        patience = ("--timeout", str(self._timeout_s), "--connect-timeout", str(CONNECT_S))
+        self.ports |= self._start("router", "--port", port, *patience, *to, *guarded)
 
     def address(self, name: str) -> str:
         """The loopback address of a destination, "router", "control" or "management"."""

@@ -1,0 +1,29 @@
+"""The whole live path for two minutes, with a fault: router, destinations, client, watcher, PostgreSQL."""
+
+from __future__ import annotations
+
+import pytest
+
+from rollout_lib.rehearsal.live.conductor import run_live
+from rollout_lib.rehearsal.live.router import DATABASE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["errors", "protected"])
+def test_two_minutes_with_a_fault_lose_nothing_and_end_with_routing_off(server, tmp_path, monkeypatch, fault):
+    """No request lost, each logged, none run twice, none to unified later than the cache's second, protected kept."""
+    monkeypatch.setenv(DATABASE, server)
+    run = run_live(minutes=2, rate=20, fault=fault, outputs=tmp_path)
+    counted = run.tally
+    assert run.ended_off, run.problems
+    assert counted.sent > 1_500
+    assert (counted.lost, counted.doubled, counted.miscounted) == ((), (), ())
+    assert counted.logged == counted.answered == counted.sent
+    assert counted.late == 0
+    assert counted.protected_touched == 0
+    assert (counted.protected_failed > 0) is (fault == "protected")
+    assert sum(share.unified for share in counted.shares) > 0  # it was routed before it broke
+    assert run.decided.startswith("ROLL_BACK: ")
+    assert ("mobility failed" in run.decided) is (fault == "protected")
+    assert counted.fault_to_off_s is not None
+    assert run.ok, run.problems
