@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 
 DOCUMENTS = [*sorted(Path("docs").glob("*.md")), *sorted(Path("docs/decisions").glob("*.md")),
-             Path("benchmarks/README.md"), Path("CHANGELOG.md")]  # fmt: skip
+             Path("benchmarks/README.md"), Path("CHANGELOG.md"), Path("README.md")]  # fmt: skip
 RUNBOOK = Path("docs/runbook/week6-day3-traffic-rollout.md")
 MAP = Path("docs/runbook-map.md")
 # A line of the runbook that asks for something: an item, a statement, a command, a subject, a time of the day.
