@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from html import escape
+from typing import Any
 
 from rollout_lib import charts
 from rollout_lib.errors import ParameterError
@@ -44,11 +46,16 @@ def percentage(text: str, name: str = "to_percentage") -> Decimal | None:
 
 def errors_table(run: Recorded) -> Html:
     """The runbook's error analysis as the run recorded it, redacted."""
-    errors, zone = run.checkpoint.figures.get("errors"), run.checkpoint.place.time_zone
+    errors = run.checkpoint.figures.get("errors")
     if errors is None:
         return Html('<div class="ro-soft">Errors were not looked at.</div>', "Errors were not looked at.")
     if not errors:
         return Html('<div class="ro-soft">No request failed.</div>', "No request failed.")
+    return Html(error_rows(errors, run.checkpoint.place.time_zone))
+
+
+def error_rows(errors: Sequence[Mapping[str, Any]], zone: str) -> str:
+    """The most frequent errors (traffic.merged_errors), redacted, each with its count and when it was last seen."""
     shown = [
         (
             row["domain"],
@@ -59,7 +66,7 @@ def errors_table(run: Recorded) -> Html:
         )
         for row in errors
     ]
-    return Html(table(shown, ["<domain", "<to", "<error message", "occurrences", "<last seen"]))
+    return table(shown, ["<domain", "<to", "<error message", "occurrences", "<last seen"])
 
 
 def watch_for(session: Session) -> Html:

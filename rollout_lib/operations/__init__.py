@@ -8,7 +8,7 @@ from rollout_lib.operations.preflight import preflight
 from rollout_lib.operations.record import Recorded, conclude
 from rollout_lib.operations.report import report
 from rollout_lib.operations.rollback import roll_back
-from rollout_lib.operations.tripwire import Round, trip
+from rollout_lib.operations.tripwire import Round, glance, trip
 
 __all__ = [
     "Recorded",
@@ -17,6 +17,7 @@ __all__ = [
     "change_percentage",
     "conclude",
     "evaluate_phase",
+    "glance",
     "monitor",
     "preflight",
     "report",

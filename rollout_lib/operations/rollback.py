@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from rollout_lib.errors import ChangeRefused
 from rollout_lib.gates import plan_step_back
 from rollout_lib.model import Change, RoutingConfig, State
 from rollout_lib.operations.lowering import UNREADABLE, disable, known_after, lower_to
@@ -15,14 +16,17 @@ from rollout_lib.standing import fold
 from rollout_lib.store import read_facts
 
 
-def roll_back(session: Session, *, reason: str, gradual: bool = False) -> Recorded:
+def roll_back(session: Session, *, reason: str, gradual: bool = False, expected: Decimal | None = None) -> Recorded:
     """Disable routing (gradual: one phase down the plan, 5 % below the first, then off); exit 0 when done.
+
+    expected: what a person saw who asks for one phase down; where somebody was quicker, it is not gone down twice
+    (ChangeRefused). Without it, and for off, nothing is refused.
 
     The change is committed before anything else is read, so that nothing else can stop it: neither a ledger that
     is missing, nor one entry of it that cannot be read.
     """
     reason = redact(reason)
-    change = _one_down(session, reason) if gradual else disable(session, reason)
+    change = _one_down(session, reason, expected) if gradual else disable(session, reason)
     facts, standing = known_after(session, change)
     off = not change.after[1]
     done = "Routing is disabled" if off else f"Routing is at {change.after[0]} %"
@@ -40,12 +44,14 @@ def roll_back(session: Session, *, reason: str, gradual: bool = False) -> Record
     return record(session, facts, checkpoint)
 
 
-def _one_down(session: Session, reason: str) -> Change:
+def _one_down(session: Session, reason: str, expected: Decimal | None) -> Change:
     with session.database.transaction(readonly=True) as connection:
         config = read_config(connection)
     done = _done_before(session, config, reason)
     if done is not None:
         return done
+    if expected is not None and config is not None and config.percentage != expected:
+        raise ChangeRefused(current=f"at {config.percentage:g} %", gates=f"You saw {expected:g} %.")
     target = plan_step_back(session.plan, config.percentage) if config and config.enabled else None
     if target is None or target <= Decimal(0):
         return disable(session, reason)

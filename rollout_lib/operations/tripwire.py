@@ -1,15 +1,15 @@
-"""Between two slots: the same judgement on the open slot, read to now; it acts without a notebook."""
+"""Between two slots: the same judgement on the open slot, read to now; it acts without a notebook, or looks only."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from rollout_lib import metrics
 from rollout_lib.judgement import judge_slot, look_from
 from rollout_lib.judgement.protected import is_news
-from rollout_lib.model import Act, Standing, State, Verdict
+from rollout_lib.model import Act, Measurement, Standing, State, Verdict
 from rollout_lib.operations.lowering import act_on, said
 from rollout_lib.operations.monitor import adopted_by, figures, measure_since
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
@@ -32,10 +32,29 @@ class Round:
     now: datetime
     facts: Facts
     standing: Standing
+    measurement: Measurement = field(repr=False)
     verdict: Verdict
-    recorded: Recorded | None
+    recorded: Recorded | None = None
     trouble: str = ""
     failed: bool = False
+
+
+def glance(session: Session, known: Facts | None = None) -> Round:
+    """What a round would see, with nothing done, recorded or measured for others: a person looks.
+
+    known: the facts of the round before; the ledger is read again only where it has grown.
+    """
+    with session.database.transaction(readonly=True) as connection:
+        facts = read_pulse(connection, session.plan, known)
+        standing = fold(facts.entries, session.plan)
+        now = session.now(facts.now)
+        measurement = measure_since(connection, session, standing, now, whole_phase=False, lag=timedelta(0))
+    judge = partial(judge_slot, plan=session.plan, config=facts.config, standing=standing, measurement=measurement,
+                    slot=None, now=now)  # fmt: skip
+    verdict = judge()
+    if not verdict.acts_alone:  # where the rows suffice to act, an endpoint that does not answer holds nothing up
+        verdict = judge(probes=take_probes(session.plan))
+    return Round(now=now, facts=facts, standing=standing, measurement=measurement, verdict=verdict)
 
 
 def trip(session: Session, known: Facts | None = None, *, failed: bool = False, blind: bool = False) -> Round:
@@ -51,18 +70,10 @@ def trip(session: Session, known: Facts | None = None, *, failed: bool = False, 
 
 
 def _trip(session: Session, known: Facts | None, failed: bool, blind: bool) -> Round:
-    with session.database.transaction(readonly=True) as connection:
-        facts = read_pulse(connection, session.plan, known)
-        standing = fold(facts.entries, session.plan)
-        now = session.now(facts.now)
-        measurement = measure_since(connection, session, standing, now, whole_phase=False, lag=timedelta(0))
-    judge = partial(judge_slot, plan=session.plan, config=facts.config, standing=standing, measurement=measurement,
-                    slot=None, now=now)  # fmt: skip
-    verdict = judge()
-    if not verdict.acts_alone:  # where the rows suffice to act, an endpoint that does not answer holds nothing up
-        verdict = judge(probes=take_probes(session.plan))
+    seen = glance(session, known)
+    facts, standing, verdict = seen.facts, seen.standing, seen.verdict
     change = act_on(session, verdict, facts, standing)
-    shown = figures(measurement, session.plan)
+    shown = figures(seen.measurement, session.plan)
     adopted = adopted_by(facts.config, standing, change)
     told = change is not None and (change.applied or not failed)
     unseen = blind and verdict.state in BLIND
@@ -77,7 +88,7 @@ def _trip(session: Session, known: Facts | None, failed: bool, blind: bool) -> R
             verdict=verdict,
             state=verdict.state,
             sentence=f"Tripwire: {_drift(verdict) if adopted else said(verdict, change)}",
-            look=look_from(measurement, None, False, session.plan) if standing.phase else None,
+            look=look_from(seen.measurement, None, False, session.plan) if standing.phase else None,
             change=change,
             adopted=adopted,
             figures=shown,
@@ -89,11 +100,10 @@ def _trip(session: Session, known: Facts | None, failed: bool, blind: bool) -> R
         standing=standing,
         verdict=verdict,
         rows=shown["rows"],
-        at=now,
+        at=seen.now,
         changed=change.after if change else None,
     )
-    return Round(now=now, facts=facts, standing=standing, verdict=verdict, recorded=recorded, trouble=trouble,
-                 failed=change is not None and not change.applied)  # fmt: skip
+    return replace(seen, recorded=recorded, trouble=trouble, failed=change is not None and not change.applied)
 
 
 def _drift(verdict: Verdict) -> str:

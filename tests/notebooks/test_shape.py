@@ -66,6 +66,16 @@ def test_the_writing_cell_comes_before_any_chart_and_the_last_one_raises(path):
     assert cells[-1].startswith("conclude(")
 
 
+def test_the_control_room_ends_with_its_widgets_and_no_other_notebook_has_any():
+    """50 judges nothing itself, so it ends by showing the room, in cells that a keystroke does not delete."""
+    room = Path("notebooks/50_control_room.ipynb")
+    cells = code(room)
+    assert cells[-1].splitlines()[-1] == "control_room(session)"
+    assert not any(words in source for source in cells for words in ("conclude(", "charts.", "run = "))
+    assert all(cell.metadata.get("deletable") is False for cell in nbformat.read(room, 4).cells)
+    assert not any("panels" in source or "ipywidgets" in source for path in SCHEDULED for source in code(path))
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_is_committed_without_outputs_and_with_stable_ids(path):
     """nbstripout would change nothing, and the ids name the notebook and the place."""
@@ -86,7 +96,7 @@ def test_defaults_leave_traffic_safer():
     assert defaults(load_notebook(Path("notebooks/20_monitor.ipynb"))[0])["slot"] == ""
 
 
-@pytest.mark.parametrize("path", SCHEDULED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_its_parameter_set_fits_it(path):
     """parameters/<notebook>.yaml names only parameters of the notebook, each of the default's type."""
     given = yaml.safe_load(Path(f"parameters/{path.stem}.yaml").read_text(encoding="utf-8"))

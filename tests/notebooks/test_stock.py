@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-NOTEBOOKS = ("00_preflight", "10_change_percentage", "20_monitor", "30_evaluate_phase", "40_report", "90_rollback")
+NOTEBOOKS = ("00_preflight", "10_change_percentage", "20_monitor", "30_evaluate_phase", "40_report",
+             "50_control_room", "90_rollback")  # fmt: skip
 
 
 def papermill(name: str, output: Path, *more: str) -> subprocess.CompletedProcess[str]:
