@@ -86,7 +86,7 @@ def _entry(item: dict[str, Any]) -> Entry:
         at=datetime.fromisoformat(item["at"]),
         phase_began=_instant(item["phase_began"]),
         slot=_instant(item["slot"]),
-        body=json.loads(item["body"]),
+        body={"at": item["at"]} | json.loads(item["body"]),  # an emergency's has its instant beside it only
         hash=item["hash"],
     )
 

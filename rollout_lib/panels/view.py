@@ -73,8 +73,7 @@ def view_of(plan: Plan, place: Place, seen: Round, watcher: Holder | None, *, re
     """The view of one look."""
     standing, config, now = seen.standing, seen.facts.config, seen.now
     on = config is not None and config.enabled and config.percentage > 0
-    # An emergency's entry has its instant beside its body, not in it.
-    history = tuple({"at": entry.at.isoformat(), **entry.body} for entry in seen.facts.entries if entry.kind in _RUNS)
+    history = tuple(entry.body for entry in seen.facts.entries if entry.kind in _RUNS)
     checks = [body for body in history if body.get("operation") == "monitor" and body.get("verdict")]
     window = seen.measurement.window
     return View(

@@ -7,7 +7,9 @@ from decimal import Decimal
 
 import pytest
 
+from rollout_lib import charts
 from rollout_lib import operations as op
+from rollout_lib.emergency import switch_off
 from rollout_lib.model import State
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
@@ -60,3 +62,17 @@ def test_five_percent_errors_switch_routing_off(day):
     assert acted[0].exit_code == 40
     assert acted[0].sentence.startswith("errors:")
     assert states[-1].state is State.OFF
+
+
+@pytest.mark.parametrize("day", ["healthy"], indirect=True)
+def test_a_check_after_an_emergency_draws_its_charts(day):
+    """The emergency's entry knows no plan and no notebook; the timeline of the next check shows it all the same."""
+    day.begin()
+    day.check()
+    session = day.session()
+    switch_off(session.database.address, reason="test", operator="Rita", rollout=session.plan.rollout,
+               at=day.world.now)  # fmt: skip
+    day.world.advance(day.world.now + timedelta(minutes=15))
+    run = op.monitor(day.session(), slot="now")
+    assert run.checkpoint.state is State.OFF
+    assert "→ off" in charts.timeline(run.history, session.plan).finding
