@@ -22,6 +22,7 @@ from sqlalchemy import Connection, Engine, TextClause, create_engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
+from rollout_lib import spool
 from rollout_lib.errors import (
     CouldNotMeasure,
     DatabaseMissing,
@@ -39,7 +40,7 @@ from rollout_lib.redaction import redact
 APPLICATION = "rollout"
 _LIMITS = (
     "SET LOCAL statement_timeout = '{statement}'; SET LOCAL lock_timeout = '5s'; "
-    "SET LOCAL idle_in_transaction_session_timeout = '5s'"
+    "SET LOCAL idle_in_transaction_session_timeout = '{idle}'"
 )
 _TLS = ("require", "verify-ca", "verify-full")
 
@@ -52,13 +53,22 @@ class Database:
     engine: Engine = field(repr=False)
     address: str = field(repr=False)
 
+    @property
+    def ledger(self) -> str:
+        """Which ledger this address leads to, as entries that wait for it are marked."""
+        parts = psycopg.conninfo.conninfo_to_dict(self.address)
+        host = str(parts.get("host") or parts.get("hostaddr") or "")
+        return spool.ledger_of(host, self.place.database, str(parts.get("user") or ""))
+
     @contextmanager
     def transaction(self, *, readonly: bool, statement_timeout: str = "5s") -> Iterator[Connection]:
         """A transaction with limits; readonly ones see one snapshot. Database errors come out as ours."""
         mode = "ISOLATION LEVEL REPEATABLE READ READ ONLY" if readonly else "READ WRITE"
         try:
             with self.engine.connect() as connection, connection.begin():
-                limits = _LIMITS.format(statement=statement_timeout if not readonly else "30s")
+                # Who only reads holds no row against anybody, and may take its time to judge between two reads.
+                limits = _LIMITS.format(statement="30s" if readonly else statement_timeout,
+                                        idle="60s" if readonly else "5s")  # fmt: skip
                 connection.exec_driver_sql(f"SET TRANSACTION {mode}; {limits}")
                 yield connection
         except (SQLAlchemyError, psycopg.Error) as error:
@@ -88,7 +98,7 @@ def connect(plan: Plan) -> Database:
     address = psycopg.conninfo.make_conninfo(**{**parts, "application_name": APPLICATION})
     place = Place(
         environment=plan.environment,
-        host="embedded" if embedded else _shown(host),
+        host="embedded" if embedded else _shown(host, plan),
         database=str(parts.get("dbname") or ""),
         rollout=plan.rollout,
         time_zone=plan.time_zone,
@@ -96,11 +106,12 @@ def connect(plan: Plan) -> Database:
     return Database(place=place, engine=_engine(address), address=address)
 
 
-def _shown(host: str) -> str:
+def _shown(host: str, plan: Plan) -> str:
     """A host as results show it; a rehearsal hands the embedded server's address on to its own runs."""
     if not host.startswith("/"):
         return host
-    return "embedded" if Path(host).parent.name.startswith("rollout-pg-") else "local socket"
+    ours = plan.environment == "rehearsal" and Path(host).parent.name.startswith("rollout-pg-")
+    return "embedded" if ours else "local socket"
 
 
 def _plain(address: str) -> str:

@@ -8,9 +8,7 @@ from decimal import Decimal
 from rollout_lib.model import Attestation, Gate, RoutingConfig, Standing, State
 from rollout_lib.plan import Plan
 from rollout_lib.slots import expected_slots
-from rollout_lib.standing import held_until, phase_index
-
-LOWEST_STEP = Decimal(5)  # the runbook's gradual rollback: 25 -> 10 -> 5 -> disabled
+from rollout_lib.standing import LOWEST_STEP, held_until, phase_index
 
 
 def plan_step_back(plan: Plan, percentage: Decimal) -> Decimal | None:
@@ -126,7 +124,8 @@ def _restart(standing: Standing, plan: Plan) -> Gate:
     given = [item for item in standing.attestations if item.subject == "restart" and item.at >= off]
     if given and given[-1].plan_digest == plan.digest:
         return _gate("no rollback stands", True, f"{given[-1].by} restarts: {given[-1].reason}")
-    reason = f"routing was rolled back at {off:%H:%M} UTC ({standing.latched_reason}); starting again needs a "
+    reason = f"routing was rolled back at {off.astimezone(plan.zone):%a %H:%M %Z} ({standing.latched_reason}); "
+    reason += "starting again needs a "
     return _gate("no rollback stands", False, reason + "named person: rollout acknowledge --restart --reason '…'")
 
 
@@ -139,7 +138,7 @@ def _frozen(plan: Plan, now: datetime) -> Gate:
 
 def _named(plan: Plan, operator: str, typed: str) -> Gate:
     if not operator.strip():
-        return _gate("operator", False, "a raise needs a named person")
+        return _gate("operator", False, "a raise needs a named person: --operator, or $ROLLOUT_OPERATOR")
     if plan.environment != "production":
         return _gate("operator", True, f"by {operator}")
     met = typed == plan.environment

@@ -12,7 +12,7 @@ from typing import Any
 from rollout_lib.model import STATES, Entry, Standing, State, Uptime, worst
 from rollout_lib.plan import Plan
 from rollout_lib.slots import expected_slots
-from rollout_lib.standing import fold, held_until, phase_index, probed
+from rollout_lib.standing import LOWEST_STEP, fold, held_until, phase_index, probed
 
 _RUNS = ("checkpoint", "extra")
 
@@ -144,7 +144,13 @@ def _next_step(standing: Standing, plan: Plan, clock: Callable[[datetime], str])
     """By the plan; the gates decide when it is tried."""
     if standing.rolled_back_at is not None:
         return "mend what ended it, then: rollout acknowledge --restart --reason '…'"
+    if standing.latched is not None:
+        return f"{standing.latched} stands ({standing.latched_reason}): rollout rollback --apply --reason '…'"
+    if standing.revoked:
+        return f"the pass was revoked by {standing.revoked}: find out why, then rollout evaluate"
     index = standing.phase.index if standing.phase else -1
+    if index is None and standing.phase.percentage == LOWEST_STEP:
+        index = -1  # the next phase of the lowest step is the first
     if index is None:
         return "routing is off the plan: step back to a planned percentage"
     if index + 1 >= len(plan.phases):

@@ -17,6 +17,8 @@ from rollout_lib.errors import ParameterError
 from rollout_lib.model import Place
 from rollout_lib.plan import Plan, load_plan
 
+ACCOUNTS = frozenset({"root", "postgres", "nobody", "daemon", "www-data", "rollout", "airflow", "ubuntu", "jovyan"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
@@ -31,6 +33,12 @@ class Session:
     @property
     def place(self) -> Place:
         return self.database.place
+
+    @property
+    def person(self) -> str:
+        """Who can answer for a statement: "" where only an account of the system is known, which is nobody."""
+        account = self.operator in ACCOUNTS and self.plan.environment != "rehearsal"
+        return "" if account else self.operator.strip()
 
     def now(self, clock: datetime) -> datetime:
         """The one instant of this run: as_of where it is set, else the database's clock as just read."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,17 @@ def folder() -> Path:
     return Path(os.environ.get("ROLLOUT_OUTPUTS", "outputs")) / "spool"
 
 
+def ledger_of(host: str, database: str, user: str) -> str:
+    """Which ledger an address leads to: the database, and the project or the host that holds it.
+
+    A Supabase project is named by its own host or, through the pooler, by the user; this machine has many names.
+    """
+    own = re.match(r"db\.(\w+)\.supabase\.", host or "")
+    project = own[1] if own else (user or "").partition(".")[2]
+    here = not host or host.startswith(("/", "127.")) or host in ("localhost", "::1", "local")
+    return f"{database} at {project or ('this machine' if here else host)}"
+
+
 def append(connection: Any, entry: dict[str, Any]) -> str:
     """Append one entry in a transaction of its own; returns the chain's head as `#7:ab12cd34ef56`."""
     with connection.transaction():
@@ -29,15 +41,15 @@ def append(connection: Any, entry: dict[str, Any]) -> str:
     return f"#{seq}:{digest[:12]}"
 
 
-def keep(entry: dict[str, Any]) -> Path:
-    """Write an entry to a file of its own (complete or not at all), named by its run."""
+def keep(entry: dict[str, Any], ledger: str) -> Path:
+    """Write an entry to a file of its own (complete or not at all), named by its run; for that ledger only."""
     target = folder()
     target.mkdir(parents=True, exist_ok=True)
     turn = 2 if entry["kind"] == "archived" else 1  # a run's second entry after its first
     path = target / f"{entry['at'].replace(':', '')}_{entry['run_id']}_{turn}.json"
     part = path.with_suffix(".part")
     with open(part, "w", encoding="utf-8") as file:
-        json.dump(entry, file, ensure_ascii=False)
+        json.dump({**entry, "ledger": ledger}, file, ensure_ascii=False)
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)
@@ -53,12 +65,15 @@ def drain(connection: Any) -> list[str]:
     """Append what waits, oldest first; a file goes only after its entry is committed (psycopg connection).
 
     A check whose slot somebody else has judged meanwhile becomes an extra one. A file that cannot be read or
-    removed here (another user's) stays, and stops nothing.
+    removed here (another user's), or that is of another database's ledger, stays, and stops nothing.
     """
-    done = []
+    done, info = [], connection.info
+    here = ledger_of(info.host, info.dbname, info.user)
     for path in waiting():
         try:
             entry = json.loads(path.read_text(encoding="utf-8"))
+            if entry.pop("ledger", here) != here:
+                continue
             known = connection.execute(
                 "SELECT 1 FROM rollout.ledger WHERE run_id = %(run_id)s AND operation = %(operation)s", entry
             ).fetchone()

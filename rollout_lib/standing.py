@@ -29,6 +29,7 @@ from rollout_lib.model import (
 )
 from rollout_lib.plan import Plan
 
+LOWEST_STEP = Decimal(5)  # the runbook's gradual rollback: 25 -> 10 -> 5 -> disabled
 EMPTY = Standing(
     head=(0, ""),
     phase=None,

@@ -150,6 +150,14 @@ def _start_pooler(program: str, server: str) -> tuple[subprocess.Popen, Path]:
     pytest.fail(f"pgbouncer did not start: {(place / 'log').read_text()[-800:]}")
 
 
+@pytest.fixture(autouse=True)
+def _outputs_of_before() -> Iterator[None]:
+    """A command that a test runs in this process names its output folder for what runs below it, and no further."""
+    before = os.environ.get("ROLLOUT_OUTPUTS")
+    yield
+    os.environ.pop("ROLLOUT_OUTPUTS", None) if before is None else os.environ.update(ROLLOUT_OUTPUTS=before)
+
+
 @pytest.fixture
 def plan() -> Plan:
     """The shipped plan of the rehearsal."""

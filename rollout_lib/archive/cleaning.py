@@ -15,7 +15,7 @@ _EMPTY = frozenset({"br", "hr", "col"})
 _DROPPED_WHOLE = frozenset({"script", "style", "iframe", "object", "noscript", "template", "textarea", "xmp"})
 _FETCHES = frozenset({"src", "srcset", "action", "formaction", "data", "poster", "background", "ping", "srcdoc"})
 _NAME = re.compile(r"[a-z][a-z0-9:_.-]*")
-_REACHES_OUT = re.compile(r"url\(\s*[\"']?\s*(?!#)|@import|javascript:|expression\(", re.I)
+_REACHES_OUT = re.compile(r"url\(\s*[\"']?\s*(?!#)|@import|javascript:|expression\(|image-set\(|src\(|\\", re.I)
 
 
 def clean(html: str) -> str:

@@ -81,13 +81,15 @@ def seal_run(plan: Plan, outputs: Path, entry: Mapping[str, Any]) -> tuple[tuple
     Returns the entry's (seq, hash), and what went wrong ("" for nothing); an entry that the database does not
     take is kept in the spool, and the next run appends it.
     """
+    database = connect(plan)
     try:
-        with connect(plan).transaction(readonly=False) as connection:
+        with database.transaction(readonly=False) as connection:
             head = store.append(connection, **entry)
             rows = store.chain(connection, copies.copied(outputs))
     except RolloutError as failure:
         try:
-            return None, f"archived, but not sealed on the ledger yet ({failure}); kept in {spool.keep(dict(entry))}"
+            kept = spool.keep(dict(entry), database.ledger)
+            return None, f"archived, but not sealed on the ledger yet ({failure}); kept in {kept}"
         except OSError as full:
             return None, f"archived, but not sealed on the ledger ({failure}), nor kept ({full})"
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -16,11 +17,20 @@ app = typer.Typer(
     "Exit codes: 0 healthy · 2 wrong input, nothing ran · 10 watch · 20 hold · 30 step back · 40 roll back · "
     "50 could not measure · 60 change refused · 70 archive altered · 1 a defect.",
 )
+
+
+def _outputs(path: Path) -> Path:
+    """What runs below this command (kernels, the spool) finds the same folder."""
+    os.environ["ROLLOUT_OUTPUTS"] = str(path.resolve())
+    return path
+
+
 Plan = Annotated[str, typer.Option("--plan", help="The plan file; without it $ROLLOUT_PLAN, else the rehearsal's.")]
 AsOf = Annotated[str, typer.Option("--as-of", help="Another instant than now; rehearsals only.")]
 Operator = Annotated[str, typer.Option("--operator", help="Who answers for it; else $ROLLOUT_OPERATOR, else you.")]
 Json = Annotated[bool, typer.Option("--json", help="The result as JSON.")]
-Outputs = Annotated[Path, typer.Option("--outputs", envvar="ROLLOUT_OUTPUTS", help="Where records are archived.")]
+Outputs = Annotated[Path, typer.Option("--outputs", envvar="ROLLOUT_OUTPUTS", callback=_outputs,
+                                         help="Where records are archived.")]  # fmt: skip
 Reason = Annotated[str, typer.Option("--reason", help="Why; it stands on the ledger.")]
 Apply = Annotated[bool, typer.Option("--apply", help="Do it; without this nothing is changed.")]
 FOLDER = Path("outputs")

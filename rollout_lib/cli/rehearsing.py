@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -32,9 +33,9 @@ def show_scenarios() -> int:
 def rehearse_live(*, plan: str, minutes: float, rate: float, fault: str, seed: int, outputs: Path) -> int:
     """Real requests on loopback with a fault on cue; exit 0 only where the suite did what the fault demands."""
     console = Console()
-    console.print(
-        f"Live for {minutes:g} min at {rate:g} requests/s: {FAULTS[fault].story if fault in FAULTS else ''}"
-    )
+    if fault not in FAULTS:
+        raise ParameterError(problems=f"fault: one of {', '.join(FAULTS)}, not {fault!r}")
+    console.print(f"Live for {minutes:g} min at {rate:g} requests/s: {FAULTS[fault].story}")
     columns = (TextColumn("{task.description:<60}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting PostgreSQL, router and destinations", total=None)
@@ -112,23 +113,24 @@ def rehearse_and_show(scenario: str, *, mode: str, seed: int, plan: str, outputs
 
 
 def _show(console: Console, result: Rehearsal) -> None:
-    table = Table("phase", "began", "checks", "worst", "evaluation", "unified errors", "p95 ms", "ended by")
-    for column in (2, 5, 6):
+    table = Table("phase", "began", "checks", "worst", "evaluation", "errors", "p95 ms", box=None, pad_edge=False)
+    for column in (0, 2, 5, 6):
         table.columns[column].justify = "right"
     for phase in result.summary.phases:
         unified = phase.unified
         table.add_row(
             f"{phase.percentage:g} %",
-            f"{phase.began_at:%a %H:%M} UTC",
+            f"{phase.began_at.astimezone(result.zone):%a %H:%M %Z}",
             f"{phase.checks}/{phase.expected}",
             BADGES[phase.worst][1] if phase.worst else "–",
             BADGES[phase.evaluation][1] if phase.evaluation else "–",
             rate(unified["errors"], unified["requests"]) if unified else "–",
             milliseconds(unified.get("p95_ms")) if unified else "–",
-            phase.ended_by[:70],
         )
     console.print(f"REHEARSAL · {result.place} · mode {result.mode} · {result.runs} notebooks run")
     console.print(table)
+    for phase in result.summary.phases:
+        console.print(f"{phase.percentage:g} % · {phase.ended_by}")
     console.print(result.summary.outcome)
     if result.ok:
         console.print(
@@ -137,4 +139,6 @@ def _show(console: Console, result: Rehearsal) -> None:
     for problem in result.problems:
         console.print(f"✗ {problem}")
     console.print(f"report: {result.report}", soft_wrap=True)
-    console.print(f"Look around: ROLLOUT_PLAN={result.plan_path} rollout status", soft_wrap=True)
+    around = f"ROLLOUT_PLAN={result.plan_path} ROLLOUT_OUTPUTS={result.outputs} {sys.argv[0]}"
+    console.print(f"Look around: {around} status --as-of {result.ended_at.isoformat()}", soft_wrap=True)
+    console.print(f"Prove it:    {around} verify", soft_wrap=True)

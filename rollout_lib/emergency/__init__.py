@@ -48,6 +48,7 @@ class _Done:
 
     connection: psycopg.Connection | None = None
     where: tuple[str, str] = ("", "")
+    ledger: str = ""  # whose, for an entry that must wait
     read: bool = False
     before: Row | None = None
     after: Row | None = None  # once routing is off, committed and read back
@@ -103,7 +104,9 @@ def _lower(address: str, reason: str, done: _Done, began: float) -> None:
     while True:
         try:
             done.connection = open_connection(address)
-            done.where = (done.connection.info.host or "local socket", done.connection.info.dbname)
+            info = done.connection.info
+            done.where = (info.host or "local socket", info.dbname)
+            done.ledger = spool.ledger_of(info.host, info.dbname, info.user)
             if not done.read:
                 done.before, done.read = read(done.connection), True
             done.after = disable(done.connection, reason, done.trouble)
@@ -161,7 +164,7 @@ def _record(done: _Done, reason: str, operator: str, rollout: str) -> str:
     except psycopg.Error as error:
         words = redact(str(error).splitlines()[0])
     try:
-        path = spool.keep(entry)
+        path = spool.keep(entry, done.ledger)
     except OSError as error:
         done.trouble.append(f"not on the ledger ({words}), and not kept in a file either ({error.strerror})")
         return "nowhere: write down when and why; the next check finds routing off, and records that"

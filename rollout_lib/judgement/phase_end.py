@@ -84,10 +84,10 @@ def judge_phase_end(
     acknowledged = _acknowledgement(standing, plan, counted.errors[TOTAL]) if state is State.INCONCLUSIVE else None
     if acknowledged is not None:
         state = State.PASS
-        checks.append(_acknowledged(acknowledged))
+        checks.append(_acknowledged(acknowledged, plan))
     sentence = _sentence(state, checks, counted.errors[TOTAL])
     if acknowledged is not None:
-        sentence = _two_sentences(acknowledged, checks, slot)
+        sentence = _two_sentences(acknowledged, checks, slot, plan)
     acts = {State.ROLL_BACK: Act.ROLL_BACK, State.STEP_BACK: Act.STEP_BACK}
     return replace(
         slot,
@@ -127,7 +127,7 @@ def _impact(standing: Standing, plan: Plan) -> Check:
         reason = "Nobody has attested yet; raising asks for it: rollout attest --complaints none"
         return Check(name=name, outcome=Outcome.COULD_NOT_LOOK, observed="not attested", limit=wanted, reason=reason)
     last = stated[-1]
-    reason = f"{last.by} attested complaints: {last.value} at {last.at:%H:%M} UTC. {last.reason}".strip()
+    reason = f"{last.by} attested complaints: {last.value} at {_clock(last, plan)}. {last.reason}".strip()
     if last.value == "none" and last.plan_digest == plan.digest:
         return Check(name=name, outcome=Outcome.PASS, observed="none", limit=wanted, reason=reason)
     return Check(name=name, outcome=Outcome.FAIL, observed=last.value, limit=wanted, reason=reason, state=State.HOLD)
@@ -247,13 +247,17 @@ def _acknowledgement(standing: Standing, plan: Plan, counts: Counts) -> Attestat
     return given[-1] if given else None
 
 
-def _acknowledged(item: Attestation) -> Check:
-    reason = f"{item.by} acknowledged at {item.at:%H:%M} UTC: {item.reason}"
+def _clock(item: Attestation, plan: Plan) -> str:
+    return f"{item.at.astimezone(plan.zone):%H:%M %Z}"
+
+
+def _acknowledged(item: Attestation, plan: Plan) -> Check:
+    reason = f"{item.by} acknowledged at {_clock(item, plan)}: {item.reason}"
     return Check(name="acknowledged", outcome=Outcome.WARN, observed=item.by, limit="a named person",
                  reason=reason)  # fmt: skip
 
 
-def _two_sentences(item: Attestation, checks: list[Check], slot: Verdict) -> str:
+def _two_sentences(item: Attestation, checks: list[Check], slot: Verdict, plan: Plan) -> str:
     """Why the rollout goes on all the same: what was not shown and how little speaks against it; who says so."""
     open_ones = [
         f"{check.name} ({check.reason.rstrip('.')})" for check in checks if check.state is State.INCONCLUSIVE
@@ -263,7 +267,7 @@ def _two_sentences(item: Attestation, checks: list[Check], slot: Verdict) -> str
     return (
         f"The phase passes although inconclusive on {', '.join(open_ones)}: the evidence against the limit is "
         f"{webhooks} of {total.total:,} requests, {e_value(total.e_now)}, highest {e_value(total.e_peak)}, where 20 "
-        f"would act. {item.by} acknowledged it at {item.at:%H:%M} UTC: {item.reason.rstrip('.')}."
+        f"would act. {item.by} acknowledged it at {_clock(item, plan)}: {item.reason.rstrip('.')}."
     )
 
 

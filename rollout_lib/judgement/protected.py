@@ -132,13 +132,16 @@ def _uptime(domain: str, now: Check | None, standing: Standing, measurement: Mea
     probes = f"{tally.answered:,} of {asked:,} probes" if asked else "not probed"
     words = f"{domain}: {probes} answered" if asked else f"{domain}: {probes}"
     words += f", {rows - nowhere:,} of {rows:,} webhooks handed over, {errors - nowhere:,} of them failed"
-    share = 100 * tally.answered / asked if asked else 100 * (rows - nowhere) / rows if rows else None
+    share = 100 * tally.answered / asked if asked else 100 * (rows - errors) / rows if rows else None
     observed = "–" if share is None else f"{share:.4g} % ({probes})"
     observed += f", {nowhere:,} webhooks not handed over" if nowhere else ""
     if tally.failed or nowhere or _is_down(cells):
         reason = f"{words}. 100 % is required: mend it, then begin the phase anew with "
         reason += "rollout change --to <same> --again --reason …"
         return _check(name, Outcome.FAIL, observed, wanted, reason, State.HOLD)
+    if not asked and sum(cell.failing or 0 for cell in cells) >= FEWEST and 20 * errors >= rows:
+        reason = f"{words}, and nobody probed it: an outage for a part of the phase is not ruled out."
+        return _check(name, Outcome.COULD_NOT_LOOK, observed, wanted, reason, State.INCONCLUSIVE)
     if tally.unseen or (domain in plan.probes.protected and not asked) or share is None:
         reason = f"{words}; {tally.unseen:,} probes could not tell its network from ours: not shown to be 100 %."
         return _check(name, Outcome.COULD_NOT_LOOK, observed, wanted, reason, State.INCONCLUSIVE)

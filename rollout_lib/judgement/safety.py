@@ -27,7 +27,8 @@ def leak_check(config: RoutingConfig | None, measurement: Measurement, plan: Pla
     leak = measurement.leak
     wanted = f"only {', '.join(plan.domains)}"
     if leak.rows or (strange and config and config.enabled):
-        seen = f"{leak.rows:,} rows of {', '.join(leak.domains)}" if leak.rows else "no row yet"
+        rows = "1 row" if leak.rows == 1 else f"{leak.rows:,} rows"
+        seen = f"{rows} of {', '.join(leak.domains)}" if leak.rows else "no row yet"
         listed = f"; the configuration lists {', '.join(strange)}" if strange else ""
         reason = f"Leak: {seen} routed to unified{listed}. Routing goes off, whatever the sample."
         return _check("leak", Outcome.FAIL, seen + listed, wanted, reason, State.ROLL_BACK)

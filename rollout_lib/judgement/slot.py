@@ -160,7 +160,9 @@ def split_check(measurement: Measurement, looks: Sequence[Look], percentage: Dec
         return Check(name="split", outcome=Outcome.FAIL, observed=observed, limit=wanted, reason=reason,
                      state=State.HOLD)  # fmt: skip
     if hour_off:
-        reason += ". Over 2 points, without evidence that it is more than chance"
+        reason += (
+            f". Over {plan.thresholds.split_tolerance_points:g} points, without evidence that it is more than chance"
+        )
         return Check(name="split", outcome=Outcome.WARN, observed=observed, limit=wanted, reason=reason,
                      state=State.WATCH)  # fmt: skip
     return Check(name="split", outcome=Outcome.PASS, observed=observed, limit=wanted, reason=reason)

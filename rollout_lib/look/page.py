@@ -158,7 +158,8 @@ def answer(state: State, sentence: str, verdict: Verdict | None) -> str:
 
 def _literal_words(verdict: Verdict) -> str:
     """The threshold that decided the literal column, or that all of them are kept."""
-    judged = [check for check in verdict.checks if check.name in {item.stream for item in verdict.streams}]
+    names = {"split", *(item.stream for item in verdict.streams)}
+    judged = [check for check in verdict.checks if check.name in names]
     crossed = [check for check in judged if check.outcome is not Outcome.PASS]
     if not judged:
         return "No threshold was judged."

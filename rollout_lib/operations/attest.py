@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 
 from rollout_lib.errors import CouldNotMeasure, ParameterError
-from rollout_lib.model import State
+from rollout_lib.model import Standing, State
 from rollout_lib.operations.lowering import disable, known_after
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.redaction import redact
@@ -15,6 +16,7 @@ from rollout_lib.standing import fold
 from rollout_lib.store import append, read_facts
 
 COMPLAINTS = ("none", "some", "spike")
+LONGEST = timedelta(days=7)  # of one extension: more is a typing error, and the ledger keeps it
 SUBJECTS = ("complaints", "acknowledgement", "extension", "override", "restart")
 
 
@@ -46,8 +48,12 @@ def attest(session: Session, *, subject: str, value: str, reason: str = "") -> A
         problems.append("reason: it stands on the ledger beside your name, and must say why")
     if subject == "extension" and not (value.isascii() and value.isdigit() and int(value) > 0):
         problems.append(f"extension: whole seconds, at least 1, not {value!r}")
-    if not session.operator.strip():
-        problems.append("operator: an attestation needs a name")
+    elif subject == "extension" and int(value) > LONGEST.total_seconds():
+        problems.append(f"extension: at most {LONGEST.days * 24} h at a time, not {int(value) / 3600:,.0f} h")
+    # Lowering needs no proof: a spike switches off whoever says so.
+    if not session.person and value != "spike":
+        problems.append(f"operator: a statement needs a person's name, not {session.operator!r}: --operator, "
+                        "or $ROLLOUT_OPERATOR")  # fmt: skip
     if problems:
         raise ParameterError(problems="\n".join(problems))
     reason = redact(reason)
@@ -67,6 +73,9 @@ def _append(session: Session, subject: str, value: str, reason: str) -> tuple[in
         facts = read_facts(connection, session.plan)
         standing = fold(facts.entries, session.plan)
         now = session.now(facts.now)
+        empty = _of_nothing(subject, standing)
+        if empty:
+            raise ParameterError(problems=empty)
         body = {
             "subject": subject,
             "value": value,
@@ -86,6 +95,20 @@ def _append(session: Session, subject: str, value: str, reason: str) -> tuple[in
             run_id=session.run_id,
             body=json.dumps(body, ensure_ascii=False),
         )
+
+
+def _of_nothing(subject: str, standing: Standing) -> str:
+    """Why there is nothing that this statement could be of, "" where there is."""
+    if subject == "acknowledgement":
+        said = standing.evaluation[1] if standing.evaluation else None
+        if said is not State.INCONCLUSIVE:
+            found = f"the last evaluation of this phase said {said}" if said else "this phase was not evaluated yet"
+            return f"acknowledgement: {found}; only an INCONCLUSIVE one can be acknowledged: rollout evaluate"
+    if subject == "extension" and standing.phase is None:
+        return "extension: no phase is running that could be held longer"
+    if subject == "restart" and standing.rolled_back_at is None:
+        return "restart: routing was not rolled back; nothing stands in the way of it"
+    return ""
 
 
 def _roll_back(session: Session, why: str) -> Recorded:

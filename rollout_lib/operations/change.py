@@ -118,7 +118,7 @@ def _gates(session, connection, config: RoutingConfig, facts: Facts, standing: S
         standing=standing,
         target=to,
         now=session.now(facts.now),
-        operator=session.operator,
+        operator=session.person,
         typed_environment=typed_environment,
         again=again,
         expected=expected,

@@ -36,7 +36,7 @@ def act_on(session: Session, verdict: Verdict, facts: Facts, standing: Standing)
         target = plan_step_back(session.plan, config.percentage)
         if target is not None:
             return _tried(config, (target, True), reason, lambda: lower_to(session, target, reason))
-    return _tried(config, (Decimal(0), False), reason, lambda: disable(session, reason))
+    return _tried(config, (Decimal(0), False), reason, lambda: disable(session, reason, config))
 
 
 def said(verdict: Verdict, change: Change | None) -> str:
@@ -72,8 +72,11 @@ def _tried(config: RoutingConfig | None, asked: Row, reason: str, act: Callable[
         return Change(before=before, asked=asked, after=before, applied=False, reason=reason, detail=words)
 
 
-def disable(session: Session, reason: str) -> Change:
-    """Routing off, by the emergency path: committed first, recorded by the caller afterwards."""
+def disable(session: Session, reason: str, seen: RoutingConfig | None = None) -> Change:
+    """Routing off, by the emergency path: committed first, recorded by the caller afterwards.
+
+    seen: the configuration as this run read it, for where it cannot be read again (a locked table).
+    """
     off = switch_off(
         session.database.address,
         reason=reason,
@@ -82,13 +85,16 @@ def disable(session: Session, reason: str) -> Change:
         at=session.as_of,
         entry={},
     )
+    # What was before and could not be read is not called off already: somebody would be told so.
+    before = off.before or ((seen.percentage, seen.enabled) if seen else (off.after[0], True))
+    unread = () if off.before else ("what was before could not be read",)
     return Change(
-        before=_tidy(off.before or off.after),
+        before=_tidy(before),
         asked=(Decimal(0), False),
         after=_tidy(off.after),
         applied=True,
         reason=reason,
-        detail="; ".join(off.trouble) or ("it was off already" if off.already else ""),
+        detail="; ".join((*unread, *off.trouble)) or ("it was off already" if off.already else ""),
     )
 
 

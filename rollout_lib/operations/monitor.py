@@ -77,7 +77,7 @@ def _monitor(session: Session, slot: str) -> Recorded:
         rows=checkpoint.figures["rows"],
         at=now,
         slot=belongs,
-        changed=change.after if change else None,
+        changed=change.after if change and change.applied else None,
     )
     return replace(run, told=(*run.told, trouble)) if trouble else run
 

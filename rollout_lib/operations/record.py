@@ -150,7 +150,7 @@ def record(session: Session, facts: Facts, checkpoint: Checkpoint) -> Recorded:
     else:
         words = "the slot is taken"
     try:
-        kept = str(spool.keep(entry))
+        kept = str(spool.keep(entry, session.database.ledger))
     except OSError as error:
         kept = f"nowhere, {error.strerror}"
     value = recorded(checkpoint, facts, None, text, _told_without(checkpoint))

@@ -101,7 +101,7 @@ def _trip(session: Session, known: Facts | None, failed: bool, blind: bool) -> R
         verdict=verdict,
         rows=shown["rows"],
         at=seen.now,
-        changed=change.after if change else None,
+        changed=change.after if change and change.applied else None,
     )
     return replace(seen, recorded=recorded, trouble=trouble, failed=change is not None and not change.applied)
 

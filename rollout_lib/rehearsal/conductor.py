@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import yaml
 
@@ -40,6 +41,8 @@ class Rehearsal:
     plan_path: Path
     place: str
     runs: int
+    zone: ZoneInfo
+    ended_at: datetime
     problems: tuple[str, ...] = ()
 
 
@@ -127,6 +130,8 @@ def _compared(day: Day, report: RunResult) -> Rehearsal:
         plan_path=Path(day.plan.path),
         place=f"{day.database.place.host} · {day.database.place.database}",
         runs=len(day.runs),
+        zone=day.plan.zone,
+        ended_at=day.world.now,
         problems=tuple(problems),
     )
 

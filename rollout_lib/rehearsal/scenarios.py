@@ -144,7 +144,7 @@ _ALL = (
     ),
     Scenario(
         name="protected-leak",
-        story="At 10:30 the router begins to send mobility to unified.",
+        story="At 10:30 the router begins to send protected webhooks to unified.",
         events=(Event(after=_hours(1.5), kind="truth", truth=Truth(leaks=0.05)),),
         ends={"evidence": _off("Leak"), "strict": _off("Leak")},
     ),

@@ -24,7 +24,8 @@ WITH histogram AS MATERIALIZED (
                             AND l.created_at < CAST(:until AS timestamptz)) AS of_phase
       FROM webhook_routing_logs l
      WHERE l.created_at < CAST(:as_of AS timestamptz)
-       AND l.created_at >= least(CAST(:hour_start AS timestamptz), CAST(:increment_start AS timestamptz),
+       AND l.created_at >= least(CAST(:hour_start AS timestamptz), CAST(:window_start AS timestamptz),
+               CAST(:increment_start AS timestamptz),
                CASE WHEN CAST(:whole_phase AS boolean) THEN CAST(:phase_start AS timestamptz) END)
      GROUP BY 1, 2, 3, 4
 ), bad AS MATERIALIZED (

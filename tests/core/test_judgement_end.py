@@ -46,7 +46,7 @@ def test_one_error_is_inconclusive_until_a_named_person_says_so(phase):
     passed = run.end(acknowledged_of=1)
     assert passed.state is State.PASS
     assert passed.sentence.startswith("The phase passes although inconclusive on error rate < 0.1 % (1/464 = 0.22 %")
-    assert passed.sentence.endswith("Rita acknowledged it at 12:00 UTC: seen by support.")
+    assert passed.sentence.endswith("Rita acknowledged it at 13:00 CET: seen by support.")
     assert "where 20 would act. Rita" in passed.sentence
 
 

@@ -118,6 +118,14 @@ def test_windows_are_half_open_and_end_at_the_lag(database, plan, log):
     assert select(later, UNIFIED, ["jobs"]).latencies == {3: 1, 4: 1}
 
 
+def test_the_window_is_a_whole_hour_in_the_middle_of_a_phase(database, plan, log):
+    """With an increment of a quarter of an hour, rows of the window's first minutes count too."""
+    log([(UNTIL - timedelta(minutes=60) + timedelta(seconds=30), "jobs", "unified", "error", 700, "a")])
+    found = look(database, plan, began=UNTIL - timedelta(hours=2), since=UNTIL - SLOT)
+    assert select(found.window, UNIFIED, ["jobs"]).requests == 1
+    assert select(found.increment, UNIFIED, ["jobs"]).requests == 0
+
+
 def test_the_unclipped_hour_is_the_runbooks_own(database, plan, log):
     """It ends at the instant of the check, as check_routing_health() has it, and not at the lag; it is not judged."""
     edges = [AS_OF - timedelta(minutes=61), AS_OF - timedelta(minutes=59), UNTIL, AS_OF - timedelta(seconds=1)]

@@ -45,4 +45,4 @@ def test_one_error_goes_on_to_25_percent_by_a_name_and_the_report_says_why_in_tw
     world.close()
     why = told.split("At 10 %: ")[1]
     assert why.startswith("The phase passes although inconclusive on error rate < 0.1 % (1/")
-    assert "where 20 would act. Rita acknowledged it at 12:00 UTC: support saw it; the retry served" in why
+    assert "where 20 would act. Rita acknowledged it at 13:00 CET: support saw it; the retry served" in why
