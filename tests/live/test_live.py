@@ -7,6 +7,9 @@ import pytest
 from rollout_lib.rehearsal.live.conductor import run_live
 from rollout_lib.rehearsal.live.router import DATABASE
 
+# A dead protected function is seen by its probes and by the router's own rows; either may be first.
+NAMED = {"errors": ("errors:",), "protected": ("mobility failed 2 probes in a row", "router:")}
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["errors", "protected"])
@@ -24,6 +27,6 @@ def test_two_minutes_with_a_fault_lose_nothing_and_end_with_routing_off(server, 
     assert (counted.protected_failed > 0) is (fault == "protected")
     assert sum(share.unified for share in counted.shares) > 0  # it was routed before it broke
     assert run.decided.startswith("ROLL_BACK: ")
-    assert ("mobility failed" in run.decided) is (fault == "protected")
+    assert any(words in run.decided for words in NAMED[fault]), run.decided
     assert counted.fault_to_off_s is not None
     assert run.ok, run.problems
