@@ -220,6 +220,8 @@ class _Live:
         problems += [f"{number} {what}" for what, number in found.items() if number]
         if not counted.sent or not self.on:
             problems.append("nothing was sent, or nothing was routed: this rehearsal shows nothing")
+        if self.off is not None and self.broken is not None and self.off < self.broken:
+            problems.append("routing went off before anything was broken: this machine stalled, or the suite errs")
         if router_exit != 0:
             problems.append(f"the router ended with {router_exit}")
         place = self.database.place

@@ -133,11 +133,12 @@ def control(destinations: dict[str, Destination]) -> Starlette:
         found = destinations.get(request.path_params["name"])
         if found is None:
             return JSONResponse({"error": f"one of {', '.join(destinations)}"}, 404)
+        at = time.time()  # an outage begins as the listener closes; what was open takes its time to end
         try:
             await found.set(behaviour_from(json.loads(await request.body()), found.behaviour))
         except (ValueError, UsageError) as error:
             return JSONResponse({"error": str(error)}, 400)
-        return JSONResponse({"name": found.name, "at": time.time(), **asdict(found.behaviour)})
+        return JSONResponse({"name": found.name, "at": at, **asdict(found.behaviour)})
 
     async def get(_: Request) -> Response:
         return JSONResponse(

@@ -126,7 +126,7 @@ def _late(sent: Sequence[Sent], tried: Collection[str], moments: Moments) -> int
 
 
 def _fault_to_off(sent: Sequence[Sent], tried: Collection[str], moments: Moments) -> float | None:
-    if moments.fault is None or moments.off is None:
+    if moments.fault is None or moments.off is None or moments.off < moments.fault:
         return None
     last = max((one.at for one in sent if one.correlation_id in tried), default=moments.fault)
     return max(last - moments.fault, 0.0)
