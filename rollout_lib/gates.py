@@ -81,6 +81,11 @@ def _gate(name: str, met: bool, reason: str) -> Gate:
     return Gate(name=name, met=met, reason=reason)
 
 
+def _whole(span: timedelta) -> timedelta:
+    """To the second: what comes after it says nothing."""
+    return timedelta(seconds=round(span.total_seconds()))
+
+
 def _expectation(config: RoutingConfig, expected: Decimal | None) -> Gate:
     if expected is None:
         return _gate("expectation", True, "none given: the row is locked and read in this transaction")
@@ -162,7 +167,7 @@ def _complaints(plan: Plan, standing: Standing, now: datetime) -> Gate:
     last: Attestation = stated[-1]
     age = now - last.at
     fresh = timedelta(0) <= age <= plan.monitoring.attestation_valid
-    reason = f"{last.by} attested {last.value} {age} ago (valid for {plan.monitoring.attestation_valid})"
+    reason = f"{last.by} attested {last.value} {_whole(age)} ago (valid for {plan.monitoring.attestation_valid})"
     return _gate("no complaints", last.value == "none" and fresh and bool(last.by.strip()), reason)
 
 
@@ -174,7 +179,7 @@ def _passed(plan: Plan, standing: Standing, now: datetime) -> Gate:
     if standing.revoked:
         return _gate("phase passed", False, f"the pass was revoked by {standing.revoked}; evaluate again")
     fresh = timedelta(0) <= now - at <= plan.monitoring.evaluation_valid
-    reason = f"evaluated {state} {now - at} ago (valid for {plan.monitoring.evaluation_valid})"
+    reason = f"evaluated {state} {_whole(now - at)} ago (valid for {plan.monitoring.evaluation_valid})"
     return _gate("phase passed", state is State.PASS and fresh, reason)
 
 
@@ -182,7 +187,7 @@ def _held(plan: Plan, standing: Standing, now: datetime) -> Gate:
     until = held_until(plan, standing)
     if until is None:
         return _gate("hold served", False, "the running percentage is off the plan; no hold of it ends")
-    left = f"{until - now} left" if now < until else "served"
+    left = f"{_whole(until - now)} left" if now < until else "served"
     return _gate("hold served", now >= until, f"until {until.astimezone(plan.zone):%a %d %b %H:%M %Z}: {left}")
 
 

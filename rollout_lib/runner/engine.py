@@ -117,11 +117,13 @@ def _end(made: list[AsyncKernelManager]) -> None:
 def _quiet() -> None:
     """nbclient's own tasks of a run that was cut off end here, without a word: what happened is said by us."""
     loop = ensure_event_loop()
+    before = loop.get_exception_handler()
     loop.set_exception_handler(lambda *_: None)
     if not loop.is_running():
         for task in asyncio.all_tasks(loop):
             task.cancel()
         loop.run_until_complete(asyncio.sleep(0))
+        loop.set_exception_handler(before)  # of the next run's errors every one is heard again
 
 
 def _words(error: BaseException, cell_limit: float, run_limit: float) -> str:
