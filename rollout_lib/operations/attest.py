@@ -106,8 +106,6 @@ def _of_nothing(subject: str, standing: Standing) -> str:
             return f"acknowledgement: {found}; only an INCONCLUSIVE one can be acknowledged: rollout evaluate"
     if subject == "extension" and standing.phase is None:
         return "extension: no phase is running that could be held longer"
-    if subject == "restart" and standing.rolled_back_at is None:
-        return "restart: routing was not rolled back; nothing stands in the way of it"
     return ""
 
 
