@@ -22,8 +22,8 @@ lab: setup ## JupyterLab on working copies of the notebooks; a practice day wher
 test: setup ## everything that needs nothing from the system
 	$(PYTHON) -m pytest -m "not slow"
 
-test-all: setup ## test, and the slow rest
-	$(PYTHON) -m pytest
+test-all: test ## test, and the slow rest
+	$(PYTHON) -m pytest -m slow
 
 bench: setup ## what benchmarks/README.md holds a dated copy of; each file there that has a main, in turn
 	@for file in $$(grep -l '^if __name__' benchmarks/*.py); do \
