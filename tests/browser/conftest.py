@@ -37,10 +37,14 @@ PATIENCE = 120_000  # ms; a limit for what hangs, never a measure
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs a browser belongs to `make test-all`."""
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.slow)
+    """Whatever needs a browser belongs to `make test-all`, and to its end: Playwright keeps an event loop running."""
+    items.sort(key=_needs_a_browser)
+    for item in filter(_needs_a_browser, items):
+        item.add_marker(pytest.mark.slow)
+
+
+def _needs_a_browser(item: pytest.Item) -> bool:
+    return item.path.is_relative_to(HERE)
 
 
 @dataclass(frozen=True, kw_only=True)

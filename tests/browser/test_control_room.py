@@ -215,6 +215,7 @@ def test_of_two_who_raise_at_once_one_wins_and_the_other_is_told_who_and_when(la
     expect(loser.page.locator(".cr-said")).to_contain_text("Routing is at 25 % (was 10 %)")
     assert float(lab.today.routing()[0]) == 25.0
     context.close()
+    (lab.root / other_path).unlink()
 
 
 def test_a_database_that_is_away_is_said_and_the_old_figures_are_greyed(lab, page, room, server):

@@ -39,9 +39,8 @@ def test_a_terminal_knows_the_command_and_stands_in_the_folder(lab, page):
 def test_a_check_by_hand_is_on_the_ledger_and_the_saved_copy_is_sealed(lab, page, rollout):
     """Its checkpoint says that a person made it; `rollout seal` archives the copy; the model is as it was."""
     model = Path("notebooks/20_monitor.ipynb").read_bytes()
-    for other in lab.root.glob("*.ipynb"):  # what other tests saved is of their databases
-        if other.name != "20_monitor.ipynb":
-            other.write_bytes((Path("notebooks") / other.name).read_bytes())
+    for other in set(lab.root.glob("*.ipynb")) - {lab.root / "20_monitor.ipynb"}:
+        other.write_bytes((Path("notebooks") / other.name).read_bytes())  # what other tests saved is of their days
     lab.open(page, "20_monitor.ipynb")
     lab.run_all(page)
     lab.saved(page, "20_monitor.ipynb")
