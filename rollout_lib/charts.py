@@ -133,7 +133,7 @@ def _domain_panel(records, name: str, top: float, limit: int, shared, *, first: 
     return alt.layer(
         rule.encode(y=alt.Y("v:Q", title=title, axis=axis, scale=scale)),
         drawn.encode(x=shared.x(ticks=4), y=alt.Y("p95:Q", title=title, axis=axis, scale=scale), color=colour,
-                     strokeDash=dash, detail="part:N"),
+                     strokeDash=dash, detail=alt.Detail("part:N")),
     ).properties(width=190, height=150, title=name)  # fmt: skip
 
 
@@ -155,10 +155,10 @@ def split(history: Bodies, plan: Plan) -> Picture:
     y = y_axis("share of unified, %", max(max(row["share_pct"], row["high"]) for row in judged) * 1.25)
     wanted = alt.Chart(drawing.values(rows, shared)).mark_line(color=theme.INK, opacity=0.7, strokeDash=[5, 4])
     wanted = wanted.encode(x=shared.x(), y=y("configured"),
-                           detail="part:N")  # fmt: skip
+                           detail=alt.Detail("part:N"))  # fmt: skip
     end = alt.Chart(drawing.values([last | {"w": f"configured {last['configured']:g} %"}], shared))
     end = end.mark_text(align="left", dx=6, opacity=0.8)
-    end = end.encode(x=shared.x(), y=y("configured"), text="w:N")
+    end = end.encode(x=shared.x(), y=y("configured"), text=alt.Text("w:N"))
     layers = [drawing.band(rows, "low", "high", y, shared), wanted, end, *drawing.marks(shared)]
     return drawing.finished([*layers, *drawing.line(rows, "share_pct", y, shared)], finding)
 
@@ -187,8 +187,8 @@ def requests(history: Bodies, plan: Plan) -> Picture:
     at = y("expected")
     end = alt.Chart(drawing.values([rows[-1] | {"w": "expected"}], shared)).mark_text(align="left", dx=8, opacity=0.8)
     return drawing.finished(
-        [bars.encode(x=x, x2="x0", y=y("n"), y2="zero:Q"), ticks.encode(x=x, x2="x0", y=at),
-         end.encode(x=x, y=at, text="w:N"), *drawing.marks(shared, height=52)], finding)  # fmt: skip
+        [bars.encode(x=x, x2=alt.X2("x0"), y=y("n"), y2=alt.Y2("zero:Q")), ticks.encode(x=x, x2=alt.X2("x0"), y=at),
+         end.encode(x=x, y=at, text=alt.Text("w:N")), *drawing.marks(shared, height=52)], finding)  # fmt: skip
 
 
 def evidence(history: Bodies, plan: Plan, stream: str = "") -> Picture:
@@ -229,7 +229,7 @@ def evidence(history: Bodies, plan: Plan, stream: str = "") -> Picture:
         moment = alt.Chart(drawing.values([acted | {"w": f"acts {clock(acted['at'], plan, history)}"}], shared))
         layers.append(moment.mark_circle(color=theme.LIMIT_COLOUR, size=90, opacity=1).encode(x=shared.x(), y=y("e")))
         layers.append(moment.mark_text(align="right", dx=-9, dy=-9, fontWeight=600, color=theme.LIMIT_COLOUR).encode(
-            x=shared.x(), y=y("e"), text="w:N"))  # fmt: skip
+            x=shared.x(), y=y("e"), text=alt.Text("w:N")))  # fmt: skip
     return drawing.finished(layers, finding)
 
 

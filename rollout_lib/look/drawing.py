@@ -76,7 +76,7 @@ def line(rows, field: str, y: YAxis, frame: Frame) -> list[alt.Chart]:
     """The line of unified, in stretches that are never joined over a gap, a point a check."""
     drawn = alt.Chart(values([row for row in rows if row[field] is not None], frame))
     drawn = drawn.mark_line(color=theme.UNIFIED_COLOUR, strokeWidth=2)
-    layers = [drawn.encode(x=frame.x(), y=y(field), detail="part:N")]
+    layers = [drawn.encode(x=frame.x(), y=y(field), detail=alt.Detail("part:N"))]
     alone = [row for row in rows if sum(other["part"] == row["part"] for other in rows) == 1]
     dots = rows if len(rows) <= MANY else alone
     dots = [row for row in dots if row[field] is not None]
@@ -90,7 +90,7 @@ def band(rows, low: str, high: str, y: YAxis, frame: Frame) -> alt.Chart:
     """Uncertainty as a band between two fields; `y` is the axis that it shares."""
     drawn = alt.Chart(values([row for row in rows if row[high] is not None], frame))
     return drawn.mark_area(color=theme.UNIFIED_COLOUR, opacity=0.16, clip=True).encode(
-        x=frame.x(), y=y(low), y2=f"{high}:Q", detail="part:N"
+        x=frame.x(), y=y(low), y2=alt.Y2(f"{high}:Q"), detail=alt.Detail("part:N")
     )
 
 
@@ -102,7 +102,7 @@ def limits(lines: Sequence[tuple[float, str]], frame: Frame, y: YAxis) -> list[a
         at = y("v")
         layers.append(data.mark_rule(color=theme.LIMIT_COLOUR, strokeDash=[5, 4]).encode(y=at))
         text = data.mark_text(align="left", dx=6, color=theme.LIMIT_COLOUR, clip=False)
-        layers.append(text.encode(x=frame.x(), y=at, text="w:N"))
+        layers.append(text.encode(x=frame.x(), y=at, text=alt.Text("w:N")))
     return layers
 
 
@@ -113,13 +113,13 @@ def marks(frame: Frame, height: int = theme.HEIGHT) -> list[alt.Chart]:
         rules = alt.Chart(values(frame.changes, frame))
         layers.append(rules.mark_rule(color=theme.INK, opacity=0.5).encode(x=frame.x()))
         label = rules.mark_text(align="left", baseline="top", dx=4, opacity=0.8, fontWeight=600)
-        layers.append(label.encode(x=frame.x(), y=alt.value(0), text="words:N"))
+        layers.append(label.encode(x=frame.x(), y=alt.YValue(0), text=alt.Text("words:N")))
     if frame.gaps:
         cross = alt.Chart(values([{"at": gap} for gap in frame.gaps], frame))
         layers.append(cross.mark_text(text="✕", color=theme.MISSING_COLOUR, fontSize=10).encode(
-            x=frame.x(), y=alt.value(height - 7)))  # fmt: skip
+            x=frame.x(), y=alt.YValue(height - 7)))  # fmt: skip
         words = alt.Chart(values(_runs(frame), frame)).mark_text(color=theme.MISSING_COLOUR)
-        layers.append(words.encode(x=frame.x(), y=alt.value(height - 20), text="words:N"))
+        layers.append(words.encode(x=frame.x(), y=alt.YValue(height - 20), text=alt.Text("words:N")))
     return layers
 
 
@@ -136,4 +136,4 @@ def _runs(frame: Frame) -> list[dict[str, Any]]:
 
 def finished(layers: Sequence[alt.Chart], finding: str, height: int = theme.HEIGHT) -> theme.Picture:
     """The layers as one picture with its finding."""
-    return theme.Picture(theme.svg(alt.layer(*layers).properties(width=theme.WIDTH, height=height)), finding)
+    return theme.Picture(theme.layered_svg(layers, height), finding)

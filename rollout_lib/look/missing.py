@@ -50,7 +50,7 @@ def still_missing(history: Bodies, plan: Plan) -> Picture:
     layers = [
         drawn.mark_bar(color=theme.LEGACY_COLOUR, opacity=0.3, height=18).encode(x=x, y=y),
         drawn.mark_bar(color=theme.UNIFIED_COLOUR, height=18).encode(x=alt.X("n:Q", scale=scale), y=y),
-        drawn.mark_text(align="left", dx=6).encode(x=x, y=y, text="w:N"),
+        drawn.mark_text(align="left", dx=6).encode(x=x, y=y, text=alt.Text("w:N")),
     ]
     chart = alt.layer(*layers).properties(width=theme.WIDTH, height=_ROW * len(rows))
     return Picture(theme.svg(chart, margin=theme.MARGIN + 30), finding)

@@ -94,7 +94,7 @@ def _steps(shared: drawing.Frame) -> alt.LayerChart:
     area = drawn.mark_area(interpolate="step-after", color=theme.UNIFIED_COLOUR, opacity=0.18,
                            line={"color": theme.UNIFIED_COLOUR, "strokeWidth": 2}).encode(x=x, y=y)  # fmt: skip
     text = drawn.mark_text(align="left", baseline="bottom", dx=4, dy=-4, fontWeight=600, fontSize=12)
-    return alt.layer(area, text.encode(x=x, y=y, text="w:N")).properties(width=theme.WIDTH, height=90)
+    return alt.layer(area, text.encode(x=x, y=y, text=alt.Text("w:N"))).properties(width=theme.WIDTH, height=90)
 
 
 def _strip(cells: Sequence[dict[str, Any]], rows: list[str], shared: drawing.Frame) -> alt.LayerChart:
@@ -111,8 +111,8 @@ def _strip(cells: Sequence[dict[str, Any]], rows: list[str], shared: drawing.Fra
     boxes = drawn.mark_rect(clip=True, stroke="#fff", strokeWidth=1.5, height={"band": 0.9})
     signs = drawn.mark_text(color="#fff", fontSize=11, fontWeight=600)
     layers = [
-        boxes.encode(x=shared.x(), x2="x0", y=y, color=colour),
-        signs.encode(x=shared.x("mid"), y=y, text="sign:N"),
+        boxes.encode(x=shared.x(), x2=alt.X2("x0"), y=y, color=colour),
+        signs.encode(x=shared.x("mid"), y=y, text=alt.Text("sign:N")),
     ]
     if shared.gaps:
         crosses = [{"mid": shared.on_axis(gap) - step // 2, "row": row} for gap in shared.gaps for row in rows]

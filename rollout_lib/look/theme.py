@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import altair as alt
 
@@ -58,6 +60,16 @@ def enable() -> None:
 
 def svg(chart: alt.TopLevelMixin, margin: int = MARGIN) -> str:
     """The chart as SVG; `margin` is kept free at the right for the words of its lines."""
-    spec = chart.to_dict(validate=False)  # its parts were validated as they were made, in the tests
-    spec["padding"] = {"left": 4, "top": 6, "right": margin, "bottom": 4}
-    return drawer.svg(spec)
+    return _drawn(chart.to_dict(validate=False), margin)  # its parts were validated as they were made, in the tests
+
+
+def layered_svg(layers: Sequence[alt.Chart], height: int) -> str:
+    """Layers in one frame as SVG. As alt.layer, which copies every part of every layer three times."""
+    context: dict[str, Any] = {"top_level": False, "datasets": {}}
+    parts = [layer.to_dict(validate=False, context=context) for layer in layers]
+    spec = {"$schema": alt.SCHEMA_URL, **theme(), "datasets": context["datasets"], "layer": parts}
+    return _drawn({**spec, "width": WIDTH, "height": height}, MARGIN)
+
+
+def _drawn(spec: dict[str, Any], margin: int) -> str:
+    return drawer.svg(spec | {"padding": {"left": 4, "top": 6, "right": margin, "bottom": 4}})

@@ -29,6 +29,7 @@ WARM = (
     "jinja2",
     "ipykernel.kernelapp",
     "ipykernel.ipkernel",
+    "ipykernel.debugger",
     "IPython.core.interactiveshell",
     "matplotlib_inline.backend_inline",
     "rollout_lib.notebook",

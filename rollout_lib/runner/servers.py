@@ -30,7 +30,8 @@ class Server:
             [sys.executable, "-m", module, str(self.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **quiet, "JPY_PARENT_PID": ""},  # its kernels hang on their own run, not on ours
+            # Its kernels hang on their own run, not on ours; ipykernel's debugger has a warning for nobody.
+            env={**os.environ, **quiet, "JPY_PARENT_PID": "", "PYDEVD_DISABLE_FILE_VALIDATION": "1"},
             start_new_session=True,
         )
         self.ready = False
