@@ -14,6 +14,7 @@ from queue import Empty
 from typing import Any
 
 import papermill  # noqa: F401  # first: it loads our engine by its entry point, which must not be half-way through
+import zmq
 from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.provisioning import LocalProvisioner
 
@@ -116,8 +117,10 @@ class WarmKernelManager(IpcKernelManager):
 
     def client(self, **kw: Any) -> PromptClient:
         """As nbclient asks for it; everything else about the connection is the manager's."""
-        return PromptClient(**self.get_connection_info(session=True), connection_file=self.connection_file,
-                            parent=self, **kw)  # fmt: skip
+        client = PromptClient(**self.get_connection_info(session=True), connection_file=self.connection_file,
+                              parent=self, **kw)  # fmt: skip
+        client.context.setsockopt(zmq.RECONNECT_IVL, 5)  # ms; its sockets are there a few after it asks for them
+        return client
 
     async def _async_pre_start_kernel(self, **kw: Any) -> Any:
         if self.provisioner is None:
