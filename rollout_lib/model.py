@@ -236,6 +236,9 @@ class Place:
     rollout: str
     time_zone: str
 
+    def __str__(self) -> str:
+        return f"{self.environment.upper()} · {self.host} · {self.database}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:

@@ -204,7 +204,7 @@ def _attest(subject: str, value: str, reason: str, plan: str, as_of: str, operat
 
     session = open_session(plan, as_of=as_of, operator=operator)
     done = state(session, subject=subject, value=value, reason=reason)
-    print(f"{session.place.environment.upper()} · {session.place.host} · {session.place.database}")
+    print(session.place)
     print(f"{done.by} stated {done.subject}: {done.value}. ledger #{done.head[0]}:{done.head[1][:12]}")
     if done.rollback:
         checkpoint = done.rollback.checkpoint

@@ -19,11 +19,10 @@ def migrate(plan: Plan = "", apply: Apply = False, as_json: Json = False) -> int
 
     database = connect(load_plan(plan))
     done = apply_missing(database, apply=apply)
-    place = database.place
     if as_json:
         print(json.dumps({"found": done.found, "missing": done.missing, "applied": done.applied}))
         return 0
-    print(f"{place.environment.upper()} · {place.host} · {place.database}")
+    print(database.place)
     print(done.sentence)
     return 0
 

@@ -111,5 +111,4 @@ def _ledger(plan: str, outputs: Path):
     database = connect(load_plan(plan))
     with database.transaction(readonly=True) as connection:
         links = [link(row) for row in chain(connection)]
-    place = database.place
-    return links, f"{place.environment.upper()} · {place.host} · {place.database} · {outputs}"
+    return links, f"{database.place} · {outputs}"

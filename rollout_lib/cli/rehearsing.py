@@ -52,7 +52,7 @@ def rehearse_live(*, plan: str, minutes: float, rate: float, fault: str, seed: i
 
 def _show_live(console: Console, result: LiveRun) -> None:
     counted = result.tally
-    console.print(f"REHEARSAL · {result.place}", soft_wrap=True)
+    console.print(result.place, soft_wrap=True)
     requests = Table("requests", "", title="What became of each request", title_justify="left")
     requests.columns[1].justify = "right"
     for name, number in (("sent", counted.sent), ("answered", counted.answered), ("logged", counted.logged),
@@ -127,7 +127,7 @@ def _show(console: Console, result: Rehearsal) -> None:
             rate(unified["errors"], unified["requests"]) if unified else "–",
             milliseconds(unified.get("p95_ms")) if unified else "–",
         )
-    console.print(f"REHEARSAL · {result.place} · mode {result.mode} · {result.runs} notebooks run")
+    console.print(f"{result.place} · mode {result.mode} · {result.runs} notebooks run")
     console.print(table)
     for phase in result.summary.phases:
         console.print(f"{phase.percentage:g} % · {phase.ended_by}")

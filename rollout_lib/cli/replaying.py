@@ -57,7 +57,7 @@ def _print(result, plan) -> None:
 
     console = Console()
     place = result.place
-    console.print(f"{place.environment.upper()} · {place.host} · {place.database} · replay, nothing is changed")
+    console.print(f"{place} · replay, nothing is changed")
     console.print(f"judged by {result.judged_by} (mode {result.mode})")
     table = Table("slot", "phase", "recorded", "replayed", "literal", "evidence")
     reasons: dict[str, str] = {}  # the first check of each reason to differ

@@ -58,7 +58,7 @@ def badge(state: State) -> str:
 def header_line(place: Place, at, phase: str) -> str:
     """The first line of everything, as plain text."""
     when = words.both_times(at, place.time_zone)
-    return f"{place.environment.upper()} · {place.host} · {place.database} · {place.rollout} · {phase} · {when}"
+    return f"{place} · {place.rollout} · {phase} · {when}"
 
 
 def header(place: Place, at, phase: str) -> str:

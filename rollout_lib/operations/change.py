@@ -70,11 +70,10 @@ def change_percentage(
                 gates=() if done else gates,
                 detail="there is nothing to do: it is so already" if done else "",
             )
-            if change.applied:
-                _apply(connection, config, to, reason)
+            after = _apply(connection, config, to, reason) if change.applied else config
             checkpoint = checkpoint_of(
                 session,
-                replace(facts, config=read_config(connection)),
+                replace(facts, config=after),
                 standing,
                 operation="change",
                 kind="dry-run" if dry_run else ("extra" if done else "checkpoint"),
@@ -137,8 +136,8 @@ def _fresh(probes: Sequence[Probe]) -> Gate:
     return Gate(name="probes of now", met=oldest <= PROBES_VALID, reason=f"{reason}, limit {PROBES_VALID}")
 
 
-def _apply(connection, config: RoutingConfig, to: Decimal, reason: str) -> None:
-    """The runbook's functions, then read back; a difference rolls the transaction back."""
+def _apply(connection, config: RoutingConfig, to: Decimal, reason: str) -> RoutingConfig:
+    """The runbook's functions, and the configuration read back; a difference rolls the transaction back."""
     if to == 0:
         set_enabled(connection, False, reason)
         set_percentage(connection, to, reason)
@@ -150,6 +149,7 @@ def _apply(connection, config: RoutingConfig, to: Decimal, reason: str) -> None:
     if after is None or after.percentage != to or after.enabled != (to > 0):
         found = "no row" if after is None else f"{after.percentage} %, enabled = {after.enabled}"
         raise RolloutError(reason=f"after the change the configuration read {found}; it was rolled back.")
+    return after
 
 
 def _refused(session, facts, standing, config, to, gates, dry_run: bool) -> Checkpoint:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from rollout_lib.errors import CouldNotMeasure
 from rollout_lib.judgement import judge_phase_end, look_from
 from rollout_lib.model import TOTAL
-from rollout_lib.operations.lowering import act_on, said
-from rollout_lib.operations.monitor import adopted_by, figures, measure_since
-from rollout_lib.operations.record import Recorded, checkpoint_of, record
+from rollout_lib.operations.lowering import act_on
+from rollout_lib.operations.monitor import figures, judged, measure_since
+from rollout_lib.operations.record import Recorded, record
 from rollout_lib.probes import take_probes
 from rollout_lib.session import Session
 from rollout_lib.standing import fold
@@ -40,16 +40,13 @@ def evaluate_phase(session: Session) -> Recorded:
     change = act_on(session, verdict, facts, standing)
     whole = measurement.phase
     total = look_from_phase(measurement, session)
-    checkpoint = checkpoint_of(
+    checkpoint = judged(
         session,
         facts,
         standing,
+        verdict,
+        change,
         operation="evaluate",
-        verdict=verdict,
-        state=verdict.state,
-        sentence=said(verdict, change),
-        change=change,
-        adopted=adopted_by(facts.config, standing, change),
         figures=figures(measurement, session.plan) if whole else {},
         evidence={
             "phase": {

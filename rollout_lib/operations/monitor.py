@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -11,7 +12,7 @@ from rollout_lib import metrics
 from rollout_lib.errors import ParameterError
 from rollout_lib.figures import table_rows
 from rollout_lib.judgement import judge_slot, look_from
-from rollout_lib.model import Change, Measurement, RoutingConfig, Standing
+from rollout_lib.model import Change, Checkpoint, Measurement, RoutingConfig, Standing, Verdict
 from rollout_lib.operations.lowering import act_on, said
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.plan import Plan
@@ -19,7 +20,7 @@ from rollout_lib.probes import take_probes
 from rollout_lib.session import Session, parse_instant
 from rollout_lib.slots import slot_of
 from rollout_lib.standing import adopts, fold
-from rollout_lib.store import read_facts
+from rollout_lib.store import Facts, read_facts
 from rollout_lib.traffic import measure
 
 
@@ -52,20 +53,16 @@ def _monitor(session: Session, slot: str) -> Recorded:
         probes=probes,
     )
     change = act_on(session, verdict, facts, standing)
-    look = look_from(measurement, belongs, belongs is not None, session.plan) if standing.phase else None
-    checkpoint = checkpoint_of(
+    checkpoint = judged(
         session,
         facts,
         standing,
+        verdict,
+        change,
         operation="monitor",
         kind="checkpoint" if belongs else "extra",
         slot=belongs,
-        verdict=verdict,
-        state=verdict.state,
-        sentence=said(verdict, change),
-        look=look,
-        change=change,
-        adopted=adopted_by(facts.config, standing, change),
+        look=look_from(measurement, belongs, belongs is not None, session.plan) if standing.phase else None,
         figures=figures(measurement, session.plan),
     )
     run = record(session, facts, checkpoint)
@@ -106,6 +103,22 @@ def measure_since(
         whole_phase=whole_phase,
         live=session.as_of is None and lag is None,  # the runbook's own function is for the slots
         lag=lag,
+    )
+
+
+def judged(
+    session: Session, facts: Facts, standing: Standing, verdict: Verdict, change: Change | None, **more: Any
+) -> Checkpoint:
+    """The checkpoint of a verdict and of what was done about it; more goes to checkpoint_of."""
+    return checkpoint_of(
+        session,
+        facts,
+        standing,
+        verdict=verdict,
+        state=verdict.state,
+        change=change,
+        adopted=adopted_by(facts.config, standing, change),
+        **{"sentence": said(verdict, change), **more},
     )
 
 

@@ -11,8 +11,8 @@ from rollout_lib.judgement import judge_slot, look_from
 from rollout_lib.judgement.protected import is_news
 from rollout_lib.model import Act, Measurement, Standing, State, Verdict
 from rollout_lib.operations.lowering import act_on, said
-from rollout_lib.operations.monitor import adopted_by, figures, measure_since
-from rollout_lib.operations.record import Recorded, checkpoint_of, record
+from rollout_lib.operations.monitor import adopted_by, figures, judged, measure_since
+from rollout_lib.operations.record import Recorded, record
 from rollout_lib.probes import take_probes
 from rollout_lib.session import Session
 from rollout_lib.standing import fold, is_at_least
@@ -79,18 +79,16 @@ def _trip(session: Session, known: Facts | None, failed: bool, blind: bool) -> R
     unseen = blind and verdict.state in BLIND
     recorded = None
     if told or adopted or unseen or (change is None and _is_news(verdict, standing)):
-        checkpoint = checkpoint_of(
+        checkpoint = judged(
             session,
             facts,
             standing,
+            verdict,
+            change,
             operation="monitor",
             kind="extra",
-            verdict=verdict,
-            state=verdict.state,
             sentence=f"Tripwire: {_drift(verdict) if adopted else said(verdict, change)}",
             look=look_from(seen.measurement, None, False, session.plan) if standing.phase else None,
-            change=change,
-            adopted=adopted,
             figures=shown,
         )
         recorded = record(session, facts, checkpoint)

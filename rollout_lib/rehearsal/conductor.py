@@ -128,7 +128,7 @@ def _compared(day: Day, report: RunResult) -> Rehearsal:
         report=report.html,
         outputs=day.outputs,
         plan_path=Path(day.plan.path),
-        place=f"{day.database.place.host} · {day.database.place.database}",
+        place=str(day.database.place),
         runs=len(day.runs),
         zone=day.plan.zone,
         ended_at=day.world.now,

@@ -47,7 +47,7 @@ def lab(
     copy_models(sorted(NOTEBOOKS.glob("*.ipynb")), folder)
     place = connect(loaded).place
     first = landing.write(folder, loaded, place, who, practising=practising)
-    print(f"{place.environment.upper()} · {place.host} · {place.database} · {place.rollout}")
+    print(f"{place} · {place.rollout}")
     print(f"working copies of {who}: {folder}", flush=True)
     with server.world_of(loaded, folder, practising):
         ended = server.serve(loaded, outputs.absolute(), folder, first, who, port=port, browser=not no_browser)

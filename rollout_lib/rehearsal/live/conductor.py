@@ -224,10 +224,9 @@ class _Live:
             problems.append("routing went off before anything was broken: this machine stalled, or the suite errs")
         if router_exit != 0:
             problems.append(f"the router ended with {router_exit}")
-        place = self.database.place
         return LiveRun(fault=self.fault, tally=counted, percentage=percentage, ended_off=not enabled, decided=decided,
                        plan_path=Path(self.plan.path), outputs=self.stage.folder,
-                       place=f"{place.environment} · {place.host} · {place.database}", router_exit=router_exit,
+                       place=str(self.database.place), router_exit=router_exit,
                        problems=tuple(problems))  # fmt: skip
 
 
