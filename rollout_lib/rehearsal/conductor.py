@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import yaml
-
 from rollout_lib.database import connect
 from rollout_lib.migrations import migrate
 from rollout_lib.plan import Plan, load_plan
 from rollout_lib.rehearsal.days import Day, Progress, conduct
+from rollout_lib.rehearsal.own_plan import sections, write_own
 from rollout_lib.rehearsal.scenarios import SCENARIOS, End, Scenario
 from rollout_lib.rehearsal.server import create_database, embedded
 from rollout_lib.rehearsal.world import World
@@ -90,17 +89,17 @@ def rehearse(
 def _plan_of_its_own(plan_path: str, scenario: Scenario, mode: str | None, name: str, folder: Path) -> Plan:
     """A copy of the plan that names this rehearsal's database, in its output folder."""
     source = load_plan(plan_path)
-    content = yaml.safe_load(Path(source.path).read_text(encoding="utf-8"))
-    content["environment"] = "rehearsal"
-    content["database"] = {"variable": "ROLLOUT_REHEARSAL_URL", "name": name}
-    content["mode"] = mode or content["mode"]
-    if scenario.stale_after:
-        content["monitoring"]["stale_after"] = scenario.stale_after
+    monitoring = sections(source)["monitoring"]
+    changed = {
+        "environment": "rehearsal",
+        "database": {"variable": "ROLLOUT_REHEARSAL_URL", "name": name},
+        "mode": mode or source.mode,
+        "monitoring": monitoring | ({"stale_after": scenario.stale_after} if scenario.stale_after else {}),
+    }
     folder.mkdir(parents=True)
-    path = folder / "plan.yaml"
-    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    path.chmod(0o444)
-    return load_plan(path)
+    plan = write_own(source, folder / "plan.yaml", changed)
+    Path(plan.path).chmod(0o444)
+    return plan
 
 
 def _compared(day: Day, report: RunResult) -> Rehearsal:

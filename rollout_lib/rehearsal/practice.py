@@ -20,13 +20,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
-import yaml
 
 from rollout_lib import operations as op
 from rollout_lib.database import Database, connect
 from rollout_lib.errors import CouldNotMeasure, RolloutError
 from rollout_lib.migrations import migrate
 from rollout_lib.plan import Plan, load_plan
+from rollout_lib.rehearsal.own_plan import sections, write_own
 from rollout_lib.rehearsal.scenarios import SCENARIOS, Truth
 from rollout_lib.rehearsal.server import create_database, embedded
 from rollout_lib.rehearsal.world import World
@@ -53,9 +53,8 @@ def prepare(source: Plan, folder: Path, operator: str, say: Say) -> Plan:
     name = f"rehearsal_{datetime.now(UTC):%Y%m%d_%H%M%S}_{uuid.uuid4().hex[:4]}"
     create_database(server, name)
     part = folder / f".{name}.part"
-    part.write_text(yaml.safe_dump(_content(source, name), sort_keys=False), encoding="utf-8")
     path = part.with_name(f"{name}.yaml")
-    plan = load_plan(part).model_copy(update={"path": str(path)})
+    plan = write_own(source, part, _changed(source, name)).model_copy(update={"path": str(path)})
     database = connect(plan)
     migrate(database, apply=True)
     with _endpoints(plan):
@@ -64,17 +63,18 @@ def prepare(source: Plan, folder: Path, operator: str, say: Say) -> Plan:
     return plan
 
 
-def _content(source: Plan, name: str) -> dict:
-    """The source's plan, moved so that its first hold was served a moment ago, with endpoints of its own."""
-    content = yaml.safe_load(Path(source.path).read_text(encoding="utf-8"))
+def _changed(source: Plan, name: str) -> dict:
+    """The source's phases moved so that its first hold was served a moment ago, and endpoints of its own."""
+    phases = sections(source)["phases"]
     ended = datetime.now(UTC).replace(second=0, microsecond=0) - _SERVED
     shift = ended - source.ends(0)
-    for index, phase in enumerate(content["phases"]):
+    for index, phase in enumerate(phases):
         begins = (source.begins(index).astimezone(UTC) + shift).astimezone(source.zone)
         phase |= {"day": begins.date(), "start": f"{begins:%H:%M}"}
     with socket.create_server(("127.0.0.1", 0)) as free:
         here = f"http://127.0.0.1:{free.getsockname()[1]}"
-    content |= {
+    return {
+        "phases": phases,
         "database": {"variable": source.database.variable, "name": name},
         "probes": {
             "protected": {domain: f"{here}/{domain}" for domain in source.protected_domains},
@@ -82,7 +82,6 @@ def _content(source: Plan, name: str) -> dict:
             "witness": f"{here}/witness",
         },
     }
-    return content
 
 
 def live_through(database: Database, plan: Plan, operator: str) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from rollout_lib.plan import Plan, load_plan
+from rollout_lib.plan import Plan
 from rollout_lib.rehearsal.live.load import MIX
 from rollout_lib.rehearsal.live.router import DATABASE
 from rollout_lib.rehearsal.live.stage import Stage
+from rollout_lib.rehearsal.own_plan import sections, write_own
 
 INTERVAL_S, WINDOW_S = 15, 60
 PROJECT = "rehearsal"
@@ -23,11 +21,10 @@ def write_live_plan(source: Plan, path: Path, *, database: str, stage: Stage, ra
 
     rate: requests a second of the whole mix. Each phase is held for the length of the rehearsal.
     """
-    content: dict[str, Any] = yaml.safe_load(Path(source.path).read_text(encoding="utf-8"))
     hold = timedelta(seconds=INTERVAL_S * max(1, math.ceil(minutes * 60 / INTERVAL_S)))
     apart = timedelta(minutes=math.ceil(hold / timedelta(minutes=1)) + 1)
     begin = datetime.now(UTC).replace(second=0, microsecond=0)
-    content |= {
+    changed = {
         "environment": "rehearsal",
         "time_zone": "UTC",
         "database": {"variable": DATABASE, "name": database},
@@ -38,7 +35,7 @@ def write_live_plan(source: Plan, path: Path, *, database: str, stage: Stage, ra
                 "day": (begin + index * apart).date(),
                 "start": f"{begin + index * apart:%H:%M}",
             }
-            for index, phase in enumerate(content["phases"])
+            for index, phase in enumerate(sections(source)["phases"])
         ],
         "monitoring": {
             "interval": f"{INTERVAL_S}s",
@@ -62,5 +59,4 @@ def write_live_plan(source: Plan, path: Path, *, database: str, stage: Stage, ra
             "timeout": "2s",
         },
     }
-    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    return load_plan(path)
+    return write_own(source, path, changed)
