@@ -32,6 +32,7 @@ from rollout_lib.errors import (
     TablesMissing,
     UsageError,
     WrongDatabase,
+    unreachable,
 )
 from rollout_lib.model import Place
 from rollout_lib.plan import Plan
@@ -71,6 +72,18 @@ class Database:
                                         idle="60s" if readonly else "5s")  # fmt: skip
                 connection.exec_driver_sql(f"SET TRANSACTION {mode}; {limits}")
                 yield connection
+        except (SQLAlchemyError, psycopg.Error) as error:
+            raise explain(error, self.place) from None
+
+    def drain(self) -> list[str]:
+        """Append what an earlier run had to keep; the database is asked only where something waits."""
+        if not spool.waiting():
+            return []
+        try:
+            with self.engine.connect() as connection:
+                driver = connection.connection.driver_connection
+                driver.autocommit = True
+                return spool.drain(driver)
         except (SQLAlchemyError, psycopg.Error) as error:
             raise explain(error, self.place) from None
 
@@ -171,9 +184,12 @@ def _embedded_address(plan: Plan) -> str:
     """The embedded server's database of this plan, or the newest rehearsal where the plan names a pattern."""
     # By name, so that nothing in production imports the rehearsal's rooms.
     server = importlib.import_module("rollout_lib.rehearsal.server")
-    address = server.embedded()
     name = plan.database.name
-    if any(sign in name for sign in "*?["):
+    is_pattern = any(sign in name for sign in "*?[")
+    if is_pattern and not server.is_made():
+        raise UsageError(reason=f"No rehearsal database {name} yet, nor a server for one: make rehearse.")
+    address = server.embedded()
+    if is_pattern:
         with psycopg.connect(address) as connection:
             rows = connection.execute("SELECT datname FROM pg_database ORDER BY datname DESC").fetchall()
         names = [row[0] for row in rows if fnmatch.fnmatchcase(row[0], name)]
@@ -213,5 +229,5 @@ def explain(error: Exception, place: Place) -> RolloutError:
         return CouldNotMeasure(reason=f"{where} did not answer in time ({words}). Nothing was left half-done.")
     lost = isinstance(original, psycopg.OperationalError | psycopg.InterfaceError)
     if lost and not isinstance(original, pg.InsufficientPrivilege | pg.DiskFull):
-        return DatabaseUnreachable(where=where, reason=words)
+        return DatabaseUnreachable(where=where, reason=words) if original.sqlstate else unreachable(where, words)
     return CouldNotMeasure(reason=f"{where} refused: {words}. Nothing was left half-done.")

@@ -8,6 +8,7 @@ braces. The exit codes are those of docs/exit-codes: 2 fix the input, 20/30/40 t
 from __future__ import annotations
 
 import inspect
+import re
 
 
 class RolloutError(Exception):
@@ -66,6 +67,13 @@ class CouldNotMeasure(RolloutError):
 class DatabaseUnreachable(CouldNotMeasure):
     """The database {where} does not answer: {reason}
     Routing goes on as last configured; this suite sees nothing until it answers again.
+    To switch routing off by other means, run in the database's own console:
+    SELECT set_routing_enabled(false, 'database unreachable from the suite');"""
+
+
+class DatabaseClosed(DatabaseUnreachable):
+    """The server answers, but {where} is not open to this suite: {reason}
+    Routing goes on as last configured; this suite sees nothing until that is mended.
     To switch routing off by other means, run in the database's own console:
     SELECT set_routing_enabled(false, 'database unreachable from the suite');"""
 
@@ -136,6 +144,17 @@ class ArchiveFailed(RolloutError):
 
 class NameTaken(ArchiveFailed):
     """The archive already holds {path}; archived records are written once. Nothing was overwritten."""
+
+
+def unreachable(where: str, words: str) -> DatabaseUnreachable:
+    """Why no connection could be opened: nobody answers, or a server does and says FATAL (libpq's words)."""
+    _, fatal, said = words.partition("FATAL:")
+    if not fatal:
+        return DatabaseUnreachable(where=where, reason=words)
+    said = said.strip()
+    if re.search(r'^(database ".*" does not exist|no such database)', said):
+        said = f"it has no such database. Compare the address with the plan's `database:`. ({said})"
+    return DatabaseClosed(where=where, reason=said)
 
 
 EXIT_CODES: dict[int, type[RolloutError]] = {

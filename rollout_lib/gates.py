@@ -38,6 +38,11 @@ def off_the_plan(plan: Plan, to: Decimal) -> str:
     return f"to: {to} is not in the plan; it has {words} (and 5 and 0, downwards)"
 
 
+def lowers(config: RoutingConfig, to: Decimal) -> bool:
+    """Would less traffic go to unified? That asks no gate, and nothing of the log."""
+    return to == 0 or (config.enabled and to < config.percentage)
+
+
 def may_raise(
     *,
     plan: Plan,

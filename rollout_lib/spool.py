@@ -14,6 +14,7 @@ APPEND = """SELECT seq, hash FROM rollout.append_entry(
     CAST(%(kind)s AS text), CAST(%(operation)s AS text), CAST(%(rollout)s AS text),
     CAST(%(at)s AS timestamptz), CAST(%(phase_began)s AS timestamptz), CAST(%(slot)s AS timestamptz),
     CAST(%(run_id)s AS text), CAST(%(body)s AS text))"""
+_NEEDED = {"kind", "operation", "rollout", "at", "run_id", "body"}
 _OPTIONAL: dict[str, Any] = {"phase_began": None, "slot": None}
 
 
@@ -72,7 +73,7 @@ def drain(connection: Any) -> list[str]:
     for path in waiting():
         try:
             entry = json.loads(path.read_text(encoding="utf-8"))
-            if entry.pop("ledger", here) != here:
+            if not isinstance(entry, dict) or _NEEDED - entry.keys() or entry.pop("ledger", here) != here:
                 continue
             known = connection.execute(
                 "SELECT 1 FROM rollout.ledger WHERE run_id = %(run_id)s AND operation = %(operation)s", entry

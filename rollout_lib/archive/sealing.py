@@ -18,7 +18,7 @@ from rollout_lib.archive.chain import Link, link
 from rollout_lib.archive.runs import Runs, is_by_hand, may_still_run, runs_of
 from rollout_lib.archive.twin import twin
 from rollout_lib.archive.writing import write_once
-from rollout_lib.database import Database, connect
+from rollout_lib.database import connect
 from rollout_lib.errors import ArchiveFailed, NameTaken, RolloutError
 from rollout_lib.model import Place
 from rollout_lib.plan import Plan
@@ -81,7 +81,10 @@ def seal_run(plan: Plan, outputs: Path, entry: Mapping[str, Any]) -> tuple[tuple
     Returns the entry's (seq, hash), and what went wrong ("" for nothing); an entry that the database does not
     take is kept in the spool, and the next run appends it.
     """
-    database = connect(plan)
+    try:
+        database = connect(plan)
+    except RolloutError as failure:
+        return None, f"archived, but not sealed on a ledger: {type(failure).__name__}"
     try:
         with database.transaction(readonly=False) as connection:
             head = store.append(connection, **entry)
@@ -122,7 +125,7 @@ def seal(plan: Plan, outputs: Path, now: datetime | None = None) -> list[Sealed]
     Raises CouldNotMeasure where the database cannot be reached, ArchiveFailed where the disk does not take it.
     """
     outputs, now, database = outputs.resolve(), now or datetime.now(UTC), connect(plan)
-    _drain(database)
+    database.drain()
     with database.transaction(readonly=True) as connection:
         links = [link(row) for row in store.chain(connection) if row.rollout == plan.rollout]
     runs, done = runs_of(links), []
@@ -136,13 +139,6 @@ def seal(plan: Plan, outputs: Path, now: datetime | None = None) -> list[Sealed]
     copies.copy(outputs, rows)
     index.rebuild(outputs, plan)
     return [item for item in done if item is not None]
-
-
-def _drain(database: Database) -> None:
-    if spool.waiting():
-        with database.engine.connect() as connection:
-            connection.connection.driver_connection.autocommit = True
-            spool.drain(connection.connection.driver_connection)
 
 
 def _saved(outputs: Path, place: Place) -> Iterator[tuple[Path, Any, dict[str, Any]]]:

@@ -46,7 +46,8 @@ def _notebook(name: str, parameters: dict, outputs: Path, as_json: bool) -> int:
     """Run one of our notebooks and say how it went."""
     from rollout_lib.runner import run_notebook
 
-    result = run_notebook(name, parameters, outputs=outputs, sources=dict.fromkeys(parameters, "command line"))
+    sources = dict.fromkeys(parameters, "command line")
+    result = run_notebook(name, parameters, outputs=outputs, sources=sources, by_hand=True)
     if as_json:
         shown = {"exit_code": result.exit_code, "run_id": result.run_id, "error": result.error,
                  "notebook": str(result.notebook), "html": str(result.html), "record": str(result.record),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import psycopg
 
-from rollout_lib.errors import DatabaseUnreachable
+from rollout_lib.errors import DatabaseUnreachable, unreachable
 from rollout_lib.redaction import redact
 
 APPLICATION = "rollout"  # application_name of every connection of this suite
@@ -29,7 +29,7 @@ def open_connection(address: str) -> psycopg.Connection:
         )
     except psycopg.OperationalError as error:
         words = (str(error).strip().splitlines() or ["no answer"])[0]
-        raise DatabaseUnreachable(where=_where(address), reason=redact(words)) from None
+        raise unreachable(_where(address), redact(words)) from None
     except (psycopg.Error, UnicodeError):  # an address that cannot be read: libpq's words would quote from it
         raise DatabaseUnreachable(where=_where(address), reason="its address is not one of PostgreSQL.") from None
     return connection

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from rollout_lib.errors import CouldNotMeasure, ParameterError, RolloutError
-from rollout_lib.gates import may_raise, off_the_plan
+from rollout_lib.gates import lowers, may_raise, off_the_plan
 from rollout_lib.messages.send import tell
 from rollout_lib.model import Change, Checkpoint, Gate, Outcome, Probe, RoutingConfig, Standing, State
 from rollout_lib.operations.preflight import look_before
@@ -108,7 +108,7 @@ def _gates(session, connection, config: RoutingConfig, facts: Facts, standing: S
         if expected is not None
         else "no expectation given: the row was locked and read in this transaction",
     )
-    if to == 0 or (config.enabled and to < config.percentage):
+    if lowers(config, to):
         return (stale,)
     checks = look_before(session, connection, facts, standing, probes)
     gates = may_raise(

@@ -9,13 +9,10 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
-import psycopg
 from jinja2 import TemplateError
-from sqlalchemy.exc import SQLAlchemyError
 
 from rollout_lib import messages, spool
 from rollout_lib.archive.provenance import provenance
-from rollout_lib.database import explain
 from rollout_lib.errors import EXIT_CODES, CouldNotMeasure, RolloutError, SlotTaken
 from rollout_lib.look import Html, checkpoint_card, checkpoint_text
 from rollout_lib.messages.send import shout, tell
@@ -138,7 +135,7 @@ def record(session: Session, facts: Facts, checkpoint: Checkpoint) -> Recorded:
         text = to_json(checkpoint)
         entry = entry_of(checkpoint, text)
         try:
-            drain(session)
+            session.database.drain()  # what an earlier run had to keep, before this run's own entry
             with session.database.transaction(readonly=False) as connection:
                 head = append(connection, **entry)
             return recorded(checkpoint, facts, head, text, tell(session, checkpoint, head))
@@ -164,19 +161,6 @@ def _told_without(checkpoint: Checkpoint) -> tuple[str, ...]:
     if not acts or not checkpoint.message:
         return ()
     return shout(checkpoint.message["subject"], f"{checkpoint.message['text']}\nNot on the ledger yet.")
-
-
-def drain(session: Session) -> list[str]:
-    """Append what an earlier run had to keep, before this run's own entry."""
-    if not spool.waiting():
-        return []
-    try:
-        with session.database.engine.connect() as connection:
-            driver = connection.connection.driver_connection
-            driver.autocommit = True
-            return spool.drain(driver)
-    except (SQLAlchemyError, psycopg.Error) as error:
-        raise explain(error, session.place) from None
 
 
 def conclude(run: Recorded) -> None:

@@ -59,6 +59,11 @@ def embedded(folder: Path | None = None, *, durable: bool = True, binaries: Path
     return place.address("postgres")
 
 
+def is_made(folder: Path | None = None) -> bool:
+    """Has a server ever been started in this folder? Asking makes none."""
+    return _Place(folder or default_folder(), None).data.exists()
+
+
 def create_database(address: str, name: str, template: str | None = None) -> str:
     """Create a database on the server of `address`, a copy of `template` if given; returns its address."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):

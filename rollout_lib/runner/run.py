@@ -17,6 +17,7 @@ import nbformat
 from rollout_lib import metrics
 from rollout_lib.archive import names, sealing
 from rollout_lib.archive.provenance import SOURCE_VARIABLE
+from rollout_lib.door import knock
 from rollout_lib.errors import RolloutError, RunDied, all_errors
 from rollout_lib.plan import load_plan
 from rollout_lib.runner.parameters import check, check_meaning, defaults, load_notebook
@@ -56,12 +57,15 @@ def run_notebook(
     sources: Mapping[str, str] | None = None,
     cell_limit: float = 120,
     run_limit: float = 600,
+    by_hand: bool = False,
 ) -> RunResult:
     """Run one of our notebooks and archive it.
 
     parameters are validated before anything starts (ParameterError, PlanError: exit 2, nothing written).
     kernel: "plain", or "warm" for one forked from a process that has the imports done. sources: where
-    each value came from, shown in the notebook. Never raises for how the run itself ended.
+    each value came from, shown in the notebook. by_hand: a person started it, and a database that it could ask
+    nothing of is told to them (UsageError, CouldNotMeasure: nothing written). Never raises for how the run itself
+    ended.
     """
     path = notebook_path(name)
     model, digest = load_notebook(path)
@@ -70,6 +74,8 @@ def run_notebook(
     given = check(parameters, allowed)
     plan = load_plan(str(given.get("plan", "")))
     check_meaning(given, plan)
+    if by_hand:
+        knock(name, given, plan)
     run_id = uuid.uuid4().hex
     given = {**given, "plan": str(Path(plan.path).resolve()), "run_id": run_id}
     with _known_as(source):

@@ -115,8 +115,10 @@ def test_a_kept_file_that_cannot_be_read_stops_nothing(evening):
     spool.folder().mkdir(parents=True)
     (spool.folder() / "2025_broken_1.json").write_text("{")
     (spool.folder() / "2025_folder_1.json").mkdir()
+    (spool.folder() / "2025_nothing_1.json").write_text("{}")
+    (spool.folder() / "2025_other_1.json").write_text("[]")
     assert check(evening).head is not None
-    assert len(spool.waiting()) == 2
+    assert len(spool.waiting()) == 4
 
 
 def test_a_rollback_that_reaches_the_ledger_late_does_not_end_what_was_begun_since(evening, monkeypatch):

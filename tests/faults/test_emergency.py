@@ -16,7 +16,6 @@ from rollout_lib import emergency, spool
 from rollout_lib.cli import emergency as command
 from rollout_lib.emergency import statements, switch_off
 from rollout_lib.errors import DatabaseUnreachable
-from rollout_lib.operations.record import drain
 from rollout_lib.rehearsal.server import _binaries
 
 ROLLOUT = str(Path(sys.executable).with_name("rollout"))
@@ -289,7 +288,7 @@ def test_a_full_database_can_be_switched_off_and_is_recorded_when_there_is_room(
     assert (float(done.after[0]), done.after[1]) == (0, False)
     assert "not on the ledger yet" in " ".join(done.trouble)
     evening.sql("DROP TABLE filler")
-    assert len(drain(evening.session())) == 1
+    assert len(evening.session().database.drain()) == 1
     assert evening.sql("SELECT operation FROM rollout.ledger ORDER BY seq DESC LIMIT 1") == [("rollback",)]
     assert spool.waiting() == []
 

@@ -14,7 +14,6 @@ import pytest
 from rollout_lib import emergency
 from rollout_lib import operations as op
 from rollout_lib.errors import CouldNotMeasure
-from rollout_lib.operations.record import drain
 from rollout_lib.standing import fold
 from rollout_lib.store import read_facts
 
@@ -143,7 +142,7 @@ def test_broken_off_at_any_request_and_run_again_it_ends_the_same(name, way, fau
         # A gradual rollback goes down from where it is: who asks again has looked whether it was done.
         if failed and (name != "gradual" or end(day) != wanted):
             operation.run(day)
-        drain(day.session())  # what waits in a file is the next run's to append
+        day.session().database.drain()  # what waits in a file is the next run's to append
         assert end(day) == wanted, f"request {number}"
     assert number > FIRST_QUESTIONS + 1, "the proxy saw no request"
 

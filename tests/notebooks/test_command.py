@@ -156,6 +156,29 @@ def test_an_unreachable_server_is_could_not_measure(tmp_path):
     done = rollout("monitor", "--plan", PLAN, "--outputs", str(tmp_path),
                    ROLLOUT_REHEARSAL_URL="postgresql://127.0.0.1:1/rehearsal_x")  # fmt: skip
     refused(done, 50, "rehearsal_x on 127.0.0.1", "set_routing_enabled(false")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scheduled_check_that_could_not_look_is_a_record(tmp_path):
+    """The same with a slot: exit 50, the notebook of the attempt is kept, and its entry waits for the ledger."""
+    done = rollout("monitor", "--slot", "now", "--plan", PLAN, "--outputs", str(tmp_path),
+                   ROLLOUT_REHEARSAL_URL="postgresql://127.0.0.1:1/rehearsal_x")  # fmt: skip
+    refused(done, 50, "rehearsal_x on 127.0.0.1", "not sealed on the ledger yet")
+    assert len(list(tmp_path.rglob("*_20_monitor_*.ipynb"))) == 1
+    (kept,) = (tmp_path / "spool").glob("*.json")
+    assert json.loads(kept.read_text(encoding="utf-8"))["kind"] == "attempt"
+
+
+def test_a_rollback_is_not_held_up_by_what_every_other_command_refuses(today):
+    """The ledger is gone: `monitor` stops at the door, `rollback --off` switches off and keeps its entry."""
+    today.sql("DROP SCHEMA rollout CASCADE")
+    refused(rollout("monitor"), 50, "rollout.ledger")
+    assert not today.outputs.exists()
+    done = rollout("rollback", "--off", "--reason", "errors", "--apply")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Routing is disabled" in done.stdout
+    assert (float(today.routing()[0]), today.routing()[1]) == (0.0, False)
+    assert list((today.outputs / "spool").glob("*.json"))
 
 
 def test_a_database_without_the_tables_says_how_to_get_them(server, tmp_path):
