@@ -7,6 +7,7 @@ if its kernel answered, and anything else is failed and raised again.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import tempfile
 import threading
@@ -58,6 +59,7 @@ class HonestEngine(NBClientEngine):
         cell_limit = options.pop("cell_limit", None) or asked or CELL_LIMIT
         run_limit = options.pop("run_limit", RUN_LIMIT)
         made: list[AsyncKernelManager] = []
+        cut = ""
         options["kernel_manager_class"] = _noting(made, options.get("kernel_manager_class", IpcKernelManager))
         try:
             with _stoppable(run_limit):
@@ -68,9 +70,12 @@ class HonestEngine(NBClientEngine):
             raise
         except BaseException as error:
             _quiet()
-            return _died(nb_man, _words(error, cell_limit, run_limit))
+            cut = _words(error, cell_limit, run_limit)
         finally:
             _end(made)
+        if cut:
+            gc.collect()  # what was cut off in mid-air ends here, not in the middle of what this process does next
+            return _died(nb_man, cut)
         if "KeyboardInterrupt" in _raised(nb_man):  # nbclient's way of stopping a cell at its limit
             return _died(nb_man, f"a cell ran longer than {cell_limit:g} s and was stopped.")
         unfinished = [cell for cell in nb_man.nb.cells if cell.cell_type == "code" and not _finished(cell)]
