@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rollout_lib.errors import PlanError
-from rollout_lib.plan_rules import begins, contradictions, ends
-from rollout_lib.plan_types import Clock, Day, Duration, Name, Number, Zone
+from rollout_lib.plan_rules import begins, contradictions, ends, sound
+from rollout_lib.plan_types import Clock, Day, Duration, Instant, Name, Rate, Share, Zone
 
 
 class _Strict(BaseModel):
@@ -38,7 +38,7 @@ class DatabasePlan(_Strict):
 class Phase(_Strict):
     """One percentage held for a time; day and start are local to the plan's time zone."""
 
-    percentage: Number
+    percentage: Share
     hold: Duration
     day: Day
     start: Clock
@@ -59,11 +59,11 @@ class Monitoring(_Strict):
 class Thresholds(_Strict):
     """The runbook's limits: rates in percent, latencies in ms, split in percentage points."""
 
-    error_rate_investigate_pct: Number
-    error_rate_rollback_pct: Number
+    error_rate_investigate_pct: Rate
+    error_rate_rollback_pct: Rate
     p95_investigate_ms: Annotated[int, Field(gt=0)]
     p95_rollback_ms: Annotated[int, Field(gt=0)]
-    split_tolerance_points: Number
+    split_tolerance_points: Rate
 
 
 class ActsAlone(_Strict):
@@ -77,17 +77,9 @@ class ActsAlone(_Strict):
 class Freeze(_Strict):
     """A span in which the percentage is never raised; lowering is always possible."""
 
-    start: datetime
-    end: datetime
+    start: Instant
+    end: Instant
     reason: Annotated[str, Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Freeze:
-        if self.start.tzinfo is None or self.end.tzinfo is None:
-            raise ValueError("start and end need an offset, as 2025-12-24T00:00:00+01:00")
-        if self.end <= self.start:
-            raise ValueError(f"end must be after start, {self.end} after {self.start}")
-        return self
 
 
 class ProbesPlan(_Strict):
@@ -138,36 +130,29 @@ class Plan(_Strict):
         return ends(self.phases[index], self.time_zone)
 
 
-def _valid_sections(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The top-level fields that are right by themselves, defaults included."""
-    sections: dict[str, Any] = {}
-    for name, info in Plan.model_fields.items():
-        if name not in content:
-            if not info.is_required():
-                sections[name] = info.default
-            continue
-        kind = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
-        strict = not any(getattr(note, "strict", None) is False for note in info.metadata)
+class _PlanLoader(yaml.SafeLoader):
+    """Safe YAML that notes keys given twice (the last would win silently), and leaves a day that is none a text."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.problems: list[str] = []
+
+    def mapping(self, node: yaml.MappingNode) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if twice:
+            self.problems.append(f"line {node.start_mark.line + 1}: key given twice: {', '.join(twice)}")
+        return self.construct_mapping(node, deep=True)
+
+    def instant(self, node: yaml.ScalarNode) -> Any:
         try:
-            sections[name] = TypeAdapter(kind).validate_python(content[name], strict=strict or None)
-        except ValidationError:
-            continue
-    return sections
+            return self.construct_yaml_timestamp(node)
+        except ValueError:  # such as 2025-02-30: refused by its path, as any other text
+            return node.value
 
 
-class _UniqueLoader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice (the last would win silently)."""
-
-
-def _mapping(loader: _UniqueLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    twice = sorted({str(key) for key in keys if keys.count(key) > 1})
-    if twice:
-        raise yaml.MarkedYAMLError(problem=f"key given twice: {', '.join(twice)}", problem_mark=node.start_mark)
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_PlanLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _PlanLoader.mapping)
+_PlanLoader.add_constructor("tag:yaml.org,2002:timestamp", _PlanLoader.instant)
 
 
 def default_path() -> Path:
@@ -185,33 +170,37 @@ def load_plan(path: str | Path = "") -> Plan:
     Raises PlanError naming every problem with its path (`phases[2].percentage: must rise, 25 after 25`).
     """
     file = Path(path) if str(path) else default_path()
+    text, content, problems = read_yaml(file)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return parse_plan(content, path=str(file), digest=digest, problems=problems)
+
+
+def read_yaml(file: str | Path) -> tuple[str, Any, list[str]]:
+    """A file's text, its content, and what its content does not show any more: keys given twice."""
     try:
-        text = file.read_text(encoding="utf-8")
-        content = yaml.load(text, Loader=_UniqueLoader)
+        text = Path(file).read_text(encoding="utf-8")
+        loader = _PlanLoader(text)
+        return text, loader.get_single_data(), loader.problems
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(path=file, problems=f"It cannot be read: {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise PlanError(path=file, problems=f"It is not YAML: {error}") from None
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return parse_plan(content, path=str(file), digest=digest)
 
 
-def parse_plan(content: Any, *, path: str = "(given)", digest: str = "") -> Plan:
-    """A Plan from the YAML's content; raises PlanError with every problem at once."""
+def parse_plan(content: Any, *, path: str = "(given)", digest: str = "", problems: Sequence[str] = ()) -> Plan:
+    """A Plan from the YAML's content; raises PlanError with every problem at once, those already found first."""
     if not isinstance(content, Mapping):
-        raise PlanError(path=path, problems="It must be a mapping of keys to values.")
-    for key in ("digest", "path"):
-        if key in content:
-            raise PlanError(path=path, problems=f"{key}: unknown key")
-    problems: list[str] = []
-    plan = None
+        raise PlanError(path=path, problems="\n".join([*problems, "It must be a mapping of keys to values."]))
+    added = {"digest": digest, "path": path}
+    found = [*problems, *(f"{key}: unknown key" for key in added if key in content)]
+    plan: Any = None
     try:
-        plan = Plan.model_validate({**content, "digest": digest, "path": path})
+        plan = Plan.model_validate({**content, **added})
     except ValidationError as error:
-        problems = _problems(error)
-    problems += contradictions(_valid_sections(content))
-    if plan is None or problems:
-        raise PlanError(path=path, problems="\n".join(problems))
+        found += _problems(error)
+    found += contradictions(plan or sound(Plan, content))
+    if found:
+        raise PlanError(path=path, problems="\n".join(found))
     return plan
 
 

@@ -1,14 +1,21 @@
-"""What no single field of a plan can show: rising percentages, overlapping domains, holds that do not fit."""
+"""What no single field of a plan can show: rising percentages, overlapping domains, holds that do not fit.
+
+The rules read a Plan, or what `sound` leaves of a wrong one: there a value that is missing or not right by itself is
+None, and a rule is silent only about what needs that value.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 from zoneinfo import ZoneInfo
 
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
 if TYPE_CHECKING:
-    from rollout_lib.plan import Monitoring, Phase, ProbesPlan, Thresholds
+    from rollout_lib.plan import Phase, Plan
 
 
 def begins(phase: Phase, time_zone: str) -> datetime:
@@ -21,71 +28,103 @@ def ends(phase: Phase, time_zone: str) -> datetime:
     return (begins(phase, time_zone).astimezone(UTC) + phase.hold).astimezone(ZoneInfo(time_zone))
 
 
-def _domain_problems(domains: tuple[str, ...], protected_domains: tuple[str, ...]) -> Iterator[str]:
-    for name, values in (("domains", domains), ("protected_domains", protected_domains)):
+def sound(kind: Any, value: Any) -> Any:
+    """The value as a field of this kind holds it, and None in the place of each part that is not right by itself."""
+    bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if isinstance(bare, type) and issubclass(bare, BaseModel):
+        return _sound_model(bare, value if isinstance(value, Mapping) else {})
+    if get_origin(bare) is tuple:
+        items = value if isinstance(value, list | tuple) and value else (None,)
+        return tuple(sound(get_args(bare)[0], item) for item in items)
+    if get_origin(bare) is dict:
+        pairs = value.items() if isinstance(value, Mapping) else ((None, None),)
+        return {sound(get_args(bare)[0], key): sound(get_args(bare)[1], item) for key, item in pairs}
+    try:
+        return TypeAdapter(kind).validate_python(value, strict=True)
+    except ValidationError:
+        return None
+
+
+def _sound_model(model: type[BaseModel], value: Mapping[str, Any]) -> SimpleNamespace:
+    found = {}
+    for name, field in model.model_fields.items():
+        kind = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+        absent = name not in value and not field.is_required()
+        found[name] = field.default if absent else sound(kind, value.get(name))
+    return SimpleNamespace(**found)
+
+
+def _known(*values: Any) -> bool:
+    return not any(value is None for value in values)
+
+
+def _domain_problems(plan: Plan) -> Iterator[str]:
+    for name in ("domains", "protected_domains"):
+        values = [value for value in getattr(plan, name) if value is not None]
         if len(set(values)) != len(values):
             yield f"{name}: each once, {', '.join(values)}"
-    both = sorted(set(domains) & set(protected_domains))
+    both = sorted({*plan.domains} & {*plan.protected_domains} - {None})
     if both:
         yield f"protected_domains: {', '.join(both)} may not be eligible and protected"
 
 
-def _rising_problems(phases: tuple[Phase, ...]) -> Iterator[str]:
-    for index, phase in enumerate(phases):
-        at = f"phases[{index}].percentage"
-        if not 0 < phase.percentage <= 100 or phase.percentage != round(phase.percentage, 2):
-            yield f"{at}: must be over 0 and at most 100 with two decimals, {phase.percentage}"
-        if index and phase.percentage <= phases[index - 1].percentage:
-            yield f"{at}: must rise, {phase.percentage} after {phases[index - 1].percentage}"
+def _rising_problems(plan: Plan) -> Iterator[str]:
+    before = None
+    for index, phase in enumerate(plan.phases):
+        if _known(before, phase.percentage) and phase.percentage <= before:
+            yield f"phases[{index}].percentage: must rise, {phase.percentage} after {before}"
+        before = before if phase.percentage is None else phase.percentage
 
 
-def _calendar_problems(phases: tuple[Phase, ...], monitoring: Monitoring, time_zone: str) -> Iterator[str]:
-    for index, phase in enumerate(phases):
-        if index and begins(phase, time_zone) < ends(phases[index - 1], time_zone):
+def _calendar_problems(plan: Plan) -> Iterator[str]:
+    interval, zone, before = plan.monitoring.interval, plan.time_zone, None
+    for index, phase in enumerate(plan.phases):
+        times = (zone, phase.day, phase.start, before.day, before.start, before.hold) if before else (None,)
+        if _known(*times) and begins(phase, zone) < ends(before, zone):
             yield f"phases[{index}].start: the hold of phases[{index - 1}] has not ended by then"
-        if phase.hold % monitoring.interval:
+        if _known(phase.hold, interval) and phase.hold % interval:
             yield f"phases[{index}].hold: must be a whole number of monitoring.interval, {phase.hold}"
-    if monitoring.interval > monitoring.window:
+        before = phase
+    if _known(interval, plan.monitoring.window) and interval > plan.monitoring.window:
         yield "monitoring.window: must be at least monitoring.interval, or rows would never be looked at"
 
 
-def _threshold_problems(thresholds: Thresholds) -> Iterator[str]:
-    if not 0 < thresholds.error_rate_investigate_pct < thresholds.error_rate_rollback_pct < 100:
-        yield "thresholds.error_rate_rollback_pct: 0 < investigate < rollback < 100 must hold"
-    if thresholds.p95_investigate_ms >= thresholds.p95_rollback_ms:
-        yield "thresholds.p95_rollback_ms: must be over p95_investigate_ms"
-    if not 0 < thresholds.split_tolerance_points < 100:
-        yield "thresholds.split_tolerance_points: must be over 0 and under 100"
+def _threshold_problems(plan: Plan) -> Iterator[str]:
+    for name, unit in (("error_rate", "pct"), ("p95", "ms")):
+        low, high = (getattr(plan.thresholds, f"{name}_{act}_{unit}") for act in ("investigate", "rollback"))
+        if _known(low, high) and low >= high:
+            yield f"thresholds.{name}_rollback_{unit}: must be over {name}_investigate_{unit}, {high} after {low}"
 
 
-def _traffic_problems(domains: tuple[str, ...], expected_requests_per_hour: Mapping[str, int]) -> Iterator[str]:
-    if set(expected_requests_per_hour) != set(domains):
+def _traffic_problems(plan: Plan) -> Iterator[str]:
+    expected = plan.expected_requests_per_hour
+    if _known(*plan.domains, *expected) and set(expected) != set(plan.domains):
         yield "expected_requests_per_hour: must name exactly the domains"
 
 
-def _probe_problems(protected_domains: tuple[str, ...], probes: ProbesPlan) -> Iterator[str]:
-    stray = sorted(set(probes.protected) - set(protected_domains))
-    if stray:
+def _freeze_problems(plan: Plan) -> Iterator[str]:
+    for index, freeze in enumerate(plan.freezes):
+        if _known(freeze.start, freeze.end) and freeze.end <= freeze.start:
+            yield f"freezes[{index}].end: must be after start, {freeze.end} after {freeze.start}"
+
+
+def _probe_problems(plan: Plan) -> Iterator[str]:
+    stray = sorted({*plan.probes.protected} - {*plan.protected_domains, None})
+    if stray and _known(*plan.protected_domains):
         yield f"probes.protected: {', '.join(stray)} is not a protected domain"
 
 
-# What no single field can show. Each asks for the sections it names, so that one wrong section does not
-# hide what is wrong in the others.
-_CONTRADICTIONS: tuple[Callable[..., Iterator[str]], ...] = (
+_RULES: tuple[Callable[[Any], Iterator[str]], ...] = (
     _domain_problems,
     _rising_problems,
     _calendar_problems,
     _threshold_problems,
     _traffic_problems,
+    _freeze_problems,
     _probe_problems,
 )
 
 
-def contradictions(sections: Mapping[str, Any]) -> list[str]:
-    """Every contradiction among the sections that are right by themselves, as `path: words`."""
-    found: list[str] = []
-    for rule in _CONTRADICTIONS:
-        needs = rule.__code__.co_varnames[: rule.__code__.co_argcount]
-        if all(name in sections for name in needs):
-            found += rule(**{name: sections[name] for name in needs})
-    return found
+def contradictions(plan: Any) -> list[str]:
+    """Every contradiction among the values that are right by themselves, as `path: words`."""
+    return [line for rule in _RULES for line in rule(plan)]

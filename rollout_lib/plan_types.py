@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+_LONGEST = timedelta(days=366)
+_YEARS = range(2000, 2101)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -20,7 +22,10 @@ def _duration(value: Any) -> timedelta:
     match = re.fullmatch(r"([1-9]\d*)(s|m|h|d)", value) if isinstance(value, str) else None
     if match is None:
         raise ValueError(f"must be a duration such as 90s, 15m, 4h or 1d, not {value!r}")
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    seconds = int(match[1]) * _UNITS[match[2]]
+    if seconds > _LONGEST.total_seconds():
+        raise ValueError(f"must be at most {_LONGEST.days}d, not {value!r}")
+    return timedelta(seconds=seconds)
 
 
 def _number(value: Any) -> Decimal:
@@ -35,6 +40,24 @@ def _number(value: Any) -> Decimal:
     return number
 
 
+def _share(value: Decimal) -> Decimal:
+    if not 0 < value <= 100 or value != round(value, 2):
+        raise ValueError(f"must be over 0 and at most 100 with two decimals, not {value}")
+    return value
+
+
+def _rate(value: Decimal) -> Decimal:
+    if not 0 < value < 100:
+        raise ValueError(f"must be over 0 and under 100, not {value}")
+    return value
+
+
+def _instant(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise ValueError(f"needs an offset, as {value.isoformat()}+01:00")
+    return value
+
+
 def _clock(value: Any) -> time:
     """`"09:00"`, quoted; YAML reads it bare as a number of minutes."""
     if isinstance(value, time):
@@ -45,7 +68,7 @@ def _clock(value: Any) -> time:
 
 
 def _day(value: Any) -> date:
-    if isinstance(value, date) and not isinstance(value, datetime):
+    if isinstance(value, date) and not isinstance(value, datetime) and value.year in _YEARS:
         return value
     raise ValueError(f"must be a date such as 2025-12-03, not {value!r}")
 
@@ -66,6 +89,9 @@ def _name(value: str) -> str:
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Number = Annotated[Decimal, BeforeValidator(_number)]
+Share = Annotated[Number, AfterValidator(_share)]
+Rate = Annotated[Number, AfterValidator(_rate)]
+Instant = Annotated[datetime, AfterValidator(_instant)]
 Name = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_name)]
 Day = Annotated[date, BeforeValidator(_day)]
 Clock = Annotated[time, BeforeValidator(_clock)]

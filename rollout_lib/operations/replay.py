@@ -13,7 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter
 from sqlalchemy import Connection
 
@@ -21,7 +20,7 @@ from rollout_lib.errors import CouldNotMeasure, ParameterError, PlanError
 from rollout_lib.judgement import judge_slot, look_from
 from rollout_lib.model import STATES, Entry, Look, PhaseRun, Place, RoutingConfig, Standing, State, Verdict
 from rollout_lib.operations.monitor import figures
-from rollout_lib.plan import Plan, parse_plan
+from rollout_lib.plan import Plan, parse_plan, read_yaml
 from rollout_lib.reporting import PhaseSummary, summarise
 from rollout_lib.session import Session
 from rollout_lib.slots import expected_slots
@@ -74,20 +73,16 @@ class Replay:
 def plan_with(plan: Plan, path: str | Path) -> Plan:
     """The plan with the judging sections of another file (thresholds, mode, monitoring, acts_alone) in place of
     its own; the file may name only some limits, or be a whole plan. Raises PlanError with every problem."""
-    try:
-        own = yaml.safe_load(Path(plan.path).read_text(encoding="utf-8"))
-        text = Path(path).read_text(encoding="utf-8")
-        other = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PlanError(path=path, problems=f"It cannot be read: {error}") from None
-    if not isinstance(other, dict) or not _JUDGING & set(other):
-        raise PlanError(path=path, problems=f"It must hold at least one of {', '.join(sorted(_JUDGING))}.")
-    strange = set(other) - set(Plan.model_fields)
-    if strange:
-        raise PlanError(path=path, problems="\n".join(f"{key}: unknown key" for key in sorted(map(str, strange))))
+    own, (text, other, problems) = read_yaml(plan.path)[1], read_yaml(path)
+    if not isinstance(other, dict):
+        raise PlanError(path=path, problems="It must be a mapping of keys to values.")
+    if not _JUDGING & set(other):
+        problems.append(f"It must hold at least one of {', '.join(sorted(_JUDGING))}.")
+    problems += [f"{key}: unknown key" for key in other if key not in Plan.model_fields]
     for key in _JUDGING & set(other):
         own[key] = {**own[key], **other[key]} if isinstance(other[key], dict) and key in own else other[key]
-    return parse_plan(own, path=str(path), digest=hashlib.sha256((plan.digest + text).encode()).hexdigest()[:16])
+    digest = hashlib.sha256((plan.digest + text).encode()).hexdigest()[:16]
+    return parse_plan(own, path=str(path), digest=digest, problems=problems)
 
 
 def replay(session: Session, *, start: datetime, end: datetime, judge_by: Plan | None = None) -> Replay:

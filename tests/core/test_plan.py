@@ -6,12 +6,14 @@ import copy
 import re
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from rollout_lib import errors
@@ -73,6 +75,56 @@ def test_every_problem_is_reported_at_once_with_its_path():
     assert "acts_alone: missing" in words
 
 
+BACKWARDS = {"start": datetime(2025, 12, 27, tzinfo=UTC), "end": datetime(2025, 12, 24, tzinfo=UTC)}
+# Mistakes that stand in nobody's way: what any of them needs, no other one spoils. (path, value, what is said)
+MISTAKES = (
+    ("phases__1__percentage", 10, "phases[1].percentage: must rise, 10 after 10"),
+    ("phases__1__start", "12:00", "phases[1].start: the hold of phases[0] has not ended by then"),
+    ("phases__1__note", "soon", "phases[1].note: unknown key"),
+    ("phases__2__day", "tomorrow", "phases[2].day: must be a date"),
+    ("phases__3__percentage", True, "phases[3].percentage: must be a number"),
+    ("phases__3__hold", "250m", "phases[3].hold: must be a whole number of monitoring.interval"),
+    ("monitoring__window", "5m", "monitoring.window: must be at least monitoring.interval"),
+    ("monitoring__stale_after", 15, "monitoring.stale_after: must be a duration"),
+    ("monitoring__every", "5m", "monitoring.every: unknown key"),
+    ("thresholds__error_rate_rollback_pct", 0.05, "thresholds.error_rate_rollback_pct: must be over error_rate_inv"),
+    ("thresholds__p95_rollback_ms", 2000, "thresholds.p95_rollback_ms: must be over p95_investigate_ms"),
+    ("thresholds__split_tolerance_points", float("nan"), "thresholds.split_tolerance_points: must be a finite"),
+    ("thresholds__surprise", 1, "thresholds.surprise: unknown key"),
+    ("protected_domains__0", "jobs", "protected_domains: jobs may not be eligible and protected"),
+    ("protected_domains__1", "Profile!", "protected_domains[1]: must be lower-case letters"),
+    ("expected_requests_per_hour", {"jobs": 0, "property": 9}, "expected_requests_per_hour: must name exactly"),
+    ("freezes", [BACKWARDS], "freezes[0].end: must be after start"),
+    ("freezes", [BACKWARDS], "freezes[0].reason: missing"),
+    ("database__name", None, "database.name: "),
+    ("acts_alone__step_back", "no", "acts_alone.step_back: "),
+    ("mode", "literal", "mode: "),
+    ("digest", "0" * 16, "digest: unknown key"),
+    ("surprise", 1, "surprise: unknown key"),
+)
+
+
+@given(st.sets(st.sampled_from(range(len(MISTAKES))), min_size=2))
+@example(set(range(len(MISTAKES))))
+@settings(deadline=None, max_examples=60)
+def test_no_mistake_hides_another(chosen):
+    """Any of them together, within one section and across sections: each is said, and nothing that is right."""
+    mistakes = [MISTAKES[index] for index in chosen]
+    said = problems(changed(**{path: value for path, value, _ in mistakes}))
+    for path, _, words in mistakes:
+        assert any(line.startswith(words) for line in said), (path, said)
+    wrong = {path.replace("__", ".").split(".")[0] for path, *_ in mistakes}
+    assert {re.split(r"[.\[:]", line)[0] for line in said} == wrong
+
+
+def test_what_needs_a_wrong_value_is_not_said():
+    """A percentage, a zone and a domain that are no such thing: one line each, and no guess about what they meant."""
+    said = problems(changed(phases__1__percentage="ten", time_zone="Bonn", domains=["jobs", "Market", "property"]))
+    assert [line.split(":")[0] for line in said] == ["time_zone", "domains[1]", "phases[1].percentage"]
+    said = problems(changed(phases__1__percentage="ten", phases__2__percentage=10))
+    assert "phases[2].percentage: must rise, 10 after 10" in said
+
+
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
@@ -91,11 +143,11 @@ def test_every_problem_is_reported_at_once_with_its_path():
         ("domains", ["jobs", "jobs", "property"], "domains: each once"),
         ("protected_domains", [], "protected_domains: "),
         ("protected_domains", ["jobs"], "protected_domains: jobs may not be eligible and protected"),
-        (
-            "thresholds__error_rate_rollback_pct",
-            0.05,
-            "thresholds.error_rate_rollback_pct: 0 < investigate < rollback",
-        ),
+        ("thresholds__error_rate_rollback_pct", 0.05, "thresholds.error_rate_rollback_pct: must be over error_rate"),
+        ("thresholds__error_rate_rollback_pct", 100, "thresholds.error_rate_rollback_pct: must be over 0 and under"),
+        ("thresholds__error_rate_investigate_pct", 0, "thresholds.error_rate_investigate_pct: must be over 0 and"),
+        ("phases__0__hold", "999999999999d", "phases[0].hold: must be at most 366d"),
+        ("phases__0__percentage", 10.005, "phases[0].percentage: must be over 0 and at most 100 with two decimals"),
         ("thresholds__p95_rollback_ms", 2000, "thresholds.p95_rollback_ms: must be over p95_investigate_ms"),
         ("thresholds__p95_rollback_ms", 3000.0, "thresholds.p95_rollback_ms: "),
         ("thresholds__split_tolerance_points", float("inf"), "thresholds.split_tolerance_points: "),
@@ -126,15 +178,25 @@ def test_a_freeze_needs_offsets_and_an_order():
     content = yaml.safe_load(
         yaml.safe_dump(changed(freezes=[naive])).replace("'2025", "2025").replace("00:00'", "00:00")
     )
-    assert any("need an offset" in line for line in problems(content))
+    assert [line.split(",")[0] for line in problems(content)] == [
+        "freezes[0].start: needs an offset",
+        "freezes[0].end: needs an offset",
+    ]
     text = "{start: 2025-12-27T00:00:00+01:00, end: 2025-12-24T00:00:00+01:00, reason: Christmas}"
-    assert any("end must be after start" in line for line in problems(changed(freezes=[yaml.safe_load(text)])))
+    (line,) = problems(changed(freezes=[yaml.safe_load(text)]))
+    assert line.startswith("freezes[0].end: must be after start")
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("rollout: a\nrollout: b\n", "key given twice: rollout"),
+        ("rollout: a\nrollout: b\n", "line 1: key given twice: rollout"),
+        ("mode: strict\nphases: [{day: 2025-02-30, day: 2025-02-30}]\n", "line 2: key given twice: day"),
+        ("phases: [{day: 2025-02-30}]\n", "phases[0].day: must be a date such as 2025-12-03, not '2025-02-30'"),
+        ("phases: [{day: 9999-12-31}]\n", "phases[0].day: must be a date"),
+        ("1: x\n", "[1]: keys should be strings"),
+        ("[a]: x\n", "It is not YAML"),
+        ("[" * 5000, "It is not YAML"),
         ("rollout: [", "It is not YAML"),
         ("- a\n", "It must be a mapping"),
         ("", "It must be a mapping"),

@@ -14,6 +14,7 @@ from rollout_lib.cli.app import run
 from rollout_lib.errors import CouldNotMeasure, ParameterError, PlanError
 from rollout_lib.model import State
 from rollout_lib.operations.replay import plan_with, replay
+from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
 from rollout_lib.session import open_session
@@ -137,3 +138,19 @@ def test_a_replay_of_nothing_or_by_nonsense_is_refused(recorded, tmp_path):
         typo.write_text(content)
         with pytest.raises(PlanError):
             plan_with(session.plan, typo)
+
+
+def test_every_problem_of_another_plan_is_said_at_once(tmp_path):
+    """Unknown keys at the top and inside, a contradiction with what the plan keeps, a doubled key: one refusal."""
+    other = tmp_path / "other.yaml"
+    other.write_text("modes: x\nthresholds: {p95_rollback_ms: 1500, limit: 1}\n"
+                     "monitoring: {window: 5m, window: 5m}\nmode: lax\n")  # fmt: skip
+    with pytest.raises(PlanError) as refused:
+        plan_with(load_plan(PLAN), other)
+    said = str(refused.value).splitlines()[1:]
+    assert [line.split(":")[0] for line in said] == [
+        "line 3", "modes", "thresholds.limit", "mode", "monitoring.window", "thresholds.p95_rollback_ms"
+    ]  # fmt: skip
+    other.write_text("modes: x\nseed: 1\n")
+    with pytest.raises(PlanError, match=r"(?s)at least one of .*modes: unknown key\nseed: unknown key"):
+        plan_with(load_plan(PLAN), other)
