@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,16 +26,24 @@ from rollout_lib.plan import Plan
 MIMETYPE = "application/vnd.rollout.checkpoint+json"
 WORKING = "working"
 _LONGEST = 20_000  # characters of one text of a cell's output
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, nbformat.ValidationError)
 Files = dict[str, str]  # path below the output folder -> sha256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sealed:
-    """One run that was sealed now, and its entry's number; or (seq None) what was found and why it was not."""
+    """One run that was sealed now, and its entry's number; or (seq None) what was found and why it was not.
+
+    run_id is "" for a working copy that cannot be read.
+    """
 
     run_id: str
     what: str
     seq: int | None
+
+    def __str__(self) -> str:
+        whose = f"run {self.run_id[:8]}  " if self.run_id else ""
+        return f"{f'✓ #{self.seq}' if self.seq else '✗'}  {whose}{self.what}"
 
 
 def archive(executed: Any, stem: str, base: Path, outputs: Path, record: str) -> tuple[Files, ArchiveFailed | None]:
@@ -129,8 +137,17 @@ def seal(plan: Plan, outputs: Path, now: datetime | None = None) -> list[Sealed]
     with database.transaction(readonly=True) as connection:
         links = [link(row) for row in store.chain(connection) if row.rollout == plan.rollout]
     runs, done = runs_of(links), []
-    for path, notebook, shown in _saved(outputs, database.place):
-        done.append(_seal_saved(plan, outputs, path, notebook, shown, {entry.hash: entry for entry in links}, runs))
+    known = {entry.hash: entry for entry in links}
+    for path in _copies(outputs):
+        try:
+            notebook = nbformat.read(path, as_version=4)
+            shown = shown_checkpoint(notebook)
+            mine = shown and _is_of(json.loads(shown["text"]), database.place)
+        except _UNREADABLE as error:
+            done.append(_not_read(outputs, path, error))
+            continue
+        if mine:
+            done.append(_seal_saved(plan, outputs, path, notebook, shown, known, runs))
     for run_id, entry in runs.waiting.items():
         if not may_still_run(entry, now) and run_id not in {item.run_id for item in done}:
             done.append(_close(plan, outputs, entry))
@@ -141,15 +158,16 @@ def seal(plan: Plan, outputs: Path, now: datetime | None = None) -> list[Sealed]
     return [item for item in done if item is not None]
 
 
-def _saved(outputs: Path, place: Place) -> Iterator[tuple[Path, Any, dict[str, Any]]]:
-    """Each working copy that shows a checkpoint of this place's ledger, and that checkpoint."""
-    for path in sorted((outputs / WORKING).rglob("*.ipynb")):
-        if ".ipynb_checkpoints" in path.parts:
-            continue
-        notebook = nbformat.read(path, as_version=4)
-        shown = shown_checkpoint(notebook)
-        if shown and _is_of(json.loads(shown["text"]), place):
-            yield path, notebook, shown
+def _copies(outputs: Path) -> list[Path]:
+    found = sorted((outputs / WORKING).rglob("*.ipynb"))
+    return [path for path in found if ".ipynb_checkpoints" not in path.parts]
+
+
+def _not_read(outputs: Path, path: Path, error: Exception) -> Sealed:
+    """A working copy that is no notebook, or shows no checkpoint that can be read: said, and left as it is."""
+    why = " ".join(str(error).split())[:120]
+    what = f"{path.relative_to(outputs).as_posix()} cannot be read ({type(error).__name__}: {why}): not sealed"
+    return Sealed(run_id="", what=f"{what}. Mend or remove it, then: rollout seal", seq=None)
 
 
 def _is_of(checkpoint: Mapping[str, Any], place: Place) -> bool:

@@ -36,8 +36,14 @@ def working_folder(outputs: Path, plan: Plan, operator: str, now: datetime) -> P
 
 
 def copy_models(models: Iterable[Path], folder: Path) -> list[Path]:
-    """Copy each model that is not there yet; what somebody has worked in is left as it is. Returns the new ones."""
-    made = []
+    """Copy each model that is not there yet; what somebody has worked in is left as it is. Returns the new ones.
+
+    Raises UsageError where there is no model at all.
+    """
+    made, models = [], list(models)
+    if not models:
+        raise UsageError(reason="There are no notebooks beside rollout_lib to copy: run it in the project's folder, "
+                         "from its own .venv.")  # fmt: skip
     for model in models:
         copy = folder / model.name
         if not copy.exists():

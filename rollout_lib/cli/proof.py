@@ -65,7 +65,7 @@ def seal(plan: Plan = "", outputs: Outputs = FOLDER, as_json: Json = False) -> i
         _, place = _ledger(plan, outputs)
         print(place)
         for item in done:
-            print(f"{f'✓ #{item.seq}' if item.seq else '✗'}  run {item.run_id[:8]}  {item.what}")
+            print(item)
         if not done:
             print("Nothing to seal: every run that the ledger knows is sealed.")
     return 0 if all(item.seq for item in done) else 70

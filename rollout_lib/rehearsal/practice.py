@@ -7,6 +7,7 @@ world that goes on: rows in real time by the configuration that it reads back, a
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -147,7 +148,8 @@ def main(path: str) -> None:
     plan, stop = load_plan(path), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+    # Not sys.stdin: a thread that still waits in it at the end would end this process as a crash.
+    threading.Thread(target=lambda: (os.read(0, 1), stop.set()), daemon=True).start()
     with _endpoints(plan):
         go_on(plan, stop)
 

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +30,13 @@ import pytest
 
 from rollout_lib.rehearsal.server import drop_database
 from tests.conftest import needs
-from tests.notebooks.conftest import Today, morning, router_health  # noqa: F401  # fixtures of the day
+from tests.notebooks.conftest import (  # noqa: F401  # fixtures of the day
+    Today,
+    morning,
+    own_server,
+    router_health,
+    today,
+)
 
 FLAGS = ("--no-sandbox", "--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update")  # fmt: skip
@@ -88,7 +96,9 @@ class Lab:
         pytest.fail(f"the kernel of {path} did not come to rest")
 
     def run_all(self, page) -> None:
-        """Run All Cells, and wait until none of them is waiting or running."""
+        """Run All Cells, and wait until none of them is waiting or running: code that is folded shows no number."""
+        page.get_by_role("menuitem", name="View", exact=True).click()
+        page.get_by_role("menuitem", name="Expand All Code", exact=True).click()
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         page.wait_for_function(
@@ -127,27 +137,42 @@ def set_day(server: str, template: str, name: str) -> None:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
 
 
+@contextmanager
+def running_lab(day: Today, place: Path, *, port: int = 0) -> Iterator[tuple[Lab, subprocess.Popen]]:
+    """A `rollout lab` of one's own, on a port of its own: the lab and the command's process."""
+    token, log = uuid.uuid4().hex, place / f"lab_{uuid.uuid4().hex[:8]}.log"
+    day.outputs.mkdir(exist_ok=True)
+    environment = {**os.environ, **day.environment, "JUPYTER_TOKEN": token, "COLUMNS": "500",
+                   "JUPYTERLAB_SETTINGS_DIR": str(place / "settings")}  # fmt: skip
+    command = [sys.executable, "-m", "rollout_lib", "lab", "--no-browser", "--operator", "Rita",
+               f"--port={port or free_port()}"]  # fmt: skip
+    with open(log, "w") as said:
+        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+    try:
+        address = _address(log, process)
+        root = next((day.outputs / "working").iterdir())
+        yield Lab(address=address, token=token, root=root, today=day), process
+    finally:
+        process.terminate()
+        process.wait(timeout=120)
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
 @pytest.fixture(scope="session")
 def _lab(server, morning, tmp_path_factory) -> Iterator[Lab]:  # noqa: F811  # the fixture, by its name
     file, template = morning
     place = tmp_path_factory.mktemp("lab")
     name = f"rehearsal_{uuid.uuid4().hex[:12]}"
     set_day(server, template, name)
-    today = Today(plan=file, address=psycopg.conninfo.make_conninfo(server, dbname=name), outputs=place / "outputs")
-    today.outputs.mkdir()
-    token = uuid.uuid4().hex
-    environment = {**os.environ, **today.environment, "JUPYTER_TOKEN": token, "COLUMNS": "500",
-                   "JUPYTERLAB_SETTINGS_DIR": str(place / "settings")}  # fmt: skip
-    with open(place / "lab.log", "w") as log:
-        command = [sys.executable, "-m", "rollout_lib", "lab", "--no-browser", "--operator", "Rita"]
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    try:
-        address = _address(place / "lab.log", process)
-        yield Lab(address=address, token=token, root=next((today.outputs / "working").iterdir()), today=today)
-    finally:
-        process.terminate()
-        process.wait(timeout=120)
-        drop_database(server, name)
+    day = Today(plan=file, address=psycopg.conninfo.make_conninfo(server, dbname=name), outputs=place / "outputs")
+    with running_lab(day, place) as (lab, _):
+        yield lab
+    drop_database(server, name)
 
 
 def _address(log: Path, process: subprocess.Popen) -> str:
@@ -163,7 +188,13 @@ def _address(log: Path, process: subprocess.Popen) -> str:
 
 @pytest.fixture
 def lab(_lab, server, morning, monkeypatch) -> Iterator[Lab]:  # noqa: F811  # the fixture, by its name
-    """The session's JupyterLab on a fresh copy of the day: 10 % since four hours, every slot checked."""
+    """The session's JupyterLab on a fresh copy of the day: 10 % since four hours, every slot checked.
+
+    No kernel of before, and the working copies as they were made: what a test saved is of its own day.
+    """
+    _lab.quit_kernels()
+    for model in Path("notebooks").glob("*.ipynb"):
+        (_lab.root / model.name).write_bytes(model.read_bytes())
     set_day(server, morning[1], psycopg.conninfo.conninfo_to_dict(_lab.today.address)["dbname"])
     for key, value in _lab.today.environment.items():
         monkeypatch.setenv(key, value)

@@ -19,7 +19,7 @@ from rollout_lib.database import connect
 from rollout_lib.migrations import migrate
 from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.scenarios import SCENARIOS
-from rollout_lib.rehearsal.server import create_database
+from rollout_lib.rehearsal.server import _Place, create_database, default_folder, embedded, stop
 from rollout_lib.rehearsal.world import World
 from rollout_lib.session import open_session
 
@@ -117,3 +117,15 @@ def today(morning, server, tmp_path, monkeypatch) -> Today:
     for key, value in day.environment.items():
         monkeypatch.setenv(key, value)
     return day
+
+
+@pytest.fixture
+def own_server(monkeypatch):
+    """The project's own embedded server, stopped again if it did not run before."""
+    monkeypatch.delenv("ROLLOUT_REHEARSAL_URL", raising=False)
+    monkeypatch.setenv("ROLLOUT_PLAN", "parameters/week6.rehearsal.yaml")
+    there = _Place(default_folder(), None).answers()
+    address = embedded()
+    yield address
+    if not there:
+        stop()

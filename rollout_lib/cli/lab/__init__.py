@@ -27,7 +27,7 @@ def lab(
     saved is archived and chained when the session ends: by File > Shut Down, Ctrl-C or SIGTERM.
     """
     from rollout_lib.archive.working import copy_models, working_folder
-    from rollout_lib.cli.lab import landing, server
+    from rollout_lib.cli.lab import landing, opening, server
     from rollout_lib.database import connect
     from rollout_lib.plan import load_plan
     from rollout_lib.runner.run import NOTEBOOKS
@@ -46,11 +46,18 @@ def lab(
         loaded = prepare(loaded, folder, who, lambda words: print(words, flush=True))
     copy_models(sorted(NOTEBOOKS.glob("*.ipynb")), folder)
     place = connect(loaded).place
-    first = landing.write(folder, loaded, place, who, practising=practising)
+    page = landing.write(folder, loaded, place, who, practising=practising)
+    opening.lay_out(folder / server.STATE / "workspaces", folder, page, beside=practising)
     print(f"{place} · {place.rollout}")
-    print(f"working copies of {who}: {folder}", flush=True)
-    with server.world_of(loaded, folder, practising):
-        ended = server.serve(loaded, outputs.absolute(), folder, first, who, port=port, browser=not no_browser)
+    print(f"working copies of {who}: {folder}\nJupyterLab and the control room start …", flush=True)
+
+    def ready(told: dict, runtime: Path) -> None:
+        if trouble := opening.run_room(told, runtime, folder, NOTEBOOKS / opening.ROOM):
+            print(f"The control room does not run yet ({trouble}): run it there with Run > Run All Cells.")
+
+    with server.world_of(loaded, folder, practising) as world:
+        ended = server.serve(loaded, outputs.absolute(), folder, who, port=port, browser=not no_browser, ready=ready,
+                             world=world)  # fmt: skip
     return _sealed(loaded, outputs) or ended
 
 
@@ -66,7 +73,7 @@ def _sealed(plan, outputs: Path) -> int:
               f"When it can be done again: rollout seal --plan {plan.path}")  # fmt: skip
         return failure.exit_code
     for item in done:
-        print(f"{f'✓ #{item.seq}' if item.seq else '✗'}  run {item.run_id[:8]}  {item.what}")
+        print(item)
     if not done:
         print("Nothing to seal: no saved copy shows a run that the archive does not have.")
     return 0 if all(item.seq for item in done) else 70

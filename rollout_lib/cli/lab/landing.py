@@ -6,7 +6,6 @@ from pathlib import Path
 
 import jinja2
 
-from rollout_lib.archive.sealing import WORKING
 from rollout_lib.model import Place
 from rollout_lib.plan import Plan
 
@@ -15,11 +14,11 @@ _HERE = Path(__file__).parent
 
 
 def write(folder: Path, plan: Plan, place: Place, operator: str, *, practising: bool) -> str:
-    """Write the page of this opening into the working folder; returns its address on the server."""
+    """Write the page of this opening into the working folder; returns its name."""
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(_HERE), undefined=jinja2.StrictUndefined,
                                      trim_blocks=True, lstrip_blocks=True, autoescape=False)  # fmt: skip
     template = environment.get_template("practice.md.j2" if practising else "duty.md.j2")
     page = template.render(plan=plan, place=place, operator=operator, first=plan.phases[0], next=plan.phases[1:][:1],
                            control_room=(folder / "50_control_room.ipynb").exists())  # fmt: skip
     (folder / NAME).write_text(page, encoding="utf-8")
-    return f"/lab/tree/{WORKING}/{folder.name}/{NAME}"
+    return NAME

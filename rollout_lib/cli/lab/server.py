@@ -9,17 +9,27 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+import webbrowser
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from rollout_lib.errors import RolloutError, UsageError
+from rollout_lib.errors import CouldNotMeasure, UsageError
 from rollout_lib.plan import Plan
 
 HOST = "127.0.0.1"
-STATE = ".lab"  # in the working folder: the log, and which documents were open
+STATE = ".lab"  # in the working folder: the logs, and which documents are open
 _START_S, _STOP_S = 180.0, 30.0
+Ready = Callable[[dict[str, Any], Path], None]  # what the server wrote about itself, and its runtime folder
+
+
+class LabFailed(CouldNotMeasure):
+    """JupyterLab {what}. No routing was changed by that: `rollout status` says what is true of it now.
+    What was saved stays where it is, to be sealed: rollout seal --plan {plan}
+    {log}"""
 
 
 def refuse_taken(port: int) -> None:
@@ -34,39 +44,72 @@ def refuse_taken(port: int) -> None:
 
 
 @contextmanager
-def world_of(plan: Plan, folder: Path, practising: bool) -> Iterator[None]:
+def world_of(plan: Plan, folder: Path, practising: bool) -> Iterator[subprocess.Popen | None]:
     """Beside a practice day its world, which ends with us even if we are killed: its standard input closes."""
     if not practising:
-        yield
+        yield None
         return
-    with open(_state(folder) / "world.log", "a") as log:
+    with open(_state(folder) / "world.log", "w") as log:
         command = [sys.executable, "-m", "rollout_lib.rehearsal.practice", plan.path]
         world = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
     try:
-        yield
+        yield world
     finally:
         _end(world)
 
 
-def serve(plan: Plan, outputs: Path, folder: Path, first: str, operator: str, *, port: int, browser: bool) -> int:
+def serve(plan: Plan, outputs: Path, folder: Path, operator: str, *, port: int, browser: bool, ready: Ready,
+          world: subprocess.Popen | None) -> int:  # fmt: skip
     """Run JupyterLab until the person shuts it down or a signal ends the session.
 
-    It shows `outputs`, so that records can be opened beside the copies, and lands in `folder`. Returns 0; raises
-    RolloutError where it did not start or broke.
+    It shows `outputs`, so that records can be opened beside the copies. `ready` is called once it listens, before
+    its address is told. Returns 0, or 50 where the practice world ended before the session did; raises LabFailed
+    where JupyterLab did not start or broke.
     """
     log = _state(folder) / "jupyter.log"
     with tempfile.TemporaryDirectory(prefix="rollout-lab-") as runtime, open(log, "w") as said:
-        command = _command(outputs, folder, first, port, browser)
-        environment = _environment(plan, outputs, folder, operator, runtime)
-        process = subprocess.Popen(command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=said,
-                                   stderr=said, start_new_session=True)  # fmt: skip
+        process = subprocess.Popen(_command(outputs, folder, port), cwd=folder, stdin=subprocess.PIPE, stdout=said,
+                                   env=_environment(plan, outputs, folder, operator, runtime), stderr=said,
+                                   start_new_session=True)  # fmt: skip
         with _ended_by_signals(process) as asked:
-            _announce(process, Path(runtime), first)
+            told = _wait_for_its_word(process, Path(runtime))
+            if told:
+                _while_it_lives(process, lambda: ready(told, Path(runtime)))
+                _announce(told, Path(runtime), process.pid, browser=browser)
+            elif not asked:
+                what = f"did not start within {_START_S:.0f} s"
+                if process.poll() is not None:
+                    what = f"did not start (it ended with {process.returncode})"
+                raise LabFailed(what=what, plan=plan.path, log=_end_of(log))
+            gone = _wait(process, world, folder)
             code = process.wait()
     if code and not asked:
-        raise RolloutError(reason=f"JupyterLab ended with {code}. What was saved: rollout seal --plan {plan.path}\n"
-                           f"{log.read_text(errors='replace')[-1500:]}")  # fmt: skip
-    return 0
+        raise LabFailed(what=f"broke (it ended with {code})", plan=plan.path, log=_end_of(log))
+    return 50 if gone else 0
+
+
+def _while_it_lives(process: subprocess.Popen, do: Callable[[], None]) -> None:
+    """Do something that asks the server, and wait for it no longer than the server is there to answer."""
+    doing = threading.Thread(target=do, daemon=True)
+    doing.start()
+    while doing.is_alive() and process.poll() is None:
+        doing.join(0.2)
+
+
+def _wait(process: subprocess.Popen, world: subprocess.Popen | None, folder: Path) -> bool:
+    """Wait for the end of JupyterLab; whether the world ended before, which is said at once."""
+    while world is not None and world.poll() is None and process.poll() is None:
+        time.sleep(0.2)
+    if world is None or process.poll() is not None:
+        return False
+    print(f"✗ The practice world ended with {world.returncode}: no request arrives any more, and its endpoints do "
+          "not answer. End the session and open it again. It said last:\n"
+          f"{_end_of(_state(folder) / 'world.log')}", flush=True)  # fmt: skip
+    return True
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text(errors="replace")[-1500:]
 
 
 def _state(folder: Path) -> Path:
@@ -75,13 +118,12 @@ def _state(folder: Path) -> Path:
     return state
 
 
-def _command(outputs: Path, folder: Path, first: str, port: int, browser: bool) -> list[str]:
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.ip={HOST}", f"--ServerApp.root_dir={outputs}",
-               f"--ServerApp.preferred_dir={folder}", f"--LabApp.default_url={first}"]  # fmt: skip
+def _command(outputs: Path, folder: Path, port: int) -> list[str]:
+    command = [sys.executable, "-m", "rollout_lib.cli.lab.child", f"--ServerApp.ip={HOST}", "--no-browser",
+               f"--ServerApp.root_dir={outputs}", f"--ServerApp.preferred_dir={folder}"]  # fmt: skip
     # Not a login shell: that would forget the PATH with the command `rollout`.
     command += [f"--ServerApp.terminado_settings={{'shell_command': ['{os.environ.get('SHELL') or '/bin/sh'}']}}"]
     command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"] if port else []
-    command += [] if browser else ["--no-browser"]
     return command + (["--allow-root"] if os.geteuid() == 0 else [])
 
 
@@ -121,19 +163,25 @@ def _ended_by_signals(process: subprocess.Popen) -> Iterator[list[int]]:
             signal.signal(number, signal.SIG_IGN)
 
 
-def _announce(process: subprocess.Popen, runtime: Path, first: str) -> None:
-    """Wait until it listens, and print the address that opens it."""
+def _wait_for_its_word(process: subprocess.Popen, runtime: Path) -> dict[str, Any]:
+    """What it writes about itself once it listens; {} where it ended, or did not listen in time."""
     file = runtime / f"jpserver-{process.pid}.json"
     deadline = time.monotonic() + _START_S
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            told = json.loads(file.read_text())
+            return json.loads(file.read_text())
         except (OSError, ValueError):
             time.sleep(0.1)
-            continue
-        print(f"JupyterLab: {told['url'].rstrip('/')}{first}?token={told['token']}")
-        print("Ctrl-C here, or File > Shut Down there, ends the session and seals what was saved.", flush=True)
-        return
+    return {}
+
+
+def _announce(told: dict[str, Any], runtime: Path, pid: int, *, browser: bool) -> None:
+    """Print the address that opens it, and open it: by a file, so that no process list shows the token."""
+    print(f"JupyterLab: {told['url'].rstrip('/')}/lab?token={told['token']}")
+    print("Ctrl-C here, or File > Shut Down there, ends the session and seals what was saved.", flush=True)
+    page = runtime / f"jpserver-{pid}-open.html"
+    if browser and page.exists():
+        threading.Thread(target=webbrowser.open, args=(page.as_uri(),), daemon=True).start()
 
 
 def _end(process: subprocess.Popen) -> None:
