@@ -12,7 +12,7 @@ from rollout_lib.database import load_sql
 from rollout_lib.errors import ShapeRefused, TablesMissing
 from rollout_lib.judgement.protected import protected_checks
 from rollout_lib.judgement.safety import drift_check
-from rollout_lib.model import Check, Outcome, Place, Probe, RoutingConfig, Standing
+from rollout_lib.model import Check, Outcome, Place, Probe, RoutingConfig, Standing, State
 from rollout_lib.plan import Plan
 from rollout_lib.shape import exposure_checks, fails, passes, shape_checks, unseen, warns
 from rollout_lib.store import Facts
@@ -204,7 +204,9 @@ def _function(probes: Sequence[Probe], live: bool) -> Check:
     if probe.up:
         return passes(name, probe.detail, "ACTIVE")
     if probe.up is None:
+        # A way to look that failed is not a pass of the whole; where there is none, that is only said.
         return Check(name=name, outcome=Outcome.COULD_NOT_LOOK, observed=probe.detail,
                      limit="ACTIVE", reason=f"could not look: {probe.detail}",
+                     state=State.COULD_NOT_LOOK if probe.failures else None,
                      mend="supabase functions list | grep webhook-traffic-router")  # fmt: skip
     return fails(name, probe.detail, "ACTIVE", probe.detail, "supabase functions deploy webhook-traffic-router")

@@ -127,7 +127,8 @@ def _by_api(plan: Plan) -> Probe:
     try:
         answer = _get(address, plan.probes.timeout.total_seconds(), headers)
         if answer.status_code != 200:
-            return _function(None, f"the Management API answers HTTP {answer.status_code}")
+            refused = f" (has ${TOKEN} expired?)" if answer.status_code in (401, 403) else ""
+            return _function(None, f"the Management API answers HTTP {answer.status_code}{refused}")
         return _listed(answer.json())
     except (httpx2.HTTPError, ValueError, OSError) as error:
         return _function(None, f"the Management API could not be asked ({type(error).__name__})")

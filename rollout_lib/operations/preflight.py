@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
+from rollout_lib.gates import next_percentage
 from rollout_lib.inspection import inspect_database, refuse_other_shapes
 from rollout_lib.judgement import judge_baseline, power_line
 from rollout_lib.model import Act, Check, Outcome, Standing, State, Verdict
@@ -53,7 +55,7 @@ def preflight(session: Session) -> Recorded:
         acts_alone=False,
         latched=None,
         checks=before.checks,
-        next_step=_next_step(session, before, failed),
+        next_step=_next_step(session, before, failed, standing),
     )
     checkpoint = checkpoint_of(
         session,
@@ -109,10 +111,11 @@ def _sentence(before: Before, failed: list[Check]) -> str:
     return f"{words}; {blind} could not be looked at." if blind else f"{words}."
 
 
-def _next_step(session: Session, before: Before, failed: list[Check]) -> str:
+def _next_step(session: Session, before: Before, failed: list[Check], standing: Standing) -> str:
     mends = [check.mend for check in failed if check.mend]
     if mends:
         return mends[0]
-    if before.state is State.PASS and session.plan.phases:
-        return f"rollout change --to {session.plan.phases[0].percentage:g} --plan {session.plan.path}"
+    up = next_percentage(session.plan, standing.phase.percentage if standing.phase else Decimal(0))
+    if before.state is State.PASS and up is not None:
+        return f"rollout change --to {up:g} --plan {session.plan.path}"
     return f"rollout preflight --plan {session.plan.path}"

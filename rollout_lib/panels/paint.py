@@ -49,8 +49,8 @@ def heartbeat(view: View | None, away: str, away_since: datetime | None, stale_a
         f"{view.read_at:%H:%M:%S} UTC · ledger #{view.head[0]}:{view.head[1][:12]}</div>"
         f'<div class="cr-veil" style="animation-delay:{stale_after:.0f}s">'
         f"<b>? NOT CURRENT: nothing new since {view.read_at:%H:%M:%S} UTC. Kernel, database or connection "
-        "is away; buttons may do nothing. The emergency from a terminal: "
-        "<code>rollout rollback --emergency --reason '…'</code></b></div>"
+        "is away, or this page's login has expired; buttons may do nothing. Open the address that the lab prints "
+        "anew. The emergency, from a terminal: <code>rollout rollback --emergency --reason '…'</code></b></div>"
     )
 
 

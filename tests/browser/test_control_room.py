@@ -20,6 +20,7 @@ from rollout_lib import operations as op
 from rollout_lib.panels.offers import VALID
 from rollout_lib.schedule.lease import Lease
 from rollout_lib.session import open_session
+from tests.browser.conftest import free_port, running_lab
 
 NOTEBOOK = "50_control_room.ipynb"
 MARKUP = '<img src=x onerror="document.title=1">after <b>four</b> hours'
@@ -259,6 +260,35 @@ def test_a_kernel_that_is_restarted_in_mid_action_leaves_nothing_half_done(lab, 
     lab.until_idle(page, NOTEBOOK)
     room.run()
     expect(room.room).to_contain_text("phase 1 of 4")
+
+
+def test_a_server_that_is_gone_and_a_login_that_expired_are_said_over_greyed_figures(today, page, tmp_path):
+    """JupyterLab ends, and is there again with another token: the open page stays NOT CURRENT, a new one is live."""
+    port, stale = free_port(), page.locator(".cr-veil b:visible, .cr-away:visible")
+    with running_lab(today, tmp_path, port=port) as (lab, _):
+        page.goto(f"{lab.address}lab?token={lab.token}")
+        expect(page.get_by_text("● Live")).to_be_visible()
+        expect(page.locator(".cr-veil")).to_have_css("opacity", "0")
+    expect(stale).to_contain_text("NOT CURRENT")
+    expect(page.locator(".cr-veil")).to_have_css("opacity", "1")
+    with running_lab(today, tmp_path, port=port) as (other, _):
+        assert other.token != lab.token
+        with page.expect_response(lambda answer: answer.status == 403, timeout=PATIENCE):
+            pass  # the page asks again by itself, and is refused
+        before = ledger_of(today)
+        page.locator(".ro-room").get_by_role("button", name="Check now").dispatch_event("click")
+        expect(stale).to_contain_text("this page's login has expired")
+        expect(page.locator(".cr-veil")).to_have_css("opacity", "1")
+        if folder := os.environ.get("ROLLOUT_SCREENSHOTS"):
+            page.screenshot(path=Path(folder) / "login-expired.png")
+        assert ledger_of(today) == before
+        page.goto(f"{other.address}lab?token={other.token}")
+        expect(page.locator(".cr-veil")).to_have_css("opacity", "0")
+        expect(page.get_by_text("● Live")).to_be_visible()
+
+
+def ledger_of(day) -> list[tuple]:
+    return day.sql("SELECT seq, hash FROM rollout.ledger ORDER BY seq")
 
 
 def test_what_was_confirmed_before_a_sleep_is_not_acted_on_after_it(lab, page, room):

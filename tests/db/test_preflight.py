@@ -16,6 +16,7 @@ from rollout_lib import probes
 from rollout_lib.errors import CouldNotMeasure, ShapeRefused, TablesMissing
 from rollout_lib.migrations import migrate
 from rollout_lib.model import Check, Outcome, State
+from rollout_lib.serial import to_json
 from rollout_lib.session import open_session
 
 LEGACY = """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, webhook_name, status, response_time_ms,
@@ -284,14 +285,14 @@ class StandIn:
     """Answers like the Management API and like protected endpoints; keeps (method, path, authorization)."""
 
     def __init__(self) -> None:
-        self.asked, self.functions, self.down = [], [], set()
+        self.asked, self.functions, self.down, self.refused = [], [], set(), 0
         stand_in = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 stand_in.asked.append(("GET", self.path, self.headers.get("Authorization")))
                 listed = self.path.endswith("/functions")
-                self.send_response(503 if self.path in stand_in.down else 200)
+                self.send_response(stand_in.refused or (503 if self.path in stand_in.down else 200))
                 self.end_headers()
                 self.wfile.write(json.dumps(stand_in.functions).encode() if listed else b"ok")
 
@@ -340,6 +341,21 @@ def test_the_function_list_of_the_management_api_says_whether_the_router_is_acti
     assert found.outcome is outcome
     assert observed in found.observed
     assert stand_in.asked == [("GET", "/v1/projects/abcd/functions", "Bearer sbp_0123456789abcdef0123456789abcdef")]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_that_expired_is_could_not_look_and_no_pass(site, stand_in, monkeypatch, status):
+    """The Management API refuses it: named by its variable, never shown; exit 50, also if the answer lists it."""
+    token = "sbp_0123456789abcdef0123456789abcdef"
+    monkeypatch.setenv(probes.TOKEN, token)
+    stand_in.refused = status
+    stand_in.functions = [{"slug": "webhook-traffic-router", "status": "ACTIVE", "version": 1}]
+    site.configure(management_project="abcd", management_address=stand_in.address)
+    done = site.run()
+    found = {check.name: check for check in done.verdict.checks}["router function ACTIVE"]
+    assert (done.state, done.exit_code, found.outcome) == (State.COULD_NOT_LOOK, 50, Outcome.COULD_NOT_LOOK)
+    assert f"HTTP {status} (has $SUPABASE_ACCESS_TOKEN expired?)" in found.reason
+    assert token not in to_json(done)
 
 
 def test_without_a_token_the_routers_own_health_address_is_asked(site, stand_in, monkeypatch):
