@@ -50,6 +50,11 @@ def read_pulse(connection: Connection, plan: Plan, known: Facts | None) -> Facts
     return replace(known, now=row.now, config=config_from(row.config, row.config_rows))
 
 
+def read_clock(connection: Connection) -> datetime:
+    """What time it is, by the database."""
+    return connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+
+
 def append(connection: Connection, **entry: Any) -> tuple[int, str]:
     """Append one entry, by the columns of sql/append_entry.sql; returns (seq, hash)."""
     row = connection.execute(load_sql("append_entry"), entry).one()

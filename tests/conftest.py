@@ -6,16 +6,19 @@ transaction mode, as Supabase's port 6543 does it. All others run on 18.
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
 import socket
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psycopg
@@ -298,3 +301,44 @@ def a_day(server, door, passed, tmp_path, monkeypatch) -> Iterator[Callable[[str
 def evening(a_day) -> Evening:
     """The end of a passed 10 % phase, 13:00 on Day 3."""
     return a_day("evening")
+
+
+class Hook:
+    """An HTTP endpoint that keeps what was posted to it; `answer` is its status, `opens` may keep it waiting."""
+
+    def __init__(self) -> None:
+        hook, self.posts, self.answer, self.opens = self, [], 200, threading.Event()
+        self.opens.set()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                hook.opens.wait(60)
+                if hook.answer == 200:
+                    hook.posts.append(json.loads(body))
+                self.send_response(hook.answer)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        return f"json://:s3cret-token@127.0.0.1:{self.server.server_port}/hook"
+
+    @property
+    def subjects(self) -> list[str]:
+        return [post["title"] for post in self.posts]
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    """Where messages are posted to."""
+    hook = Hook()
+    yield hook
+    hook.opens.set()
+    hook.server.shutdown()
+    hook.server.server_close()

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,8 @@ def seal_run(plan: Plan, outputs: Path, entry: Mapping[str, Any]) -> tuple[tuple
         return None, f"archived, but not sealed on a ledger: {type(failure).__name__}"
     try:
         with database.transaction(readonly=False) as connection:
+            if entry["kind"] == "attempt":  # it had no checkpoint, whose instant is the database's
+                entry = {**entry, "at": store.read_clock(connection).isoformat()}
             head = store.append(connection, **entry)
             rows = store.chain(connection, copies.copied(outputs))
     except RolloutError as failure:
@@ -132,9 +134,10 @@ def seal(plan: Plan, outputs: Path, now: datetime | None = None) -> list[Sealed]
     A run whose notebook will never come is closed with its record, written from the ledger. Idempotent.
     Raises CouldNotMeasure where the database cannot be reached, ArchiveFailed where the disk does not take it.
     """
-    outputs, now, database = outputs.resolve(), now or datetime.now(UTC), connect(plan)
+    outputs, database = outputs.resolve(), connect(plan)
     database.drain()
     with database.transaction(readonly=True) as connection:
+        now = now or store.read_clock(connection)  # what may still run is judged by the clock that recorded it
         links = [link(row) for row in store.chain(connection) if row.rollout == plan.rollout]
     runs, done = runs_of(links), []
     known = {entry.hash: entry for entry in links}

@@ -110,8 +110,8 @@ def _lower(address: str, reason: str, done: _Done, began: float) -> None:
             if not done.read:
                 done.before, done.read = read(done.connection), True
             done.after = disable(done.connection, reason, done.trouble)
-            done.after = zero(done.connection, reason, done.after, done.trouble)
             done.at = done.at or clock(done.connection)
+            done.after = zero(done.connection, reason, done.after, done.trouble)
             return
         except (DatabaseUnreachable, psycopg.Error) as error:
             if isinstance(error, DatabaseUnreachable) and not lost:

@@ -131,9 +131,10 @@ def _gates(session, connection, config: RoutingConfig, facts: Facts, standing: S
 
 def _fresh(probes: Sequence[Probe]) -> Gate:
     """What was asked by HTTP before this transaction must still be of now: a lock may have been waited for."""
-    oldest = max((datetime.now(UTC) - probe.at for probe in probes), default=timedelta(0))
-    reason = f"the oldest of {len(probes)} probes is {oldest.total_seconds():.0f} s old"
-    return Gate(name="probes of now", met=oldest <= PROBES_VALID, reason=f"{reason}, limit {PROBES_VALID}")
+    ages = [datetime.now(UTC) - probe.at for probe in probes]  # both by this machine's clock, which may be set
+    reason = f"the oldest of {len(probes)} probes is {max(ages, default=timedelta(0)).total_seconds():.0f} s old"
+    met = all(timedelta(0) <= age <= PROBES_VALID for age in ages)
+    return Gate(name="probes of now", met=met, reason=f"{reason}, limit {PROBES_VALID}")
 
 
 def _apply(connection, config: RoutingConfig, to: Decimal, reason: str) -> RoutingConfig:

@@ -13,7 +13,7 @@ from rollout_lib.model import Act, Change, RoutingConfig, Standing, Verdict
 from rollout_lib.routing import read_config, set_enabled, set_percentage
 from rollout_lib.session import Session
 from rollout_lib.standing import EMPTY, fold
-from rollout_lib.store import Facts, read_facts, tidy
+from rollout_lib.store import Facts, read_clock, read_facts, tidy
 
 Row = tuple[Decimal, bool]
 # A ledger that is away or missing, or holds an entry that cannot be understood: it stops no lowering.
@@ -43,18 +43,29 @@ def said(verdict: Verdict, change: Change | None) -> str:
     """The verdict's sentence, and that it could not be carried out where that is so."""
     if change is None or change.applied:
         return verdict.sentence
-    return f"{verdict.sentence} NOT DONE ({change.asked[0]:g} %): {change.detail}"
+    return f"{verdict.sentence} NOT DONE as far as is known ({change.asked[0]:g} %): {change.detail}"
 
 
 def known_after(session: Session, change: Change) -> tuple[Facts, Standing]:
-    """What is known after a lowering, to record it; nothing where the ledger cannot be read, which stops nothing."""
+    """What is known after a lowering, to record it; nothing where the ledger cannot be read, which stops nothing.
+
+    Its instant is the database's all the same, this machine's only where that cannot be asked either.
+    """
     try:
         with session.database.transaction(readonly=True) as connection:
             facts = read_facts(connection, session.plan)
         return facts, fold(facts.entries, session.plan)
     except UNREADABLE:
-        place = session.place
-        return Facts(now=datetime.now(UTC), database=place.database, config=None, entries=(), head=(0, "")), EMPTY
+        now = _clock(session)
+        return Facts(now=now, database=session.place.database, config=None, entries=(), head=(0, "")), EMPTY
+
+
+def _clock(session: Session) -> datetime:
+    try:
+        with session.database.transaction(readonly=True) as connection:
+            return read_clock(connection)
+    except CouldNotMeasure:
+        return datetime.now(UTC)
 
 
 def _is_half_off(config: RoutingConfig, standing: Standing) -> bool:

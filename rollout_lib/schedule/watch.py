@@ -6,25 +6,24 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 from rollout_lib import metrics
-from rollout_lib.errors import RolloutError, SlotTaken, UsageError
+from rollout_lib.errors import PlanError, RolloutError, SlotTaken, UsageError
 from rollout_lib.messages.send import shout
 from rollout_lib.model import STATES
 from rollout_lib.operations.tripwire import BLIND, Round, trip
+from rollout_lib.plan import load_plan
 from rollout_lib.runner import run_notebook
+from rollout_lib.schedule.lasting import DatabaseClock, Lasting
 from rollout_lib.schedule.lease import Lease, who_watches
 from rollout_lib.session import Session, open_session
 from rollout_lib.slots import expected_slots, slot_of
 from rollout_lib.standing import held_until
-from rollout_lib.store import Facts, append
-
-AWAY_PAGES = timedelta(minutes=5)
+from rollout_lib.store import Facts, append, read_clock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +51,14 @@ class _Watch:
     lease: Lease
     known: Facts | None = None
     last_slot: datetime | None = None
+    clock: DatabaseClock = field(default_factory=DatabaseClock)
+    away: Lasting = field(default_factory=Lasting)  # the database cannot be asked
     away_since: datetime | None = None
-    paged: bool = False
+    blind: Lasting = field(default_factory=Lasting)  # it answers, and nothing can be seen in it
     unwritten: str = ""
-    blind_since: datetime | None = None  # the database answers, and nothing can be seen in it
     failed: bool = False  # the last round could not do what it does alone
     troubled: str = ""
+    edited: bool = False  # the plan's file is not what the phase began with
     standing_by: bool = False
     exit_code: int = 0
     tried: dict[datetime, datetime] = field(default_factory=dict)  # phase -> when its end was last evaluated
@@ -86,9 +87,11 @@ def watch(
     _say(held, "start", f"watching {session.plan.rollout}: a check every {session.plan.monitoring.interval}, "
                         f"a tripwire every {every}; {held.lease.name}")  # fmt: skip
     try:
-        while not held.stop.is_set() and (until is None or datetime.now(UTC) < until):
+        while not held.stop.is_set():
             began = time.monotonic()
             _one_round(held)
+            if until is not None and held.clock() >= until:
+                break
             held.stop.wait(max(0.0, every.total_seconds() - (time.monotonic() - began)))
     finally:
         held.lease.release()
@@ -101,11 +104,12 @@ def _one_round(held: _Watch) -> None:
     try:
         if not _is_mine(held):
             return
-        blind = held.blind_since is not None and datetime.now(UTC) - held.blind_since >= AWAY_PAGES
+        blind = held.blind.is_due
         seen = trip(replace(held.session, run_id=uuid4().hex), held.known, failed=held.failed, blind=blind)
+        held.clock.read(seen.now)
         _back(held)
         held.failed = seen.failed
-        _see(held, seen, told=blind)
+        held.blind.note(seen.verdict.state in BLIND, told=blind)
         held.known = seen.facts if seen.recorded is None else None
         if seen.recorded is not None:
             held.exit_code = seen.recorded.checkpoint.exit_code
@@ -182,7 +186,7 @@ def _run(held: _Watch, name: str, kind: str, what: str, **parameters: str) -> No
 def _append(held: _Watch, kind: str, body: dict, slot: datetime | None = None, began: datetime | None = None) -> None:
     operation = "monitor" if slot else "watch"
     with held.session.database.transaction(readonly=False) as connection:
-        at = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+        at = read_clock(connection)
         try:
             append(
                 connection,
@@ -201,54 +205,59 @@ def _append(held: _Watch, kind: str, body: dict, slot: datetime | None = None, b
 
 def _away(held: _Watch, error: RolloutError) -> None:
     """Say once that nothing can be seen, and page once when it lasts."""
-    now = datetime.now(UTC)
     held.exit_code = error.exit_code
     _unwritten(held, metrics.write_unseen(held.session.plan))
-    if held.away_since is None:
-        held.away_since, held.paged = now, False
+    if not held.away.goes_on:
+        held.away_since = held.clock()
         _say(held, "away", str(error), error.exit_code)
-    elif now - held.away_since >= AWAY_PAGES and not held.paged:
-        held.paged = True
-        minutes = (now - held.away_since).total_seconds() / 60
+    elif held.away.is_due:
+        minutes = held.away.lasted.total_seconds() / 60
         text = f"Nothing could be seen for {minutes:.0f} minutes, since {held.away_since:%H:%M} UTC.\n{error}"
         told = shout(f"{held.session.plan.rollout} - nobody can look", text)
         _say(held, "away", _told(text, told), error.exit_code)
-
-
-def _see(held: _Watch, seen: Round, *, told: bool) -> None:
-    """Since when nothing can be seen; told once, it begins anew only after something was seen."""
-    if seen.verdict.state not in BLIND:
-        held.blind_since = None
-    elif held.blind_since is None:
-        held.blind_since = datetime.now(UTC)
-    elif told:
-        held.blind_since = datetime.max.replace(tzinfo=UTC)
+        held.away.note(True, told=True)
+    held.away.note(True)
 
 
 def _follow_the_plan(held: _Watch, seen: Round) -> None:
-    """A phase begun under the edited plan is watched by that plan; an edit in its middle changes no limit here."""
-    began_with = seen.standing.plan_digest
-    if seen.standing.phase is None or began_with in (None, "", held.session.plan.digest):
+    """A plan that is broken or edited while a phase runs is told to people; it changes no limit of the tripwire.
+
+    A phase begun under the edited plan is watched by that plan.
+    """
+    began_with, ours = seen.standing.plan_digest, held.session.plan
+    if seen.standing.phase is None or not began_with:
         return
-    with suppress(UsageError):  # the slot's own run says what is wrong with it
-        session = open_session(held.session.plan.path, operator=held.session.operator)
-        if session.plan.digest == began_with:
-            held.session = session
+    try:
+        found, trouble = load_plan(ours.path).digest, ""
+    except PlanError as error:
+        found, trouble = "", str(error)
+    if found and found != began_with:
+        trouble = f"The plan {ours.path} was edited in the running phase: {began_with} when it began, {found} now. "
+        trouble += "Restore it, or begin the phase anew: rollout change --to <same> --again --reason …"
+    elif found and found != ours.digest:
+        held.session = open_session(ours.path, operator=held.session.operator)
+    if trouble and trouble != held.troubled:
+        _trouble(held, UsageError(trouble))
+    elif held.edited and not trouble:
+        held.troubled = ""  # mended: the next time is told again
+    held.edited = bool(trouble)
 
 
 def _trouble(held: _Watch, error: UsageError) -> None:
-    """A plan that cannot be read any more: said each time, told to people once."""
+    """What is wrong with the plan, or keeps a check from running: said each time, told to people once."""
     told: tuple[str, ...] = ()
     if str(error) != held.troubled:
         held.troubled = str(error)
-        told = shout(f"{held.session.plan.rollout} - no check can run", f"{error}\nThe tripwire goes on as before.")
-    _say(held, "trouble", _told(str(error), told), error.exit_code)
+        text = f"{error}\nThe tripwire goes on by the plan of digest {held.session.plan.digest}."
+        told = shout(f"{held.session.plan.rollout} - something is wrong with the plan", text)
+    _say(held, "trouble", _told(text, told), error.exit_code)
 
 
 def _back(held: _Watch) -> None:
-    if held.away_since is not None:
+    if held.away.goes_on:
         since = f"{held.away_since:%H:%M:%S} UTC"
-        held.away_since, held.known = None, None
+        held.away.note(False)
+        held.known = None
         _say(held, "back", f"the database answers again; nothing was seen since {since}")
 
 
@@ -264,4 +273,4 @@ def _told(text: str, lines: tuple[str, ...]) -> str:
 
 
 def _say(held: _Watch, kind: str, text: str, exit_code: int = 0) -> None:
-    held.say(Event(at=datetime.now(UTC), kind=kind, text=text, exit_code=exit_code))
+    held.say(Event(at=held.clock(), kind=kind, text=text, exit_code=exit_code))

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 from email import message_from_bytes
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from aiosmtpd.controller import Controller
@@ -32,46 +31,6 @@ class Mailbox:
     async def handle_DATA(self, server, session, envelope) -> str:
         self.mails.append(message_from_bytes(envelope.content))
         return "250 OK"
-
-
-class Hook:
-    """An HTTP endpoint that keeps what was posted to it; `answer` is its status, `opens` may keep it waiting."""
-
-    def __init__(self) -> None:
-        hook, self.posts, self.answer, self.opens = self, [], 200, threading.Event()
-        self.opens.set()
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                hook.opens.wait(60)
-                if hook.answer == 200:
-                    hook.posts.append(json.loads(body))
-                self.send_response(hook.answer)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        return f"json://:s3cret-token@127.0.0.1:{self.server.server_port}/hook"
-
-    @property
-    def subjects(self) -> list[str]:
-        return [post["title"] for post in self.posts]
-
-
-@pytest.fixture
-def hook():
-    hook = Hook()
-    yield hook
-    hook.opens.set()
-    hook.server.shutdown()
-    hook.server.server_close()
 
 
 @pytest.fixture

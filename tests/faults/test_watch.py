@@ -4,122 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 
-import psycopg
 import pytest
-import yaml
 
 from rollout_lib import operations as op
-from rollout_lib.session import open_session
-
-ROLLOUT = str(Path(sys.executable).with_name("rollout"))
-PATIENCE = 300  # seconds that a loaded machine may take for what is waited for
-LEGACY = """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status, response_time_ms, message_id)
-    SELECT clock_timestamp() - n * interval '1 minute', (ARRAY['jobs', 'marketplace', 'property'])[1 + n % 3],
-           'legacy', 'success', 700, 'wamid.' || n FROM generate_series(0, 900) n"""
-ROWS = """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status, response_time_ms, message_id)
-    SELECT clock_timestamp(), 'jobs', '{where}', '{status}', 700, gen_random_uuid()::text
-      FROM generate_series(1, {number})"""
-
-
-class Watcher:
-    """The command in a process of its own; its events in the order in which it says them."""
-
-    def __init__(self, *arguments: str) -> None:
-        command = [ROLLOUT, "watch", "--json", "--verbose", "--operator", "Rita", *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self.said: list[dict] = []
-        self.lines: queue.Queue = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        for line in self.process.stdout:
-            self.lines.put(json.loads(line) if line.startswith("{") else {"kind": "words", "text": line})
-        self.lines.put(None)
-
-    def until(self, *kinds: str) -> dict:
-        """The next event of one of these kinds."""
-        ends = time.monotonic() + PATIENCE
-        while time.monotonic() < ends:
-            event = self.lines.get(timeout=PATIENCE)
-            assert event is not None, f"it ended: {self.said[-5:]}"
-            self.said.append(event)
-            if event["kind"] in kinds:
-                return event
-        raise AssertionError(f"no {kinds} among {self.said[-20:]}")
-
-    def rest(self) -> list[dict]:
-        """Everything that it still says, to its end."""
-        said = []
-        while (event := self.lines.get(timeout=PATIENCE)) is not None:
-            said.append(event)
-        self.process.wait(timeout=PATIENCE)
-        return said
-
-
-class Live:
-    """A rollout at 10 % that began a moment ago, its rows, and its watchers."""
-
-    def __init__(self, direct: str, plan: Path) -> None:
-        self.direct, self.plan, self.watchers = direct, plan, []
-
-    def sql(self, statement: str) -> list[tuple]:
-        with psycopg.connect(self.direct, autocommit=True) as connection:
-            cursor = connection.execute(statement)
-            return cursor.fetchall() if cursor.description else []
-
-    def session(self):
-        return open_session(str(self.plan), operator="Rita")
-
-    def watch(self, *arguments: str) -> Watcher:
-        self.watchers.append(Watcher("--plan", str(self.plan), *arguments))
-        return self.watchers[-1]
-
-    def routing(self) -> tuple:
-        return self.sql("SELECT percentage, enabled FROM webhook_routing_config")[0]
-
-    def fails(self) -> None:
-        """Six webhooks fail on unified, in one transaction."""
-        self.sql(ROWS.format(where="unified", status="error", number=6))
-
-
-@pytest.fixture
-def live(database, direct, tmp_path) -> Callable[..., Live]:
-    made = []
-
-    def live(interval: str = "1h") -> Live:  # no slot falls into a test that wants none, or hardly ever
-        now = datetime.now(UTC)
-        content = yaml.safe_load(Path("parameters/week6.rehearsal.yaml").read_text(encoding="utf-8"))
-        for number, phase in enumerate(content["phases"]):
-            begins = now + number * timedelta(days=2)
-            phase |= {"day": begins.date(), "start": f"{begins:%H:%M}"}
-        content["monitoring"] |= {"tripwire": "1s", "interval": interval}
-        plan = tmp_path / "live.yaml"
-        plan.write_text(yaml.safe_dump(content | {"time_zone": "UTC"}), encoding="utf-8")
-        day = Live(direct, plan)
-        made.append(day)
-        day.sql(LEGACY)
-        op.attest(day.session(), subject="complaints", value="none")
-        done = op.change_percentage(day.session(), to=Decimal(10), reason="x", dry_run=False)
-        assert done.checkpoint.change.applied, done.checkpoint.sentence
-        day.sql(ROWS.format(where="unified", status="success", number=3))
-        return day
-
-    yield live
-    for day in made:
-        for watcher in day.watchers:
-            watcher.process.kill()
-            watcher.process.wait()
 
 
 def test_the_first_round_after_the_commit_acts_and_the_ledger_names_it(live):
