@@ -58,7 +58,7 @@ class _Watch:
     unwritten: str = ""
     failed: bool = False  # the last round could not do what it does alone
     troubled: str = ""
-    edited: bool = False  # the plan's file is not what the phase began with
+    edited: str = ""  # how the plan's file was not what the phase began with, a round ago
     standing_by: bool = False
     exit_code: int = 0
     tried: dict[datetime, datetime] = field(default_factory=dict)  # phase -> when its end was last evaluated
@@ -236,11 +236,11 @@ def _follow_the_plan(held: _Watch, seen: Round) -> None:
         trouble += "Restore it, or begin the phase anew: rollout change --to <same> --again --reason …"
     elif found and found != ours.digest:
         held.session = open_session(ours.path, operator=held.session.operator)
-    if trouble and trouble != held.troubled:
+    if trouble and trouble == held.edited != held.troubled:  # seen twice: the first may be a file half saved
         _trouble(held, UsageError(trouble))
     elif held.edited and not trouble:
         held.troubled = ""  # mended: the next time is told again
-    held.edited = bool(trouble)
+    held.edited = trouble
 
 
 def _trouble(held: _Watch, error: UsageError) -> None:
