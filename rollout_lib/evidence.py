@@ -12,11 +12,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
-from numbers import Integral, Real
 
 import numpy as np
 
-from rollout_lib.errors import UsageError
+from rollout_lib.counts import CountError, a_concentration, a_count, a_share, columns, counts, fit
 
 ERROR_ALTERNATIVES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.10, 0.30)
 ERROR_WEIGHTS = (0.10, 0.15, 0.25, 0.20, 0.15, 0.10, 0.05)
@@ -33,14 +32,10 @@ _QUANTILE_PRIOR = (1.0, 19.0)
 _FAR = 700.0  # log odds of a rate that is 0 or 1 to every digit
 
 
-class CountError(UsageError, ValueError):
-    """Not counts that evidence can be computed from: {reason}"""
-
-
 def upper_bound(bad: int, total: int, confidence: float = 0.95) -> float:
     """Exact one-sided upper bound of a rate at one planned look (Clopper & Pearson 1934); 1 for total 0."""
-    _counts(bad, total)
-    _share(confidence, "confidence")
+    counts(bad, total)
+    a_share(confidence, "confidence")
     if bad == total:
         return 1.0
     from scipy.special import betaincinv
@@ -50,14 +45,14 @@ def upper_bound(bad: int, total: int, confidence: float = 0.95) -> float:
 
 def required_total(bad: int, limit: float, confidence: float = 0.95) -> int:
     """The smallest total with `bad` failures whose upper_bound is at most the limit, at one planned look."""
-    _share(limit, "limit")
+    a_share(limit, "limit")
     return _smallest(bad, lambda total: upper_bound(bad, total, confidence) <= limit)
 
 
 def required_total_anytime(bad: int, limit: float, alpha: float = 0.05) -> int:
     """The smallest total with `bad` failures that certifies "below the limit" at any look."""
-    _share(alpha, "alpha")
-    _share(limit, "limit")
+    a_share(alpha, "alpha")
+    a_share(limit, "limit")
     return _smallest(bad, lambda total: log_certificate(bad, total, limit) >= -math.log(alpha))
 
 
@@ -65,7 +60,7 @@ def log_evidence(
     bad: int, total: int, limit: float, alternatives: Sequence[float], weights: Sequence[float]
 ) -> float:
     """log sum_i w_i (q_i/p0)^k ((1-q_i)/(1-p0))^(n-k): evidence that the rate is over the limit p0."""
-    _counts(bad, total)
+    counts(bad, total)
     gains, losses, logs = _bets(limit, tuple(alternatives), tuple(weights), above=True)
     return float(np.logaddexp.reduce(logs + bad * gains + (total - bad) * losses))
 
@@ -82,7 +77,8 @@ def log_evidence_restart(
     M_t = (1 - sum v_j) + sum_{j<=t} v_j E(k_j+..+k_t, n_j+..+n_t), v_1 = 1/2, v_2..v_16 = 1/30, and it
     begins anew every 16 looks. A partial look may be the last element: it is look t, seen early.
     """
-    k, n = _looks(bads, totals)
+    k, n = columns(bads=bads, totals=totals)
+    fit(k, n, "bads", "totals")
     return restart_paths(k, n, limit, alternatives, weights).tolist()
 
 
@@ -109,8 +105,8 @@ def restart_paths(
 
 def log_certificate(bad: int, total: int, limit: float) -> float:
     """Evidence that the rate is below the limit: the same E with alternatives at .1, .3, .6 of the limit."""
-    _counts(bad, total)
-    _share(limit, "limit")
+    counts(bad, total)
+    a_share(limit, "limit")
     below = tuple(limit * part for part in _CERTIFYING)
     gains, losses, logs = _bets(limit, below, (1 / 3,) * 3, above=False)
     return float(np.logaddexp.reduce(logs + bad * gains + (total - bad) * losses))
@@ -118,8 +114,8 @@ def log_certificate(bad: int, total: int, limit: float) -> float:
 
 def rate_interval(bad: int, total: int, alpha: float = 0.05) -> tuple[float, float]:
     """The always-valid interval of a rate: every p that the beta(.5, 50) mixture does not reject at alpha."""
-    _counts(bad, total)
-    _share(alpha, "alpha")
+    counts(bad, total)
+    a_share(alpha, "alpha")
     if total == 0:
         return 0.0, 1.0
     from scipy.optimize import brentq
@@ -143,9 +139,9 @@ def quantile_ranks(total: int, q: float = 0.95, alpha: float = 0.05) -> tuple[in
 
     None where no rank does: with 60 latencies there is no upper bound of the p95 yet.
     """
-    _counts(0, total)
-    _share(q, "q")
-    _share(alpha, "alpha")
+    a_count(total, "total")
+    a_share(q, "q")
+    a_share(alpha, "alpha")
     if total == 0:
         return None, None
     from bisect import bisect_left
@@ -167,10 +163,10 @@ def quantile_ranks(total: int, q: float = 0.95, alpha: float = 0.05) -> tuple[in
 
 def log_split_evidence(unified: int, legacy: int, share: float, concentration: float = 100) -> float:
     """Evidence that unified's share is not the configured one (beta-binomial against the fixed share)."""
-    for count in (unified, legacy):
-        _counts(count, count)
-    _share(share, "share")
-    _concentration(concentration)
+    a_count(unified, "unified")
+    a_count(legacy, "legacy")
+    a_share(share, "share")
+    a_concentration(concentration)
     return float(_split(np.array(unified), np.array(legacy), share, concentration))
 
 
@@ -178,11 +174,9 @@ def log_split_evidence_restart(
     unifieds: Sequence[int], legacies: Sequence[int], share: float, concentration: float = 100
 ) -> list[float]:
     """log_split_evidence with the restart mixture of log_evidence_restart: one log M_t per look."""
-    _share(share, "share")
-    _concentration(concentration)
-    if len(unifieds) != len(legacies):
-        raise CountError(reason=f"{len(unifieds)} looks of unified and {len(legacies)} of legacy.")
-    (u, _), (other, _) = _looks(unifieds, unifieds), _looks(legacies, legacies)
+    a_share(share, "share")
+    a_concentration(concentration)
+    u, other = columns(unifieds=unifieds, legacies=legacies)
     return split_paths(u, other, share, concentration).tolist()
 
 
@@ -210,11 +204,10 @@ def log_evidence_versus(
     requests_legacy: Sequence[int],
 ) -> float:
     """Evidence that unified fails more often than legacy; a look without one side contributes nothing."""
-    lengths = {len(errors_unified), len(errors_legacy), len(requests_unified), len(requests_legacy)}
-    if len(lengths) != 1:
-        raise CountError(reason="the four sequences must have one element per look each.")
-    eu, nu = _looks(errors_unified, requests_unified)
-    el, nl = _looks(errors_legacy, requests_legacy)
+    eu, el, nu, nl = columns(errors_unified=errors_unified, errors_legacy=errors_legacy,
+                             requests_unified=requests_unified, requests_legacy=requests_legacy)  # fmt: skip
+    fit(eu, nu, "errors_unified", "requests_unified")
+    fit(el, nl, "errors_legacy", "requests_legacy")
     both = (nu > 0) & (nl > 0)
     eu, el, nu, nl = eu[both], el[both], nu[both], nl[both]
     rho = nu / (nu + nl) if nu.size else np.zeros(0)
@@ -228,13 +221,13 @@ def log_evidence_versus(
 @cache
 def _bets(limit: float, alternatives: tuple[float, ...], weights: tuple[float, ...], *, above: bool):
     """What one bad and one good request are worth in logs under each alternative, and the log weights."""
-    _share(limit, "limit")
+    a_share(limit, "limit")
     if not alternatives or len(alternatives) != len(weights):
         raise CountError(reason="alternatives and weights must be as many, and at least one.")
     if not math.isclose(sum(weights), 1, abs_tol=1e-9) or not all(weight > 0 for weight in weights):
         raise CountError(reason="weights must be over 0 and sum to 1.")
     for alternative in alternatives:
-        _share(alternative, "alternative")
+        a_share(alternative, "alternative")
         if (alternative > limit) is not above or alternative == limit:
             side = "over" if above else "under"
             raise CountError(reason=f"each alternative must be {side} the limit {limit}, not {alternative}.")
@@ -257,7 +250,7 @@ def _betaln(a, b):
 
 
 def _smallest(bad: int, enough) -> int:
-    _counts(bad, bad)
+    a_count(bad, "bad")
     low, high = max(bad, 1) - 1, max(2 * bad, 1)
     while not enough(high):
         low, high = high, high * 2
@@ -267,33 +260,6 @@ def _smallest(bad: int, enough) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if middle >= bad and enough(middle) else (middle, high)
     return high
-
-
-def _looks(bads: Sequence[int], totals: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    if len(bads) != len(totals):
-        raise CountError(reason=f"{len(bads)} looks of bad counts and {len(totals)} of totals.")
-    for bad, total in zip(bads, totals, strict=True):
-        _counts(bad, total)
-    return np.array(bads, dtype=float), np.array(totals, dtype=float)
-
-
-def _counts(bad: int, total: int) -> None:
-    for name, value in (("bad", bad), ("total", total)):
-        whole = isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
-        if isinstance(value, bool) or not whole or value < 0:
-            raise CountError(reason=f"{name} must be a count of at least 0, not {value!r}.")
-    if bad > total:
-        raise CountError(reason=f"{bad} bad of {total} is a contradiction.")
-
-
-def _share(value: float, name: str) -> None:
-    if not (isinstance(value, Real) and 0 < value < 1):
-        raise CountError(reason=f"{name} must be strictly between 0 and 1, not {value!r}.")
-
-
-def _concentration(value: float) -> None:
-    if not (isinstance(value, Real) and 0 < value < math.inf):
-        raise CountError(reason=f"concentration must be over 0 and finite, not {value!r}.")
 
 
 def _expit(logit: float) -> float:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from html import escape
+from pathlib import Path
 from typing import Any
 
-from rollout_lib import charts
+from rollout_lib import charts, spool
 from rollout_lib.errors import ParameterError
 from rollout_lib.look import Html, header
 from rollout_lib.look.page import checks_table, table
@@ -157,12 +159,14 @@ def statements_table(result: Report) -> Html:
 
 
 def proof(result: Report) -> Html:
-    """How a stranger checks this report: the chain's head and the command."""
+    """How a stranger checks this report: the chain's head and the command, which can be pasted anywhere."""
     seq, digest = result.run.head or result.summary.head
+    here = (Path(result.run.checkpoint.plan_path).resolve(), spool.folder().parent.resolve())
+    plan, outputs = (escape(shlex.quote(str(path))) for path in here)
     unsealed = f" {len(result.summary.unsealed)} runs are unsealed." if result.summary.unsealed else ""
     return Html(
         f'<div class="ro-next">Chain head <code>{seq}:{digest[:12]}</code>.{unsealed} To prove it: '
-        f"<code>rollout verify --head {seq}:{digest[:12]}</code></div>"
+        f"<code>rollout verify --head {seq}:{digest[:12]} --plan {plan} --outputs {outputs}</code></div>"
     )
 
 

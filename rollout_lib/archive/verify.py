@@ -74,15 +74,31 @@ def verify(
     if database is not None and not database and chains[1:]:
         what = "the ledger is empty, and the files hold one"
         proof.findings.append(Finding(kind="truncated", where="database", what=what))
-    if database is not None:
+    elsewhere = "" if matched else _is_elsewhere(database or (), outputs)
+    if database is not None and not elsewhere:
         proof.findings += _uncopied(database, matched, now, proof)
     main = database if database is not None else max(chains, key=len, default=())
     if head:
         _check_head(proof, database, chains, head)
-    _check_runs(proof, chains, outputs, now)
+    if elsewhere:
+        proof.findings.append(Finding(kind="elsewhere", where="files", what=elsewhere))
+    else:
+        _check_runs(proof, chains, outputs, now)
     _check_spool(proof, now)
     proof.entries, proof.head = len(main), (main[-1].seq, digest(main[-1])) if main else (0, "")
     return proof
+
+
+def _is_elsewhere(database: Sequence[Link], outputs: Path) -> str:
+    """What to say where the folder has nothing at all of what the ledger archived; "" where it has something."""
+    try:
+        archived = runs_of(database).archived
+    except ValueError:
+        return ""  # found by its hash already
+    if not archived or any((outputs / path).exists() for path in archived):
+        return ""
+    return (f"{outputs} holds none of the {len(archived):,} files that this ledger archived. Name the folder that "
+            "does with --outputs or $ROLLOUT_OUTPUTS; if it is this one, all of it was deleted")  # fmt: skip
 
 
 def _check_head(proof: Proof, database: Sequence[Link] | None, chains, head: tuple[int, str]) -> None:

@@ -168,9 +168,10 @@ def attest(
     plan: Plan = "",
     as_of: AsOf = "",
     operator: Operator = "",
+    as_json: Json = False,
 ) -> int:
     """State on the ledger, by name, what customers say. Needed before each raise."""
-    return _attest("complaints", complaints, reason, plan, as_of, operator)
+    return _attest("complaints", complaints, reason, plan, as_of, operator, as_json)
 
 
 @app.command()
@@ -184,6 +185,7 @@ def acknowledge(
     plan: Plan = "",
     as_of: AsOf = "",
     operator: Operator = "",
+    as_json: Json = False,
 ) -> int:
     """Take responsibility, by name and with a reason: an inconclusive phase, a restart, an extension."""
     if sum((restart, override, extend_hours != 0)) > 1 or extend_hours < 0:
@@ -195,20 +197,26 @@ def acknowledge(
         subject, value = "override", "legacy limits"
     if extend_hours:
         subject, value = "extension", str(extend_hours * 3600)
-    return _attest(subject, value, reason, plan, as_of, operator)
+    return _attest(subject, value, reason, plan, as_of, operator, as_json)
 
 
-def _attest(subject: str, value: str, reason: str, plan: str, as_of: str, operator: str) -> int:
+def _attest(subject: str, value: str, reason: str, plan: str, as_of: str, operator: str, as_json: bool) -> int:
     from rollout_lib.look import header_line
     from rollout_lib.operations.attest import attest as state
     from rollout_lib.session import open_session
 
     session = open_session(plan, as_of=as_of, operator=operator)
     done = state(session, subject=subject, value=value, reason=reason)
-    print(session.place)
+    place, rolled_back = session.place, done.rollback.checkpoint if done.rollback else None
+    if as_json:
+        print(json.dumps({"environment": place.environment, "host": place.host, "database": place.database,
+                          "by": done.by, "subject": done.subject, "value": done.value, "reason": done.reason,
+                          "head": done.head, "rolled_back": rolled_back and rolled_back.sentence},
+                         ensure_ascii=False))  # fmt: skip
+        return 0
+    print(f"{place.environment.upper()} · {place.host} · {place.database}")
     print(f"{done.by} stated {done.subject}: {done.value}. ledger #{done.head[0]}:{done.head[1][:12]}")
-    if done.rollback:
-        checkpoint = done.rollback.checkpoint
-        print(header_line(checkpoint.place, checkpoint.at, "routing off"))
-        print(checkpoint.sentence)
+    if rolled_back:
+        print(header_line(rolled_back.place, rolled_back.at, "routing off"))
+        print(rolled_back.sentence)
     return 0

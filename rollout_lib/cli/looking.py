@@ -43,9 +43,15 @@ def status(plan: Plan = "", as_of: AsOf = "", as_json: Json = False) -> int:
         line = one_line_status(connection, session.plan, now)
     standing = fold(facts.entries, session.plan)
     if as_json:
-        shown = {**line, "head": standing.head, "phase_began": standing.phase and standing.phase.began_at,
-                 "latched": standing.latched, "database": session.place.database}  # fmt: skip
-        print(json.dumps(shown, default=str))
+        place, began = session.place, standing.phase and standing.phase.began_at.isoformat()
+        shown = {"environment": place.environment, "host": place.host, "database": place.database,
+                 "rollout": place.rollout, "at": now.isoformat(), "routing": line.get("routing"),
+                 "status": facts.config and facts.config.enabled,
+                 "percentage": facts.config and float(facts.config.percentage),
+                 "requests_1h": line.get("requests_1h"),
+                 "error_pct": None if line.get("error_pct") is None else float(line["error_pct"]),
+                 "head": standing.head, "phase_began": began, "latched": standing.latched}  # fmt: skip
+        print(json.dumps(shown, ensure_ascii=False))
         return 0
     print(header_line(session.place, now, f"{facts.config.percentage:g} %" if facts.config else "no configuration"))
     if line:

@@ -41,8 +41,9 @@ def verify(
     if not proof.entries:
         print("✗ There is no ledger entry to prove anything with: not in the database, and not in the files.")
     elif proof.findings:
-        print(f"✗ The archive does not prove itself: {len(proof.findings)} findings in {proof.entries:,} ledger "
-              f"entries and {proof.files:,} files. Nothing was changed by looking.")  # fmt: skip
+        number = len(proof.findings)
+        print(f"✗ The archive does not prove itself: {number} finding{'s' * (number > 1)} in {proof.entries:,} "
+              f"ledger entries and {proof.files:,} files. Nothing was changed by looking.")  # fmt: skip
     else:
         print(f"✓ The archive proves itself: {proof.entries:,} ledger entries and {proof.files:,} files, "
               f"head {seq}:{digest[:12]}.")  # fmt: skip

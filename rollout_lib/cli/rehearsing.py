@@ -11,8 +11,9 @@ from rich.table import Table
 
 from rollout_lib.errors import ParameterError
 from rollout_lib.look.words import BADGES, milliseconds, rate
+from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.conductor import Rehearsal, rehearse
-from rollout_lib.rehearsal.live.conductor import FAULTS, LiveRun, run_live
+from rollout_lib.rehearsal.live.conductor import FAULTS, LiveRun, refuse_wrong, run_live
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 
 
@@ -33,8 +34,8 @@ def show_scenarios() -> int:
 def rehearse_live(*, plan: str, minutes: float, rate: float, fault: str, seed: int, outputs: Path) -> int:
     """Real requests on loopback with a fault on cue; exit 0 only where the suite did what the fault demands."""
     console = Console()
-    if fault not in FAULTS:
-        raise ParameterError(problems=f"fault: one of {', '.join(FAULTS)}, not {fault!r}")
+    refuse_wrong(minutes, rate, fault)
+    load_plan(plan)
     console.print(f"Live for {minutes:g} min at {rate:g} requests/s: {FAULTS[fault].story}")
     columns = (TextColumn("{task.description:<60}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -95,6 +96,7 @@ def rehearse_and_show(scenario: str, *, mode: str, seed: int, plan: str, outputs
         problems.append(f"mode: evidence or strict, not {mode!r}")
     if problems:
         raise ParameterError(problems="\n".join(problems))
+    load_plan(plan)
     console = Console()
     console.print(f"{'Days 3 to 5' if week else 'Day 3'} in the world [b]{scenario}[/b]: {SCENARIOS[scenario].story}")
     columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -113,14 +115,17 @@ def rehearse_and_show(scenario: str, *, mode: str, seed: int, plan: str, outputs
 
 
 def _show(console: Console, result: Rehearsal) -> None:
-    table = Table("phase", "began", "checks", "worst", "evaluation", "errors", "p95 ms", box=None, pad_edge=False)
-    for column in (0, 2, 5, 6):
-        table.columns[column].justify = "right"
-    for phase in result.summary.phases:
+    began = [phase.began_at.astimezone(result.zone) for phase in result.summary.phases]
+    zones = "/".join(dict.fromkeys(f"{at:%Z}" for at in began))
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)  # 80 columns hold the longest words of a day
+    for name in ("phase", f"began {zones}", "checks", "worst", "evaluation", "errors", "p95 ms"):
+        right = name in ("phase", "checks", "errors", "p95 ms")
+        table.add_column(name, no_wrap=True, justify="right" if right else "left")
+    for phase, at in zip(result.summary.phases, began, strict=True):
         unified = phase.unified
         table.add_row(
             f"{phase.percentage:g} %",
-            f"{phase.began_at.astimezone(result.zone):%a %H:%M %Z}",
+            f"{at:%a %H:%M}",
             f"{phase.checks}/{phase.expected}",
             BADGES[phase.worst][1] if phase.worst else "–",
             BADGES[phase.evaluation][1] if phase.evaluation else "–",

@@ -96,8 +96,13 @@ def judge_phase_end(
         act=acts.get(state, Act.NONE),
         acts_alone=slot.acts_alone and slot.act is acts.get(state, Act.NONE),
         checks=(*checks, *slot.checks),
-        next_step=next_command(state, plan),
+        next_step=slot.next_step if state is slot.state else next_command(state, plan, _about(state, checks)),
     )
+
+
+def _about(state: State, checks: Sequence[Check]) -> str:
+    name = next((check.name for check in checks if check.state is state), "")
+    return "split" if name.startswith("~") else "latency" if name.startswith("p95") else name
 
 
 def _literal(check: Check, name: str, plan: Plan) -> Check:

@@ -92,9 +92,13 @@ def differ_sentence(verdict: Verdict, plan: Plan) -> str | None:
     return f"{top.stream}: {rate(top.bad, top.total)} over the phase gives {e_value(top.e_now)}, the highest {e_value(top.e_peak)}; acting needs 20"  # noqa: E501  # one sentence
 
 
-def next_command(state: State, plan: Plan) -> str:
-    """The last line of every result: what to do next, as a command that can be pasted."""
+def next_command(state: State, plan: Plan, about: str = "") -> str:
+    """The last line of every result: what to do next, as a command that can be pasted.
+
+    about: the check or stream that asks for it, where there is one: not everything is shown by the errors.
+    """
     where = f"--plan {plan.path}"
+    look = f"{_look(about).format(where=where)} To stop: rollout rollback --emergency --reason '…'"
     return {
         State.CERTIFIED: f"rollout status {where}",
         State.CLEAN: f"rollout status {where}",
@@ -102,11 +106,20 @@ def next_command(state: State, plan: Plan) -> str:
         State.QUIET: f"rollout status {where}",
         State.OFF: f"rollout report {where}",
         State.PASS: f"rollout attest --complaints none {where}",
-        State.WATCH: f"rollout errors {where}    # to stop: rollout rollback --emergency --reason '…'",
+        State.WATCH: look,
         State.INCONCLUSIVE: f"rollout acknowledge --reason '…' {where}",
-        State.HOLD: f"rollout errors {where}    # to stop: rollout rollback --emergency --reason '…'",
+        State.HOLD: look,
         State.COULD_NOT_LOOK: f"rollout preflight {where}",
         State.NO_DATA: f"rollout preflight {where}    # to stop: rollout rollback --emergency --reason '…'",
         State.STEP_BACK: f"rollout rollback --apply --reason '…' {where}",
         State.ROLL_BACK: f"rollout rollback --emergency --reason '…' {where}",
     }[state]
+
+
+def _look(about: str) -> str:
+    if about in ("split", "drift", "plan"):
+        shows = "the split chart shows since when" if about == "split" else "the notes say who"
+        return f"rollout status {{where}}    # does the router route by this configuration? {shows.capitalize()}."
+    if about.startswith("latency"):
+        return "rollout monitor {where}    # slow, not failing: the p95 chart of its page shows which domain."
+    return "rollout errors {where}    #"

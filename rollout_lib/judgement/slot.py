@@ -215,7 +215,7 @@ def _verdict(plan, standing, checks, streams, literal: State, by_evidence: State
         latched=latched,
         checks=tuple(checks),
         streams=streams,
-        next_step=next_command(state, plan),
+        next_step=next_command(state, plan, why[0].name if why else ""),
     )
 
 
@@ -223,7 +223,7 @@ def _explained(verdict: Verdict, plan: Plan, looks: Sequence[Look], measurement:
     """The one sentence with its arithmetic, and why the columns differ."""
 
     by_name: Mapping[str, StreamEvidence] = {stream.stream: stream for stream in verdict.streams}
-    sentence = verdict.sentence
+    sentence, next_step = verdict.sentence, verdict.next_step
     state = verdict.state
     column = [s for s in verdict.streams if (s.literal if plan.mode == "strict" else s.evidence) is state]
     decided = column and not any(check.state is state and check.name in ("leak", "drift", "plan", "split", "data")
@@ -233,8 +233,9 @@ def _explained(verdict: Verdict, plan: Plan, looks: Sequence[Look], measurement:
     elif decided or (state is State.WATCH and column):
         loudest = max(column, key=lambda stream: (stream.e_peak, stream.bad))
         sentence = watch_sentence(loudest, verdict, measurement.window, plan)
+        next_step = next_command(state, plan, loudest.stream)
     # Attribution never blocks an act, and says nothing of acts that no error of unified called for (a leak).
     by_errors = verdict.act is not Act.NONE and any(stream.stream.startswith("errors") for stream in column)
     if by_errors and shared_incident(looks, select(measurement.window, LEGACY, list(plan.domains)), plan):
         sentence += " Shared incident: legacy is over its line too; rolling back will not help."
-    return replace(verdict, sentence=sentence, differ=differ_sentence(verdict, plan))
+    return replace(verdict, sentence=sentence, next_step=next_step, differ=differ_sentence(verdict, plan))

@@ -45,26 +45,38 @@ def main(path: str) -> None:
     """Serve on the Unix socket `path`: one line of JSON in, the SVG out, until standard input closes."""
     import vl_convert
 
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen()
-        print("ready", flush=True)
-        threading.Thread(target=_serve, args=(listener, vl_convert.vegalite_to_svg), daemon=True).start()
-        sys.stdin.read()
-    with contextlib.suppress(OSError):  # nobody else may be left to remove them
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    say_ready(path)
+    threading.Thread(target=_serve, args=(listener, vl_convert.vegalite_to_svg), daemon=True).start()
+    sys.stdin.read()
+    leave(path)
+
+
+def say_ready(path: str) -> None:
+    """The first word to whoever started this server; where they are gone already, it leaves without one."""
+    try:
+        os.write(1, b"ready\n")
+    except BrokenPipeError:
+        leave(path)
+
+
+def leave(path: str) -> None:
+    """End here, whatever other threads are at. The socket and its folder go too: nobody else may be left to do it."""
+    with contextlib.suppress(OSError):
         os.unlink(path)
         os.rmdir(os.path.dirname(path))
+    os._exit(0)
 
 
 def _serve(listener: socket.socket, draw) -> None:
     draw({"data": {"values": [{"x": 1}]}, "mark": "point", "encoding": {"x": {"field": "x", "type": "quantitative"}}})
     while True:
         connection, _ = listener.accept()
-        with connection, connection.makefile("rw", encoding="utf-8") as stream:
-            try:
-                stream.write(draw(json.loads(stream.readline())))
-            except (ValueError, OSError):
-                continue  # nothing was answered: who asked draws alone, and says what is wrong
+        # What was not answered is drawn by who asked, who says what is wrong with it, or is gone.
+        with contextlib.suppress(ValueError, OSError), connection, connection.makefile("rw", encoding="utf-8") as one:
+            one.write(draw(json.loads(one.readline())))
 
 
 if __name__ == "__main__":

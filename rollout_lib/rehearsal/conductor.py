@@ -24,6 +24,8 @@ from rollout_lib.runner import RunResult
 from rollout_lib.runner.servers import warm_up
 from rollout_lib.store import read_facts
 
+VARIABLE = "ROLLOUT_REHEARSAL_URL"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsal:
@@ -66,10 +68,11 @@ def rehearse(
         warm_up()  # its imports go on while the server starts and the day before is written
     name = f"rehearsal_{datetime.now():%Y%m%d_%H%M%S}_{uuid.uuid4().hex[:4]}"  # noqa: DTZ005  # a local name
     folder = (outputs / name).resolve()
-    plan = _plan_of_its_own(plan_path, told, mode, name, folder)
-    address = os.environ.get(plan.database.variable) or embedded()
-    previous = {key: os.environ.get(key) for key in (plan.database.variable, "ROLLOUT_OUTPUTS")}
-    os.environ[plan.database.variable] = create_database(address, name)
+    source = load_plan(plan_path)
+    address = create_database(os.environ.get(VARIABLE) or embedded(), name)
+    plan = _plan_of_its_own(source, told, mode, name, folder)
+    previous = {key: os.environ.get(key) for key in (VARIABLE, "ROLLOUT_OUTPUTS")}
+    os.environ[VARIABLE] = address
     os.environ["ROLLOUT_OUTPUTS"] = str(folder)
     world = None
     try:
@@ -86,13 +89,12 @@ def rehearse(
             os.environ.pop(key, None) if value is None else os.environ.update({key: value})
 
 
-def _plan_of_its_own(plan_path: str, scenario: Scenario, mode: str | None, name: str, folder: Path) -> Plan:
+def _plan_of_its_own(source: Plan, scenario: Scenario, mode: str | None, name: str, folder: Path) -> Plan:
     """A copy of the plan that names this rehearsal's database, in its output folder."""
-    source = load_plan(plan_path)
     monitoring = sections(source)["monitoring"]
     changed = {
         "environment": "rehearsal",
-        "database": {"variable": "ROLLOUT_REHEARSAL_URL", "name": name},
+        "database": {"variable": VARIABLE, "name": name},
         "mode": mode or source.mode,
         "monitoring": monitoring | ({"stale_after": scenario.stale_after} if scenario.stale_after else {}),
     }

@@ -26,7 +26,8 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from rollout_lib.errors import CouldNotMeasure, UsageError
+from rollout_lib.errors import CouldNotMeasure, UsageError, unreachable
+from rollout_lib.redaction import redact
 
 _SETTINGS = {
     "listen_addresses": "",
@@ -65,14 +66,23 @@ def is_made(folder: Path | None = None) -> bool:
 
 
 def create_database(address: str, name: str, template: str | None = None) -> str:
-    """Create a database on the server of `address`, a copy of `template` if given; returns its address."""
+    """Create a database on the server of `address`, a copy of `template` if given; returns its address.
+
+    Raises UsageError for a name that is none, CouldNotMeasure where the server is away or refuses.
+    """
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
         raise UsageError(reason=f"{name!r} cannot name a database: lower-case letters, digits and _.")
-    with psycopg.connect(address, autocommit=True) as connection:
-        statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
-        if template:
-            statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
-        connection.execute(statement)
+    statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+    if template:
+        statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
+    try:
+        with psycopg.connect(address, autocommit=True, connect_timeout=10) as connection:
+            connection.execute(statement)
+    except psycopg.Error as error:
+        words = redact((str(error).strip().splitlines() or [type(error).__name__])[0])
+        if not error.sqlstate and isinstance(error, psycopg.OperationalError):
+            raise unreachable(f"for {name}", words) from None
+        raise CouldNotMeasure(reason=f"the server would not make the database {name}: {words}.") from None
     return psycopg.conninfo.make_conninfo(address, dbname=name)
 
 

@@ -45,6 +45,13 @@ class IpcKernelManager(AsyncKernelManager):
         """A name of its own: by default it is one for a folder, and two runs there would share their sockets."""
         return f"{tempfile.gettempdir()}/rollout-{uuid.uuid4().hex}"
 
+    async def _async_interrupt_kernel(self) -> None:
+        """Not when it ends: Jupyter interrupts first, and the kernel complains of that on the terminal."""
+        if not self.shutting_down:
+            await super()._async_interrupt_kernel()
+
+    interrupt_kernel = _async_interrupt_kernel
+
 
 class HonestEngine(NBClientEngine):
     """NBClientEngine with a limit for each cell and for the whole run, and honest end states."""
@@ -60,6 +67,8 @@ class HonestEngine(NBClientEngine):
         run_limit = options.pop("run_limit", RUN_LIMIT)
         made: list[AsyncKernelManager] = []
         cut = ""
+        # A kernel whose cells have all answered has nothing left to do, and is not asked.
+        options.setdefault("shutdown_kernel", "immediate")
         options["kernel_manager_class"] = _noting(made, options.get("kernel_manager_class", IpcKernelManager))
         try:
             with _stoppable(run_limit):

@@ -17,6 +17,8 @@ import socket
 import sys
 import threading
 
+from rollout_lib.look.drawer import leave, say_ready
+
 WARM = (
     "pandas",
     "altair",
@@ -54,11 +56,11 @@ def main(path: str) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
-        print("ready", flush=True)
+        say_ready(path)
         while True:
             ready, _, _ = select.select([listener, sys.stdin], [], [])
             if sys.stdin in ready:
-                return _gone(path)
+                leave(path)
             connection, _ = listener.accept()
             with connection, contextlib.suppress(OSError):  # who asked is gone: the next one is served
                 _answer(connection, listener)
@@ -74,13 +76,6 @@ def _answer(connection: socket.socket, listener: socket.socket) -> None:
         listener.close()
         _become(json.loads(asked), connection)
     connection.sendall(f"{child}\n".encode())
-
-
-def _gone(path: str) -> None:
-    """The socket and its folder are removed: nobody else may be left to do it."""
-    with contextlib.suppress(OSError):
-        os.unlink(path)
-        os.rmdir(os.path.dirname(path))
 
 
 def _hang_on(line: socket.socket) -> None:

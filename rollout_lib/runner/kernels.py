@@ -29,7 +29,7 @@ def options(kernel: str) -> dict[str, Any]:
         return {"kernel_manager_class": IpcKernelManager}
     if kernel != "warm":
         raise ValueError(f'a kernel is "plain" or "warm", not {kernel!r}')
-    return {"kernel_manager_class": WarmKernelManager, "shutdown_kernel": "immediate"}
+    return {"kernel_manager_class": WarmKernelManager}
 
 
 class _Forked:

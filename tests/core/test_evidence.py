@@ -289,6 +289,33 @@ def test_counts_that_cannot_be_are_an_error_of_ours(bad):
             call()
 
 
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: ev.log_split_evidence(-1, 3, 0.1), "unified must be a count of at least 0, not -1"),
+        (lambda: ev.log_split_evidence(3, None, 0.1), "legacy must be a count of at least 0, not None"),
+        (lambda: ev.log_split_evidence_restart([3], [-1], 0.1), "legacies must be a count of at least 0, not -1"),
+        (lambda: ev.log_evidence_restart([-1], [3], *BETS), "bads must be a count of at least 0, not -1"),
+        (lambda: ev.log_evidence_versus([1], [-1], [3], [3]), "errors_legacy must be a count of at least 0, not -1"),
+        (lambda: ev.log_evidence_versus(1, 5, 3, 3), "errors_legacy [5.0] of requests_legacy [3.0] is a contradict"),
+        (lambda: ev.log_evidence_versus(None, 1, 3, 3), "errors_unified must be a count of at least 0, not None"),
+        (lambda: ev.quantile_ranks(-1), "total must be a count of at least 0, not -1"),
+    ],
+)
+def test_a_wrong_count_is_named_as_the_caller_named_it(call, words):
+    """The argument's own name and its value, so that nobody looks for the mistake in another one."""
+    with pytest.raises(ev.CountError) as refused:
+        call()
+    assert words in str(refused.value)
+
+
+def test_a_number_alone_is_one_look():
+    """Scalars or sequences in: the same evidence, to the digit."""
+    assert ev.log_evidence_versus(4, 1, 100, 900) == ev.log_evidence_versus([4], [1], [100], [900]) > 0
+    assert ev.log_evidence_restart(2, 115, *BETS) == ev.log_evidence_restart([2], [115], *BETS)
+    assert ev.log_split_evidence_restart(30, 70, 0.1) == ev.log_split_evidence_restart([30], [70], 0.1)
+
+
 @pytest.mark.parametrize("limit", [0, 1, -0.1, 1.5, float("nan"), None, True])
 def test_limits_and_shares_outside_0_to_1_are_an_error_of_ours(limit):
     """A limit of 0 or 1 would divide by nothing; NaN compares false with everything: both are refused."""

@@ -260,6 +260,21 @@ def test_the_split_is_within_two_points_exactly(phase, unified, total, outcome):
     verdict = phase().check(total=unified, legacy=total - unified)
     assert check_named(verdict, "split").outcome is outcome
     assert verdict.state is (State.WATCH if outcome is Outcome.WARN else State.CLEAN_UNPROVEN)
+    assert verdict.next_step.startswith("rollout status ")
+
+
+def test_what_to_look_at_next_is_what_shows_it(phase):
+    """Errors for failures, the p95 chart for slowness, the configuration for a share that is not as configured."""
+    assert phase().check(errors=1, total=100).next_step.startswith("rollout errors --plan ")
+    slow = phase().check(total=100, slow=6)
+    assert (slow.state, slow.next_step.partition(" ")[2].startswith("monitor ")) == (State.WATCH, True)
+    assert "p95 chart" in slow.next_step
+    split = phase().check(total=100, legacy=200)
+    assert split.state is State.HOLD
+    assert split.next_step.startswith("rollout status --plan ")
+    assert "split chart" in split.next_step
+    for verdict in (slow, split):
+        assert verdict.next_step.endswith("To stop: rollout rollback --emergency --reason '…'")
 
 
 def test_a_wrong_split_alarms_on_settled_rows_only(phase):

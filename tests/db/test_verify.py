@@ -252,3 +252,20 @@ def test_verify_needs_no_database_where_the_files_are_asked(archive, monkeypatch
     head = f"13:{archive.copies()[-1].name[8:20]}"
     assert run(["verify", "--outputs", str(archive.outputs), "--files-only", "--head", head]) == 0
     assert os.access(archive.copies()[0], os.R_OK)
+
+
+def test_another_folder_is_one_sentence_and_no_list_of_deletions(archive, tmp_path, capsys):
+    """The wrong --outputs: what to name, and still exit 70. With one file of it there, each other is named."""
+    elsewhere = tmp_path / "elsewhere"
+    assert run(["verify", "--outputs", str(elsewhere)]) == 70
+    said = capsys.readouterr().out
+    assert f"{elsewhere} holds none of the 18 files that this ledger archived" in said
+    assert "--outputs or $ROLLOUT_OUTPUTS" in said
+    assert "1 finding in 13 ledger entries" in said
+    assert "deleted   " not in said
+    one = archive.files(".json")[0]
+    kept = elsewhere / one.relative_to(archive.outputs)
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(one.read_bytes())
+    assert run(["verify", "--outputs", str(elsewhere)]) == 70
+    assert capsys.readouterr().out.count("✗ deleted") == 17

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
+import re
 import subprocess
 import sys
 import uuid
@@ -61,6 +63,35 @@ def test_status_monitor_and_report_of_a_good_day(today):
     assert json.loads(rollout("monitor", "--json", *outputs).stdout)["checkpoint"]["state"] != "ROLL_BACK"
 
 
+def test_the_reports_own_proof_can_be_pasted_anywhere(today, tmp_path):
+    """In another folder, with the address and nothing else: it finds the plan, the folder and the head."""
+    done = rollout("report", "--outputs", str(today.outputs))
+    page = Path(done.stdout.split("record: ")[1].strip()).read_text(encoding="utf-8")
+    (command,) = re.findall(r"<code>(rollout verify --head [^<]+)</code>", page)
+    elsewhere = {"PATH": f"{Path(ROLLOUT).parent}:{os.environ['PATH']}", "ROLLOUT_REHEARSAL_URL": today.address}
+    proof = subprocess.run(f"{html.unescape(command)} --json", shell=True, capture_output=True, text=True,
+                           cwd=tmp_path, env=elsewhere)  # fmt: skip
+    shown = json.loads(proof.stdout)
+    kinds = {finding["kind"] for finding in shown["findings"]}
+    assert kinds <= {"unsealed"}, proof.stdout  # the morning had no runner
+    assert shown["files"] == 3
+    assert str(today.outputs.resolve()) in shown["place"]
+
+
+def test_statements_are_json_too(today):
+    """`attest` and `acknowledge` with --json: one object with who, what and the head; `status` has types."""
+    shown = json.loads(rollout("attest", "--complaints", "none", "--operator", "Rita", "--json").stdout)
+    said = [shown[name] for name in ("by", "subject", "value", "rolled_back")]
+    assert said == ["Rita", "complaints", "none", None]
+    given = ("--extend-hours", "1", "--reason", "one more", "--operator", "Rita", "--json")
+    assert json.loads(rollout("acknowledge", *given).stdout)["head"][0] == shown["head"][0] + 1
+    status = json.loads(rollout("status", "--json").stdout)
+    assert (status["status"], status["percentage"], type(status["error_pct"])) == (True, 10.0, float)
+    spike = json.loads(rollout("attest", "--complaints", "spike", "--reason", "calls", "--json").stdout)
+    assert "disabled" in spike["rolled_back"]
+    assert json.loads(rollout("status", "--json").stdout)["status"] is False
+
+
 def test_a_change_that_is_done_already_says_so_and_exits_0(today):
     """`--to 10 --apply` at 10 %: there is nothing to do, and nothing was done."""
     before = today.routing()
@@ -116,6 +147,12 @@ def test_an_emergency_needs_only_the_address(today, tmp_path):
         (("attest", "--complaints", "few"), ("complaints",)),
         (("acknowledge", "--restart", "--override"), ("one of",)),
         (("rehearse", "--scenario", "nowhere"), ("scenario",)),
+        (("rehearse", "--mode", "lax"), ("mode",)),
+        (("rehearse", "--plan", "nowhere.yaml"), ("nowhere.yaml",)),
+        (("rehearse", "--live", "--minutes", "-1"), ("--minutes", "-1")),
+        (("rehearse", "--live", "--minutes", "nan"), ("--minutes", "nan")),
+        (("rehearse", "--live", "--rate", "0"), ("0 a second",)),
+        (("rehearse", "--live", "--fault", "fire"), ("--fault", "fire")),
         (("monitor", "--plam", "x"), ("No such option",)),
         (("verify", "--head", "x"), ("head",)),
     ],
@@ -123,9 +160,19 @@ def test_an_emergency_needs_only_the_address(today, tmp_path):
 def test_a_wrong_parameter_is_one_message_and_exit_2(today, arguments, words):
     """Nothing runs and nothing is written: neither on the ledger nor in the outputs."""
     before = ledger(today)
-    refused(rollout(*arguments, COLUMNS="200"), 2, *words)
-    assert ledger(today) == before
-    assert not list(today.outputs.rglob("*.ipynb"))
+    done = rollout(*arguments, COLUMNS="200")
+    refused(done, 2, *words)
+    assert (done.stdout, ledger(today), today.outputs.exists()) == ("", before, False)
+
+
+def test_a_rehearsal_without_its_server_makes_no_folder(tmp_path):
+    """A closed port: exit 50, one message, and neither a plan nor a folder of a day that never was."""
+    for more in ((), ("--live",)):
+        done = rollout("rehearse", *more, "--outputs", str(tmp_path / "outputs"),
+                       ROLLOUT_REHEARSAL_URL="postgresql://rita:canary@127.0.0.1:1/x")  # fmt: skip
+        refused(done, 50, "does not answer", "port 1")
+        assert "canary" not in done.stdout + done.stderr
+        assert not (tmp_path / "outputs").exists()
 
 
 def test_a_wrong_plan_names_every_problem(tmp_path):

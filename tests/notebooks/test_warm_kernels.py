@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import subprocess
 import sys
 import warnings
@@ -19,7 +21,7 @@ SPEC = {"data": {"values": [{"x": 1, "y": 2}]}, "mark": "point",
         "encoding": {"x": {"field": "x", "type": "quantitative"}}}  # fmt: skip
 
 
-def execute(*sources: str, kernel: str = "warm") -> list[str]:
+def execute(*sources: str, kernel: str = "warm", **more: str) -> list[str]:
     """What each cell of a small notebook printed."""
     from papermill.engines import NotebookExecutionManager
 
@@ -28,7 +30,7 @@ def execute(*sources: str, kernel: str = "warm") -> list[str]:
         cell.metadata["papermill"] = {}
     notebook.metadata["papermill"] = {}
     manager = NotebookExecutionManager(notebook, progress_bar=False, log_output=False)
-    HonestEngine.execute_managed_notebook(manager, "python3", **kernels.options(kernel))
+    HonestEngine.execute_managed_notebook(manager, "python3", **kernels.options(kernel), **more)
     return ["".join(output.get("text", "") for output in cell.outputs) for cell in notebook.cells]
 
 
@@ -136,11 +138,63 @@ def test_nothing_is_left_of_a_runner_that_was_killed(tmp_path):
     os.mkfifo(pipe)
     (tmp_path / "tests_warm.py").symlink_to(Path(__file__).resolve())
     process = subprocess.Popen([sys.executable, "-c", RUNNER.format(pipe=str(pipe))], stdout=subprocess.PIPE,
-                               text=True, env={**os.environ, "PYTHONPATH": str(tmp_path)})  # fmt: skip
+                               stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, "PYTHONPATH": str(tmp_path)})  # fmt: skip
     with process:
         pids, folders = process.stdout.readline().split(), process.stdout.readline().split()
         pids.append(pipe.read_text())  # the kernel's, once its cell runs
         process.kill()
+        assert process.stderr.read() == ""  # read to its end: until the last process that it started is gone
     assert (len(pids), len(folders)) == (3, 2)
     subprocess.run(["timeout", "20", "tail", *(f"--pid={pid}" for pid in pids), "-f", "/dev/null"], check=True)
     assert not [folder for folder in folders if Path(folder).exists()]
+
+
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "sys.exit(3)"])
+@pytest.mark.parametrize("when", ["", "servers.await_ready(); "])
+def test_the_servers_leave_without_a_word(when, end):
+    """Their runner is killed, or ends, while they still start or after it: nothing on the terminal, nothing left."""
+    code = f"import os, signal, sys; from rollout_lib.runner import servers; servers.warm_up(); {when}"
+    code += f"print(*(one.folder for one in servers.running().values()), flush=True); {end}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode in (-9, 3), done.stderr) == (True, "")  # read until both servers are gone, too
+    folders = done.stdout.split()
+    assert len(folders) == 2
+    assert not [folder for folder in folders if Path(folder).exists()]
+
+
+def test_asking_the_drawer_and_leaving_does_not_end_it():
+    """Who asks for a chart and is gone before it is drawn: the next one is answered by the same server."""
+    servers.await_ready()
+    for _ in range(3):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(servers.drawer())
+            client.sendall(json.dumps(SPEC).encode() + b"\n")
+            client.shutdown(socket.SHUT_RD)
+    assert drawer._asked(servers.drawer(), SPEC).startswith("<svg")
+
+
+LISTENS = """
+import subprocess, sys
+child = '''
+import os, pathlib, signal, sys
+told = pathlib.Path({told!r})
+signal.signal(signal.SIGINT, lambda *_: told.write_text("interrupted") and os._exit(0))
+print("ready", flush=True)
+sys.stdin.read()
+'''
+process = subprocess.Popen([sys.executable, "-c", child], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+print(process.stdout.readline().strip(), process.pid)
+"""
+
+
+@pytest.mark.parametrize("kernel", ["plain", "warm"])
+def test_a_kernel_whose_run_is_over_is_not_interrupted(tmp_path, kernel):
+    """An interrupt goes to all that a kernel started: none comes when the run ends, and so no complaint about one."""
+    told = tmp_path / "told"
+    for how in ("graceful", "immediate"):  # the second is how it is done; the first leaves time to hear of it
+        (said,) = execute(LISTENS.format(told=str(told)), kernel=kernel, shutdown_kernel=how)
+        word, pid = said.split()
+        assert word == "ready"
+        subprocess.run(["timeout", "20", "tail", f"--pid={pid}", "-f", "/dev/null"], check=True)
+        assert not told.exists()

@@ -7,6 +7,7 @@ what the suite did about it. It never lowers the routing itself.
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 import uuid
@@ -86,6 +87,15 @@ class LiveRun:
         return not self.problems
 
 
+def refuse_wrong(minutes: float, rate: float, fault: str) -> None:
+    """Raise UsageError for what is out of bounds, before anything is started or announced."""
+    if fault not in FAULTS:
+        raise UsageError(reason=f"--fault is one of {', '.join(FAULTS)}, not {fault!r}.")
+    if not LEAST_MINUTES <= minutes < math.inf:
+        raise UsageError(reason=f"--minutes is at least {LEAST_MINUTES:g}, not {minutes:g}.")
+    refuse_unbounded(rate, minutes * 60)
+
+
 def run_live(
     plan_path: str = "",
     *,
@@ -101,16 +111,12 @@ def run_live(
     rate: requests a second, the runbook's mix. Raises UsageError for what is out of bounds and
     CouldNotMeasure where a process does not start or the gates refuse the first raise.
     """
-    if fault not in FAULTS:
-        raise UsageError(reason=f"--fault is one of {', '.join(FAULTS)}, not {fault!r}.")
-    if not minutes >= LEAST_MINUTES:
-        raise UsageError(reason=f"--minutes is at least {LEAST_MINUTES:g}, not {minutes:g}.")
-    refuse_unbounded(rate, minutes * 60)
+    refuse_wrong(minutes, rate, fault)
     source = load_plan(plan_path)
     name = f"rehearsal_live_{datetime.now():%Y%m%d_%H%M%S}_{uuid.uuid4().hex[:4]}"  # noqa: DTZ005  # a local name
     folder = (outputs / name).resolve()
-    folder.mkdir(parents=True)
     address = create_database(os.environ.get(DATABASE) or embedded(), name)
+    folder.mkdir(parents=True)
     given = {DATABASE: address, "ROLLOUT_OUTPUTS": str(folder), TOKEN: management.TOKEN}
     with _environment(given), Stage(address, source.domains, source.protected_domains, folder, seed=seed) as stage:
         plan = write_live_plan(source, folder / "plan.yaml", database=name, stage=stage, rate=rate, minutes=minutes)
