@@ -7,7 +7,7 @@ None, and a rule is silent only about what needs that value.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 from zoneinfo import ZoneInfo
@@ -16,6 +16,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 if TYPE_CHECKING:
     from rollout_lib.plan import Phase, Plan
+
+LONGEST_WAIT = timedelta(seconds=30)
+LONGEST_TIMEOUT = timedelta(seconds=7)  # two tries and twice a witness, each so long, and a round is over in time
 
 
 def begins(phase: Phase, time_zone: str) -> datetime:
@@ -89,6 +92,15 @@ def _calendar_problems(plan: Plan) -> Iterator[str]:
         yield "monitoring.window: must be at least monitoring.interval, or rows would never be looked at"
 
 
+def _tripwire_problems(plan: Plan) -> Iterator[str]:
+    """An act comes at most 40 s after its row is committed: so seldom may a round be, and so slow its questions."""
+    wait, timeout = plan.monitoring.tripwire, plan.probes.timeout
+    if _known(wait) and wait > LONGEST_WAIT:
+        yield f"monitoring.tripwire: must be at most {LONGEST_WAIT.seconds} s, {wait}: an act would come too late"
+    if _known(timeout) and timeout > LONGEST_TIMEOUT:
+        yield f"probes.timeout: must be at most {LONGEST_TIMEOUT.seconds} s, {timeout}: a dead endpoint holds up acts"
+
+
 def _threshold_problems(plan: Plan) -> Iterator[str]:
     for name, unit in (("error_rate", "pct"), ("p95", "ms")):
         low, high = (getattr(plan.thresholds, f"{name}_{act}_{unit}") for act in ("investigate", "rollback"))
@@ -118,6 +130,7 @@ _RULES: tuple[Callable[[Any], Iterator[str]], ...] = (
     _domain_problems,
     _rising_problems,
     _calendar_problems,
+    _tripwire_problems,
     _threshold_problems,
     _traffic_problems,
     _freeze_problems,

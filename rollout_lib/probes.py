@@ -11,10 +11,10 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -30,12 +30,10 @@ TRIES, PAUSE_S = 2, 1.0  # the second try is not part of the same blink
 _GONE = (404, 410)  # the platform answers for a function that is not there
 
 
-def take_probes(plan: Plan, *, function: bool = False, again_after: timedelta | None = None) -> tuple[Probe, ...]:
+def take_probes(plan: Plan, *, function: bool = False) -> tuple[Probe, ...]:
     """Ask every configured address, side by side, each twice where the first try failed.
 
-    function: the function list too, which only a pre-flight needs. again_after: where a protected endpoint
-    failed and our own network did not, all is asked once more so much later, and `failures` says both.
-
+    function: the function list too, which only a pre-flight needs.
     The witness (a reference address) must answer beside the others and, where a protected endpoint did not,
     once more after it: a network of ours that was away for a moment is then not taken for theirs.
     """
@@ -54,18 +52,14 @@ def take_probes(plan: Plan, *, function: bool = False, again_after: timedelta | 
     if plan.probes.witness and any(probe.kind == "protected" and not probe.up for probe in found):
         again = _ask("witness", "own network, asked after", plan.probes.witness, timeout)
         found = (*found, again)
-    failed = {probe.name for probe in found if probe.kind == "protected" and probe.up is False}
-    if again_after is None or not failed or not _network_is_proven(found):
-        return found
-    time.sleep(again_after.total_seconds())
-    later = take_probes(plan, function=function)
+    return found
+
+
+def take_again(plan: Plan, failed: Collection[str]) -> tuple[Probe, ...]:
+    """All is asked once more, a tripwire's period later; `failures` of what failed before says both."""
+    time.sleep(plan.monitoring.tripwire.total_seconds())
     return tuple(replace(probe, failures=probe.failures + 1) if probe.kind == "protected" and probe.name in failed
-                 else probe for probe in later)  # fmt: skip
-
-
-def _network_is_proven(found: tuple[Probe, ...]) -> bool:
-    witness = [probe.up for probe in found if probe.kind == "witness"]
-    return bool(witness) and all(witness)
+                 else probe for probe in take_probes(plan))  # fmt: skip
 
 
 def _get(address: str, timeout: float, headers: Mapping[str, str] | None = None) -> httpx2.Response:

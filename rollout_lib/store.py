@@ -55,6 +55,12 @@ def read_clock(connection: Connection) -> datetime:
     return connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
 
 
+def is_watched(connection: Connection, rollout: str) -> bool:
+    """Does a watcher that lives hold the rollout's lease?"""
+    row = connection.execute(load_sql("lease"), {"rollout": rollout}).first()
+    return row is not None and bool(row.runs)
+
+
 def append(connection: Connection, **entry: Any) -> tuple[int, str]:
     """Append one entry, by the columns of sql/append_entry.sql; returns (seq, hash)."""
     row = connection.execute(load_sql("append_entry"), entry).one()

@@ -35,15 +35,26 @@ def protected_checks(
 
     known: what the ledger knows of the phase's earlier probes; the row may have begun in an earlier run.
     """
-    witness = [probe.up for probe in probes if probe.kind == "witness"]
     asked = [probe for probe in probes if probe.kind == "protected"]
-    proven = bool(witness) and all(witness)
+    proven = _network_is_proven(probes)
     if asked:
         return tuple(_answers(probe, (known or {}).get(probe.name, Uptime()), proven) for probe in asked)
     reason = "No protected endpoint is configured in the plan (`probes.protected`): could not look."
     if plan.probes.protected:
         reason = "Nobody asked the protected endpoints in this run."
     return (_check("protected", Outcome.NOT_APPLICABLE, "not asked", "answers", reason),)
+
+
+def _network_is_proven(probes: Sequence[Probe]) -> bool:
+    """Did our own network answer, each time that it was asked? Without a witness nobody knows."""
+    witness = [probe.up for probe in probes if probe.kind == "witness"]
+    return bool(witness) and all(witness)
+
+
+def failed_once(probes: Sequence[Probe]) -> frozenset[str]:
+    """The protected endpoints that a second probe would call down: they failed, and our own network did not."""
+    failed = frozenset(probe.name for probe in probes if probe.kind == "protected" and probe.up is False)
+    return failed if _network_is_proven(probes) else frozenset()
 
 
 def _answers(probe: Probe, before: Uptime, proven: bool) -> Check:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -12,15 +14,16 @@ from rollout_lib import metrics
 from rollout_lib.errors import ParameterError
 from rollout_lib.figures import table_rows
 from rollout_lib.judgement import judge_slot, look_from
-from rollout_lib.model import Change, Checkpoint, Measurement, RoutingConfig, Standing, Verdict
+from rollout_lib.judgement.protected import failed_once
+from rollout_lib.model import Act, Change, Checkpoint, Measurement, RoutingConfig, Standing, Verdict
 from rollout_lib.operations.lowering import act_on, said
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.plan import Plan
-from rollout_lib.probes import take_probes
+from rollout_lib.probes import take_again, take_probes
 from rollout_lib.session import Session, parse_instant
 from rollout_lib.slots import slot_of
 from rollout_lib.standing import adopts, fold
-from rollout_lib.store import Facts, read_facts
+from rollout_lib.store import Facts, is_watched, read_facts
 from rollout_lib.traffic import measure
 
 
@@ -36,22 +39,15 @@ def monitor(session: Session, *, slot: str = "") -> Recorded:
 
 
 def _monitor(session: Session, slot: str) -> Recorded:
-    probes = take_probes(session.plan, again_after=session.plan.monitoring.tripwire)  # without a watcher, too
     with session.database.transaction(readonly=True) as connection:
         facts = read_facts(connection, session.plan)
         standing = fold(facts.entries, session.plan)
         now = session.now(facts.now)
         belongs = _slot(slot, now, session.plan, standing)
         measurement = measure_since(connection, session, standing, now, whole_phase=False)
-    verdict = judge_slot(
-        plan=session.plan,
-        config=facts.config,
-        standing=standing,
-        measurement=measurement,
-        slot=belongs,
-        now=now,
-        probes=probes,
-    )
+    judge = partial(judge_slot, plan=session.plan, config=facts.config, standing=standing, measurement=measurement,
+                    slot=belongs, now=now)  # fmt: skip
+    verdict = rows_first(judge, session, twice=True)
     change = act_on(session, verdict, facts, standing)
     checkpoint = judged(
         session,
@@ -77,6 +73,27 @@ def _monitor(session: Session, slot: str) -> Recorded:
         changed=change.after if change and change.applied else None,
     )
     return replace(run, told=(*run.told, trouble)) if trouble else run
+
+
+def rows_first(judge: Callable[..., Verdict], session: Session, *, twice: bool = False) -> Verdict:
+    """The verdict of rows and probes. Where the rows suffice to act, no endpoint that is dead or slow is waited for.
+
+    twice: where nobody watches, a protected endpoint that failed gets its second probe here; a watcher's next round
+    is sooner there. Not where the rows ask a person for an act: who is told late is told too late.
+    """
+    verdict = judge()
+    if verdict.acts_alone:
+        return verdict
+    probes = take_probes(session.plan)
+    failed = failed_once(probes)
+    if twice and failed and verdict.act is Act.NONE and not _is_watched(session):
+        probes = take_again(session.plan, failed)
+    return judge(probes=probes)
+
+
+def _is_watched(session: Session) -> bool:
+    with session.database.transaction(readonly=True) as connection:
+        return is_watched(connection, session.plan.rollout)
 
 
 def measure_since(

@@ -11,9 +11,8 @@ from rollout_lib.judgement import judge_slot, look_from
 from rollout_lib.judgement.protected import is_news
 from rollout_lib.model import Act, Measurement, Standing, State, Verdict
 from rollout_lib.operations.lowering import act_on, said
-from rollout_lib.operations.monitor import adopted_by, figures, judged, measure_since
+from rollout_lib.operations.monitor import adopted_by, figures, judged, measure_since, rows_first
 from rollout_lib.operations.record import Recorded, record
-from rollout_lib.probes import take_probes
 from rollout_lib.session import Session
 from rollout_lib.standing import fold, is_at_least
 from rollout_lib.store import Facts, read_pulse
@@ -51,9 +50,7 @@ def glance(session: Session, known: Facts | None = None) -> Round:
         measurement = measure_since(connection, session, standing, now, whole_phase=False, lag=timedelta(0))
     judge = partial(judge_slot, plan=session.plan, config=facts.config, standing=standing, measurement=measurement,
                     slot=None, now=now)  # fmt: skip
-    verdict = judge()
-    if not verdict.acts_alone:  # where the rows suffice to act, an endpoint that does not answer holds nothing up
-        verdict = judge(probes=take_probes(session.plan))
+    verdict = rows_first(judge, session)
     return Round(now=now, facts=facts, standing=standing, measurement=measurement, verdict=verdict)
 
 

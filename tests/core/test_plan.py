@@ -86,6 +86,8 @@ MISTAKES = (
     ("phases__3__hold", "250m", "phases[3].hold: must be a whole number of monitoring.interval"),
     ("monitoring__window", "5m", "monitoring.window: must be at least monitoring.interval"),
     ("monitoring__stale_after", 15, "monitoring.stale_after: must be a duration"),
+    ("monitoring__tripwire", "31s", "monitoring.tripwire: must be at most 30 s"),
+    ("probes", {"timeout": "8s"}, "probes.timeout: must be at most 7 s"),
     ("monitoring__every", "5m", "monitoring.every: unknown key"),
     ("thresholds__error_rate_rollback_pct", 0.05, "thresholds.error_rate_rollback_pct: must be over error_rate_inv"),
     ("thresholds__p95_rollback_ms", 2000, "thresholds.p95_rollback_ms: must be over p95_investigate_ms"),

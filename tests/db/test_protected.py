@@ -18,6 +18,7 @@ from rollout_lib.model import Outcome, State
 from rollout_lib.operations.tripwire import trip
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
+from rollout_lib.schedule.lease import Lease
 from rollout_lib.session import open_session
 
 QUARTER = timedelta(minutes=15)
@@ -30,9 +31,11 @@ class Endpoints(ThreadingHTTPServer):
         endpoints = self
         self.down: set[str] = set()
         self.blinks: dict[str, int] = {}  # path -> how many GETs fail from now on
+        self.asked: list[str] = []
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                endpoints.asked.append(self.path)
                 blink = endpoints.blinks.get(self.path, 0)
                 endpoints.blinks[self.path] = blink - 1
                 self.send_response(503 if self.path in endpoints.down or blink > 0 else 200)
@@ -149,6 +152,28 @@ def test_a_scheduled_check_takes_the_second_probe_itself(phase):
     phase.endpoints.down = {"/mobility"}
     assert phase.slot().state is State.ROLL_BACK
     assert not phase.enabled()
+
+
+def test_where_somebody_watches_the_second_probe_is_the_next_rounds(phase, database):
+    """A slot that waited for it would keep the watcher from its rounds: it holds, and the round after it acts."""
+    lease = Lease(database, timedelta(minutes=5))
+    assert lease.take()
+    phase.endpoints.down = {"/mobility"}
+    phase.endpoints.asked.clear()
+    assert phase.slot().state is State.HOLD
+    assert phase.endpoints.asked.count("/mobility") == probes.TRIES
+    assert phase.round().verdict.state is State.ROLL_BACK
+    lease.release()
+    assert not phase.enabled()
+
+
+def test_rows_that_ask_for_an_act_wait_for_no_endpoint(phase):
+    """Unified fails and an endpoint is dead: the slot switches off before anything is asked by HTTP."""
+    phase.endpoints.down = {"/mobility"}
+    phase.endpoints.asked.clear()
+    phase.world.connection.execute("UPDATE webhook_routing_logs SET status = 'error' WHERE routed_to = 'unified'")
+    found = phase.slot()
+    assert (found.state, phase.enabled(), phase.endpoints.asked) == (State.ROLL_BACK, False, [])
 
 
 def test_an_endpoint_that_is_back_at_the_second_probe_is_a_watch_and_no_more(phase):
