@@ -95,6 +95,8 @@ def test_a_missing_kernel_says_so():
                                                (signal.SIGINT, "interrupted from the keyboard")])  # fmt: skip
 def test_a_signal_ends_the_run_and_its_kernel(number, words):
     """SIGTERM and Ctrl-C are recorded as what they were, the kernel ends too, and the handlers are as before."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(number)
     executed, said = execute("1", f"import os; os.kill(os.getppid(), {int(number)}); {NAP}", "2")
     assert words in said
