@@ -151,9 +151,9 @@ def _named(plan: Plan, operator: str, typed: str) -> Gate:
         return _gate("operator", False, "a raise needs a named person: --operator, or $ROLLOUT_OPERATOR")
     if plan.environment != "production":
         return _gate("operator", True, f"by {operator}")
-    met = typed == plan.environment
-    reason = f"by {operator}; type the environment's name: --environment {plan.environment}"
-    return _gate("operator", met, reason)
+    if typed == plan.environment:
+        return _gate("operator", True, f"by {operator}, who typed the environment's name, {plan.environment}")
+    return _gate("operator", False, f"by {operator}; type the environment's name: --environment {plan.environment}")
 
 
 def _complaints(plan: Plan, standing: Standing, now: datetime) -> Gate:

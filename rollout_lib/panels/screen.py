@@ -39,8 +39,9 @@ class Screen:
         self.session, self.outputs, self._head = session, outputs, None
         self.html = {name: w.HTML() for name in _PIECES}
         self.html["heart"].add_class("cr-heart")
-        self.reason = w.Text(description="Reason", layout={"width": "640px"})
-        self.typed = w.Text(description="Environment", placeholder=f"type {session.plan.environment}")
+        self.reason = w.Text(description="Reason", layout={"width": "640px"}, style={"description_width": "100px"})
+        self.typed = w.Text(description="Environment", placeholder=f"type {session.plan.environment}",
+                            style={"description_width": "100px"})  # fmt: skip
         self.yes, self.no = w.Button(), w.Button(description="Cancel")
         self.yes.on_click(lambda _: confirm())
         self.no.on_click(lambda _: cancel())

@@ -229,6 +229,16 @@ def _is_ours(url: str) -> bool:
     return url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "http://localhost:", "file:", "data:", "blob:"))
 
 
+def set_theme(page, theme: str) -> None:
+    """Settings > Theme > JupyterLab Light or Dark, in the open page."""
+    page.get_by_role("menuitem", name="Settings", exact=True).click()
+    page.locator(".lm-Menu-item", has_text=re.compile("^Theme$")).hover()
+    page.locator(".lm-Menu-item", has_text=f"JupyterLab {theme}").first.click()
+    light = "true" if theme == "Light" else "false"
+    page.locator(f'body[data-jp-theme-light="{light}"]').wait_for(state="attached", timeout=PATIENCE)
+    page.wait_for_timeout(500)  # the theme's own transition
+
+
 @pytest.fixture
 def rollout(lab):
     """The command in the lab's environment."""

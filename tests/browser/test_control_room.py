@@ -164,6 +164,37 @@ def test_each_button_does_what_its_operation_does_and_leaves_its_record(lab, pag
     assert {entry.get("operator") or entry["by"] for entry in entries} == {"Rita"}
 
 
+def test_an_inconclusive_phase_is_acknowledged_by_name_and_passes_then(lab, page, room):
+    """One failing webhook: INCONCLUSIVE; a named person takes it on with a reason, on the ledger; then it passes."""
+    lab.today.sql("UPDATE webhook_routing_logs SET status = 'error', error_message = 'upstream timeout' WHERE id = "
+                  "(SELECT max(id) FROM webhook_routing_logs WHERE routed_to = 'unified' "
+                  "AND created_at < now() - interval '30 minutes')")  # fmt: skip
+    room.press("Acknowledge")
+    room.says("Nothing waits for a named person now")
+    room.press("Attest no complaints")
+    room.press("Yes, attest")
+    room.says("stated complaints: none")
+    room.press("Evaluate the phase")
+    room.says("INCONCLUSIVE")
+    expect(room.room.locator(".cr-steps tr", has_text="INCONCLUSIVE")).to_be_visible()
+    room.picture("inconclusive")
+    room.press("Acknowledge")
+    expect(page.locator(".cr-ask")).to_contain_text("the phase was evaluated INCONCLUSIVE at")
+    room.press("Yes, acknowledge")
+    room.says("A reason is missing")
+    page.get_by_label("Reason").fill("one webhook failed; its retry served the customer")
+    room.picture("acknowledge")
+    room.press("Yes, acknowledge")
+    room.says("stated acknowledgement: inconclusive")
+    stated = ledger(lab)[-1]
+    assert (stated["kind"], stated["by"], stated["reason"]) == (
+        "acknowledgement", "Rita", "one webhook failed; its retry served the customer")  # fmt: skip
+    expect(room.room.locator(".cr-steps").get_by_text("inconclusive (one webhook failed;")).to_be_visible()
+    room.press("Evaluate the phase")
+    room.says("PASS")
+    assert ledger(lab)[-1]["state"] == "PASS"
+
+
 def test_an_emergency_takes_one_press_and_one_confirmation_while_a_refresh_hangs(lab, page, room):
     """The log locked and the looking process frozen: routing goes off all the same; then a restart is owed."""
     with holding(lab, "LOCK TABLE webhook_routing_logs IN ACCESS EXCLUSIVE MODE"):
