@@ -101,7 +101,11 @@ def _one(address: str, file: Path, outputs: Path) -> float:
         )
         assert done.checkpoint.change.applied, done.checkpoint.sentence
         stop, quiet = threading.Event(), threading.Event()
-        say = lambda event: quiet.set() if event.kind == "quiet" else None  # noqa: E731
+
+        def say(event, quiet=quiet):
+            if event.kind == "quiet":
+                quiet.set()
+
         threading.Thread(
             target=watch, args=(str(file),), kwargs={"outputs": outputs, "say": say, "stop": stop}
         ).start()

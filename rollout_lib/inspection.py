@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from rollout_lib.clock import both_times
 from rollout_lib.database import load_sql
 from rollout_lib.errors import ShapeRefused, TablesMissing
 from rollout_lib.judgement.protected import protected_checks
@@ -177,8 +178,9 @@ def _domains(config: RoutingConfig | None, plan: Plan) -> Check:
 def _leaks(rows: Any, plan: Plan, since: datetime) -> Check:
     name, limit = "no earlier leak", f"only {', '.join(plan.domains)} reach unified"
     if rows.leaked == 0:
-        return passes(name, f"0 rows since {since:%Y-%m-%d %H:%M} UTC", limit)
-    seen = f"{rows.leaked:,} rows of {', '.join(rows.leaked_domains)}, last {rows.leaked_at:%Y-%m-%d %H:%M} UTC"
+        return passes(name, f"0 rows since {both_times(since, plan.time_zone)}", limit)
+    last = both_times(rows.leaked_at, plan.time_zone)
+    seen = f"{rows.leaked:,} rows of {', '.join(rows.leaked_domains)}, last {last}"
     return fails(name, seen, limit, f"{seen} reached unified: the router sends what the plan protects",
                  "mend the router, then: rollout acknowledge --restart --reason '…'")  # fmt: skip
 

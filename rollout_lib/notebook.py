@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from rollout_lib import charts, spool
+from rollout_lib.clock import both_times
 from rollout_lib.errors import ParameterError
 from rollout_lib.look import Html, header
 from rollout_lib.look.page import checks_table, table
-from rollout_lib.look.words import EMPTY, both_times, rate
+from rollout_lib.look.words import EMPTY, rate
 from rollout_lib.look.words import milliseconds as ms
 from rollout_lib.operations import (
     Recorded,

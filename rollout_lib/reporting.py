@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from rollout_lib.clock import both_times
 from rollout_lib.model import STATES, Entry, Standing, State, Uptime, worst
 from rollout_lib.plan import Plan
 from rollout_lib.slots import expected_slots
@@ -69,7 +70,7 @@ def summarise(entries: Sequence[Entry], plan: Plan, now: datetime) -> Summary:
     standing = fold(entries, plan)
     phases = tuple(_phases(entries, plan, now))
     runs = [entry for entry in entries if entry.kind in _RUNS]
-    state, outcome = _outcome(phases, standing, runs)
+    state, outcome = _outcome(phases, standing, runs, plan)
     return Summary(
         outcome=outcome,
         state=state,
@@ -228,11 +229,11 @@ def _after(entry: Entry) -> tuple[Decimal, bool] | None:
     return None
 
 
-def _outcome(phases, standing, runs) -> tuple[State, str]:
+def _outcome(phases, standing, runs, plan) -> tuple[State, str]:
     if not runs:
         return State.COULD_NOT_LOOK, "The ledger is empty: nothing has been run."
     if standing.rolled_back_at is not None:
-        at = f"{standing.rolled_back_at:%H:%M} UTC"
+        at = both_times(standing.rolled_back_at, plan.time_zone)
         return State.ROLL_BACK, f"Routing was disabled at {at}: {standing.latched_reason}"
     if not phases:
         return State.HOLD, "The rollout has not begun: routing was never raised."

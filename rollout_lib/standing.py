@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from rollout_lib.clock import both_times
 from rollout_lib.model import (
     STATES,
     Attestation,
@@ -136,7 +137,7 @@ def _after(now: _Fold, entry: Entry, plan: Plan) -> Standing:
         now.unsealed[str(body["run_id"])] = None
     if entry.kind == "attempt":
         return standing
-    standing = _judged(standing, entry)
+    standing = _judged(standing, entry, plan)
     if body.get("adopted"):
         adopted = body["adopted"]
         standing = _changed(standing, entry, plan, Decimal(adopted["percentage"]), adopted["enabled"], by_hand=True)
@@ -176,7 +177,7 @@ def _attested(standing: Standing, entry: Entry) -> Standing:
     )
 
 
-def _judged(standing: Standing, entry: Entry) -> Standing:
+def _judged(standing: Standing, entry: Entry, plan: Plan) -> Standing:
     """What the verdict of a run does to the phase it belongs to."""
     state = State(entry.body["state"])
     if entry.operation == "preflight":
@@ -188,7 +189,7 @@ def _judged(standing: Standing, entry: Entry) -> Standing:
     if entry.operation == "monitor":
         standing = _looked(standing, entry)
         if standing.evaluation and is_at_least(state, State.HOLD):
-            standing = replace(standing, revoked=f"{state} at {entry.at:%Y-%m-%d %H:%M} UTC")
+            standing = replace(standing, revoked=f"{state} at {both_times(entry.at, plan.time_zone)}")
     if entry.operation == "evaluate":
         phase_figures = (entry.body.get("evidence") or {}).get("phase")
         standing = replace(standing, evaluation=(entry.at, state), revoked=None, evaluated=phase_figures)

@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 
 from rollout_lib.archive.history import Row, rows
 from rollout_lib.archive.page import page
+from rollout_lib.clock import both_times
 from rollout_lib.look.page import badge
-from rollout_lib.look.words import BADGES, HATCHED, both_times
+from rollout_lib.look.words import BADGES, HATCHED
 from rollout_lib.model import STATES, State
 from rollout_lib.plan import Plan
 from rollout_lib.redaction import redact

@@ -25,6 +25,7 @@ def watch(
     as_json: Json = False,
 ) -> int:
     """Check each slot, trip between them, lower where the plan lets it act alone. Never raises the percentage."""
+    from rollout_lib.clock import both_clocks
     from rollout_lib.errors import ParameterError
     from rollout_lib.look import header_line
     from rollout_lib.schedule import Event
@@ -46,9 +47,7 @@ def watch(
             return
         if event.kind == "start":
             print(header_line(session.place, event.at, f"mode {session.plan.mode}"), flush=True)
-        local = f"{event.at.astimezone(session.plan.zone):%H:%M:%S %Z}"
-        utc = "" if local.endswith("UTC") else f" ({event.at:%H:%M:%S} UTC)"
-        print(f"{local}{utc}  {SIGNS[event.kind]} {event.text}", flush=True)
+        print(f"{both_clocks(event.at, session.plan.time_zone)}  {SIGNS[event.kind]} {event.text}", flush=True)
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 
+from rollout_lib.clock import both_clocks
 from rollout_lib.model import (
     UNIFIED,
     Check,
@@ -87,7 +88,7 @@ def data_check(config: RoutingConfig, measurement: Measurement, standing: Standi
     wanted = f"unified rows as configured ({config.percentage:g} %)"
     newest, stale = measurement.newest_row_at, plan.monitoring.stale_after
     if newest is None or measurement.as_of - newest > stale:
-        last = f"the last row is of {newest:%H:%M:%S} UTC" if newest else "there is no row"
+        last = f"the last row is of {both_clocks(newest, plan.time_zone)}" if newest else "there is no row"
         reason = f"Could not look: {last}, more than {stale} ago. Traffic or logging has stopped, or our view."
         return _check("data", Outcome.COULD_NOT_LOOK, last, wanted, reason, State.COULD_NOT_LOOK)
     share = config.percentage / 100
@@ -111,13 +112,14 @@ def data_check(config: RoutingConfig, measurement: Measurement, standing: Standi
     return _check("data", Outcome.PASS, f"{rows:,} unified", wanted, f"{rows:,} unified rows in the window.")
 
 
-def off_check(measurement: Measurement, standing: Standing, settled: datetime) -> Check:
+def off_check(measurement: Measurement, settled: datetime, plan: Plan) -> Check:
     """While routing is off, nothing routed later than the rollback + 30 s may go to unified."""
     last = measurement.last_unified_at
-    wanted = f"no unified row after {settled:%H:%M:%S} UTC"
+    wanted = f"no unified row after {both_clocks(settled, plan.time_zone)}"
     if last is not None and last > settled:
-        reason = f"Routing is off, yet unified got a request at {last:%H:%M:%S} UTC. The router does not obey."
-        return _check("off", Outcome.FAIL, f"{last:%H:%M:%S} UTC", wanted, reason, State.ROLL_BACK)
+        seen = both_clocks(last, plan.time_zone)
+        reason = f"Routing is off, yet unified got a request at {seen}. The router does not obey."
+        return _check("off", Outcome.FAIL, seen, wanted, reason, State.ROLL_BACK)
     reason = "Routing is off, and nothing went to unified since."
     return _check("off", Outcome.PASS, "none", wanted, reason, State.OFF)
 

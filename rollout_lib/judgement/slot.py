@@ -106,7 +106,7 @@ def _column(states: list[State], blind: bool, data: Check) -> State:
 
 
 def _off(plan: Plan, config: RoutingConfig, standing: Standing, measurement: Measurement, checks) -> Verdict:
-    off = safety.off_check(measurement, standing, _off_since(config, standing, measurement) + SETTLING)
+    off = safety.off_check(measurement, _off_since(config, standing, measurement) + SETTLING, plan)
     # A leak of before the rollback has been acted on; what flows now is the question of `off`.
     checks = [off, *[check for check in checks if check.name != "leak"]]
     state = _state(off)

@@ -9,6 +9,7 @@ from math import exp
 from pathlib import Path
 from typing import Any
 
+from rollout_lib.clock import both_times
 from rollout_lib.judgement.words import e_value
 from rollout_lib.look import words
 from rollout_lib.model import TOTAL, Check, Checkpoint, Outcome, Place, State, Verdict
@@ -57,7 +58,7 @@ def badge(state: State) -> str:
 
 def header_line(place: Place, at, phase: str) -> str:
     """The first line of everything, as plain text."""
-    when = words.both_times(at, place.time_zone)
+    when = both_times(at, place.time_zone)
     return f"{place} · {place.rollout} · {phase} · {when}"
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from zoneinfo import ZoneInfo
-
 from rollout_lib.model import State
 
 # Okabe-Ito, each with a sign: never colour alone.
@@ -50,8 +47,3 @@ def share(value: float | None) -> str:
     """`10.4 %`."""
     return EMPTY if value is None else f"{value:.1f} %"
 
-
-def both_times(at: datetime, time_zone: str) -> str:
-    """`Wed 3 Dec 10:15 CET (09:15 UTC)`."""
-    local = at.astimezone(ZoneInfo(time_zone))
-    return f"{local:%a} {local.day} {local:%b %H:%M %Z} ({at.astimezone(ZoneInfo('UTC')):%H:%M} UTC)"

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from rollout_lib.clock import both_times
 from rollout_lib.errors import RolloutError
-from rollout_lib.look.words import both_times
 from rollout_lib.model import Gate
 from rollout_lib.operations import Recorded, attest, change_percentage, evaluate_phase, monitor, roll_back
 from rollout_lib.panels.offers import Offer, has_moved

@@ -9,9 +9,10 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from rollout_lib import charts
+from rollout_lib.clock import both_times
 from rollout_lib.look import table
 from rollout_lib.look.page import Raw, answer, badge, checks_table, traffic_table
-from rollout_lib.look.words import BADGES, both_times
+from rollout_lib.look.words import BADGES
 from rollout_lib.model import Outcome, Place, State
 from rollout_lib.notebook import error_rows
 from rollout_lib.panels.acting import Said

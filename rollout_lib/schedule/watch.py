@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 from rollout_lib import metrics
+from rollout_lib.clock import both_clocks
 from rollout_lib.errors import PlanError, RolloutError, SlotTaken, UsageError
 from rollout_lib.messages.send import shout
 from rollout_lib.model import STATES
@@ -141,7 +142,7 @@ def _is_mine(held: _Watch) -> bool:
         return True
     if not held.standing_by:
         other = who_watches(held.session.database)
-        who = f"{other.name} watches until {other.until.astimezone(UTC):%H:%M:%S} UTC" if other else "another watches"
+        who = f"{other.name} watches until {_clock(held, other.until)}" if other else "another watches"
         _say(held, "lease", f"{who}, renewed while it lives; standing by to take over")
         held.standing_by = True
     return False
@@ -157,11 +158,11 @@ def _slots(held: _Watch, seen: Round) -> None:
         for missed in [one for one in passed if one not in accounted]:
             body = {"slot": missed.isoformat(), "reason": "nobody checked it in its time"}
             _append(held, "missed", body, missed, phase.began_at)
-            _say(held, "missed", f"the slot of {missed:%H:%M} UTC had no check; it is recorded as missed", 20)
+            _say(held, "missed", f"the slot of {_clock(held, missed)} had no check; it is recorded as missed", 20)
     due = phase is None or slot > phase.began_at
     if due and slot != held.last_slot and slot not in accounted:
         held.last_slot = slot
-        _run(held, "20_monitor", "slot", f"slot {slot:%H:%M} UTC", slot=slot.isoformat())
+        _run(held, "20_monitor", "slot", f"slot {_clock(held, slot)}", slot=slot.isoformat())
     ends = held_until(held.session.plan, seen.standing)
     if phase is None or ends is None or seen.now < ends or held.stop.is_set():
         return
@@ -212,7 +213,7 @@ def _away(held: _Watch, error: RolloutError) -> None:
         _say(held, "away", str(error), error.exit_code)
     elif held.away.is_due:
         minutes = held.away.lasted.total_seconds() / 60
-        text = f"Nothing could be seen for {minutes:.0f} minutes, since {held.away_since:%H:%M} UTC.\n{error}"
+        text = f"Nothing could be seen for {minutes:.0f} minutes, since {_clock(held, held.away_since)}.\n{error}"
         told = shout(f"{held.session.plan.rollout} - nobody can look", text)
         _say(held, "away", _told(text, told), error.exit_code)
         held.away.note(True, told=True)
@@ -255,7 +256,7 @@ def _trouble(held: _Watch, error: UsageError) -> None:
 
 def _back(held: _Watch) -> None:
     if held.away.goes_on:
-        since = f"{held.away_since:%H:%M:%S} UTC"
+        since = _clock(held, held.away_since)
         held.away.note(False)
         held.known = None
         _say(held, "back", f"the database answers again; nothing was seen since {since}")
@@ -266,6 +267,10 @@ def _unwritten(held: _Watch, trouble: str) -> None:
     if trouble and trouble != held.unwritten:
         _say(held, "trouble", trouble)
     held.unwritten = trouble
+
+
+def _clock(held: _Watch, at: datetime) -> str:
+    return both_clocks(at, held.session.plan.time_zone, seconds=at.second > 0)
 
 
 def _told(text: str, lines: tuple[str, ...]) -> str:

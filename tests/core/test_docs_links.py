@@ -22,7 +22,8 @@ FENCES = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 def links(text: str) -> list[tuple[str, str]]:
     """(path, name after the #) of every link that is not to another site."""
     found = re.findall(r"\]\(([^)\s]+)\)", FENCES.sub("", text))
-    return [tuple(unquote(target).partition("#")[::2]) for target in found if "://" not in target]  # type: ignore[misc]
+    parts = [unquote(target).partition("#") for target in found if "://" not in target]
+    return [(path, name) for path, _, name in parts]
 
 
 def headings(text: str) -> set[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import uuid
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
+from uuid import UUID
 
 import jsonschema
 import nbformat
@@ -172,7 +173,7 @@ def test_a_clock_that_goes_back_an_hour_overwrites_nothing_and_judges_no_slot_tw
 
 def test_a_name_that_is_taken_is_said_and_the_first_record_stays(world, database, tmp_path, monkeypatch):
     """Two runs of one id and one instant: the second is refused its files, and its decision stands on the ledger."""
-    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=7))
+    monkeypatch.setattr(run, "uuid", SimpleNamespace(uuid4=lambda: UUID(int=7)))  # the runner's own ids alone
     first = check(world, tmp_path)
     before = first.notebook.read_bytes()
     second = check(world, tmp_path)
