@@ -36,8 +36,6 @@ def test_no_sentence_of_a_judgement_or_report_has_utc_alone():
     files = [path for room in rooms for path in Path("rollout_lib", room).rglob("*.py")]
     rest = ("reporting", "standing", "inspection", "gates", "notebook")
     files += [Path("rollout_lib", f"{name}.py") for name in rest]
-        Path("rollout_lib", f"{name}.py") for name in ("reporting", "standing", "inspection", "gates", "notebook")
-    ]
     assert len(files) > 40
     found = [path for path in files if re.search(r"%M(:%S)?\} UTC", path.read_text(encoding="utf-8"))]
     assert found == []
