@@ -152,15 +152,17 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class Uptime:
-    """One protected endpoint over a phase, by the ledger's probes. in_a_row: failed ones since the last answer.
+    """One protected webhook over a phase, by the ledger's checks. in_a_row: failed probes since the last answer.
 
-    A failed probe counts only where our own network was proven; what nobody could look at is unseen.
+    A failed probe counts only where our own network was proven; what nobody could look at is unseen. failing_at:
+    the checks (ISO instants) that found it down by its own rows.
     """
 
     answered: int = 0
     failed: int = 0
     unseen: int = 0
     in_a_row: int = 0
+    failing_at: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,16 +124,23 @@ def handover(result: Report) -> Html:
 
 
 def uptime_table(result: Report) -> Html:
-    """Each protected endpoint in each phase: answered, failed and unseen probes on the ledger."""
+    """Each protected webhook in each phase: answered, failed and unseen probes, checks that its own rows failed."""
     rows = [
-        (f"{phase.percentage:g} %", name, f"{seen.answered:,}", f"{seen.failed:,}", f"{seen.unseen:,}")
+        (
+            f"{phase.percentage:g} %",
+            name,
+            f"{seen.answered:,}",
+            f"{seen.failed:,}",
+            f"{seen.unseen:,}",
+            f"{len(seen.failing_at):,}",
+        )
         for phase in result.summary.phases
         for name, seen in phase.uptime.items()
     ]
     if not rows:
         words = "No protected endpoint was probed: the plan names none under probes.protected."
         return Html(f'<div class="ro-soft">{words}</div>', words)
-    return Html(table(rows, ["phase", "<webhook", "answered", "failed", "could not look"]))
+    return Html(table(rows, ["phase", "<webhook", "answered", "failed", "could not look", "down by its rows"]))
 
 
 def differences_table(result: Report) -> Html:

@@ -13,7 +13,8 @@ from rollout_lib.clock import both_times
 from rollout_lib.model import STATES, Entry, Standing, State, Uptime, worst
 from rollout_lib.plan import Plan
 from rollout_lib.slots import expected_slots
-from rollout_lib.standing import LOWEST_STEP, fold, held_until, phase_index, probed
+from rollout_lib.standing import LOWEST_STEP, fold, held_until, phase_index
+from rollout_lib.uptime import over, together, words
 
 _RUNS = ("checkpoint", "extra")
 
@@ -185,9 +186,6 @@ def _phase(began_at, percentage, until, runs, plan, now, following) -> PhaseSumm
     checks = [run for run in runs if run.operation == "monitor" and run.kind == "checkpoint"]
     states = [State(run.body["state"]) for run in runs if run.operation in ("monitor", "evaluate")]
     evaluations = [run for run in runs if run.operation == "evaluate"]
-    uptime: Mapping[str, Uptime] = {}
-    for run in runs:
-        uptime = probed(uptime, run.body) if run.operation in ("monitor", "evaluate") else uptime
     last = (evaluations or checks or [None])[-1]
     rows = (last.body.get("figures") or {}) if last else {}
     rows = rows.get("phase") or rows.get("rows") or []
@@ -205,7 +203,7 @@ def _phase(began_at, percentage, until, runs, plan, now, following) -> PhaseSumm
         evaluated=str(evaluations[-1].body.get("sentence", "")) if evaluations else "not evaluated",
         unified=total[0] if total else {},
         ended_by=_ended_by(following, plan),
-        uptime=uptime,
+        uptime=over(run.body for run in runs),
     )
 
 
@@ -283,16 +281,11 @@ def _stated(entries: Iterable[Entry]) -> Iterable[dict[str, str]]:
 
 def uptime_words(phases: Iterable[PhaseSummary]) -> str:
     """`mobility 57 of 57 probes answered; …` over all phases; "" where nothing was probed."""
-    found: dict[str, list[int]] = {}
+    found: dict[str, Uptime] = {}
     for phase in phases:
         for name, seen in phase.uptime.items():
-            counts = found.setdefault(name, [0, 0, 0])
-            for place, number in enumerate((seen.answered, seen.answered + seen.failed, seen.unseen)):
-                counts[place] += number
-    return "; ".join(
-        f"{name} {answered:,} of {asked:,} probes answered" + (f", {unseen:,} unseen" if unseen else "")
-        for name, (answered, asked, unseen) in found.items()
-    )
+            found[name] = together(found.get(name, Uptime()), seen)
+    return "; ".join(f"{name} {words(seen)}" for name, seen in found.items())
 
 
 def exit_code(state: State) -> int:

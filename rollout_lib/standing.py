@@ -21,14 +21,13 @@ from rollout_lib.model import (
     Counts,
     Entry,
     Look,
-    Outcome,
     PhaseRun,
     Standing,
     State,
-    Uptime,
     Window,
 )
 from rollout_lib.plan import Plan
+from rollout_lib.uptime import COUNTED, counted, said_in
 
 LOWEST_STEP = Decimal(5)  # the runbook's gradual rollback: 25 -> 10 -> 5 -> disabled
 EMPTY = Standing(
@@ -100,26 +99,6 @@ def held_until(plan: Plan, standing: Standing) -> datetime | None:
     return standing.phase.began_at + hold
 
 
-def with_probe(seen: Uptime, outcome: Outcome) -> Uptime:
-    """A protected endpoint's tally with one more named check of it; a WARN failed first and then answered."""
-    return Uptime(
-        answered=seen.answered + (outcome in (Outcome.PASS, Outcome.WARN)),
-        failed=seen.failed + (outcome in (Outcome.FAIL, Outcome.WARN)),
-        unseen=seen.unseen + (outcome is Outcome.COULD_NOT_LOOK),
-        in_a_row={Outcome.FAIL: seen.in_a_row + 1, Outcome.COULD_NOT_LOOK: seen.in_a_row}.get(outcome, 0),
-    )
-
-
-def probed(known: Mapping[str, Uptime], body: Mapping[str, Any]) -> dict[str, Uptime]:
-    """Each protected endpoint's tally with the probes of one more run, from its named checks `protected:…`."""
-    after = dict(known)
-    for check in (body.get("verdict") or {}).get("checks") or ():
-        kind, _, name = check["name"].partition(":")
-        if kind == "protected" and name:
-            after[name] = with_probe(after.get(name, Uptime()), Outcome(check["outcome"]))
-    return after
-
-
 def _after(now: _Fold, entry: Entry, plan: Plan) -> Standing:
     standing = replace(now.standing, head=(entry.seq, entry.hash))
     body = entry.body
@@ -184,8 +163,9 @@ def _judged(standing: Standing, entry: Entry, plan: Plan) -> Standing:
         return replace(standing, preflight=(entry.at, state))
     if standing.phase is None or entry.phase_began != standing.phase.began_at:
         return standing
-    if entry.operation in ("monitor", "evaluate"):
-        standing = replace(standing, protected=probed(standing.protected, entry.body))
+    if entry.operation in COUNTED:
+        at = entry.body.get("slot") or entry.body.get("at") or ""
+        standing = replace(standing, protected=counted(standing.protected, said_in(entry.body), at))
     if entry.operation == "monitor":
         standing = _looked(standing, entry)
         if standing.evaluation and is_at_least(state, State.HOLD):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from rollout_lib.judgement.words import rate
 from rollout_lib.model import (
@@ -21,11 +22,11 @@ from rollout_lib.model import (
     Verdict,
 )
 from rollout_lib.plan import Plan
-from rollout_lib.standing import with_probe
+from rollout_lib.uptime import PROBE, ROWS, WHOLE, counted
+from rollout_lib.uptime import probes as asked_in
 
 DOWN_AFTER = 2  # failed probes in a row, whichever runs they belong to
 FEWEST = 3  # distinct failing webhooks: fewer are their senders' trouble, not the function's
-UPTIME = "protected webhooks 100 % up"
 
 
 def protected_checks(
@@ -39,7 +40,7 @@ def protected_checks(
     proven = _network_is_proven(probes)
     if asked:
         return tuple(_answers(probe, (known or {}).get(probe.name, Uptime()), proven) for probe in asked)
-    reason = "No protected endpoint is configured in the plan (`probes.protected`): could not look."
+    reason = "No protected endpoint is configured in the plan (probes.protected): could not look."
     if plan.probes.protected:
         reason = "Nobody asked the protected endpoints in this run."
     return (_check("protected", Outcome.NOT_APPLICABLE, "not asked", "answers", reason),)
@@ -58,7 +59,7 @@ def failed_once(probes: Sequence[Probe]) -> frozenset[str]:
 
 
 def _answers(probe: Probe, before: Uptime, proven: bool) -> Check:
-    name, wanted = f"protected:{probe.name}", "answers"
+    name, wanted = f"{PROBE}{probe.name}", "answers"
     if probe.up:
         if probe.failures:
             reason = f"{probe.name} answers again ({probe.detail}); a probe of this run had failed."
@@ -94,7 +95,7 @@ def _untouched(traffic: Traffic, domain: str) -> list[Cell]:
 
 
 def _rows_check(domain: str, cells: Sequence[Cell]) -> Check:
-    name, wanted = f"rows of {domain}", "none fails"
+    name, wanted = f"{ROWS}{domain}", "none fails"
     rows, errors = sum(cell.requests for cell in cells), sum(cell.errors for cell in cells)
     if not rows:
         return _check(name, Outcome.NOT_APPLICABLE, "no row", wanted, f"No {domain} webhook since the last check.")
@@ -116,26 +117,25 @@ def _is_down(cells: Sequence[Cell]) -> bool:
 
 def uptime_checks(slot: Verdict, standing: Standing, measurement: Measurement, plan: Plan) -> tuple[Check, ...]:
     """Uptime over the phase: one named check a protected webhook, and the runbook's, which is the worst of them."""
-    now = {check.name.partition(":")[2]: check for check in slot.checks if check.name.startswith("protected:")}
-    each = [_uptime(name, now.get(name), standing, measurement, plan) for name in plan.protected_domains]
+    mine = asked_in((check.name, check.outcome) for check in slot.checks)  # this run's own are not on the ledger yet
+    tallies = counted(standing.protected, [(f"{PROBE}{name}", outcome) for name, outcome in mine])
+    each = [_uptime(name, tallies.get(name, Uptime()), measurement, plan) for name in plan.protected_domains]
     leak = next((check for check in slot.checks if check.name == "leak"), None)
     wanted = "100 % and no leak"
     if leak is None or leak.outcome is not Outcome.PASS:
         reason = leak.reason if leak else "the leak check is missing"
-        whole = _check(UPTIME, Outcome.FAIL, "touched", wanted, reason, State.HOLD)
+        whole = _check(WHOLE, Outcome.FAIL, "touched", wanted, reason, State.HOLD)
     else:
         order = (Outcome.FAIL, Outcome.COULD_NOT_LOOK, Outcome.PASS)
         worst = min(each, key=lambda check: order.index(check.outcome))
         reason = "; ".join(check.reason.rstrip(".") for check in each if check.outcome is worst.outcome)
-        whole = replace(worst, name=UPTIME, limit=wanted, reason=f"{reason}. No row of them went to unified.")
+        whole = replace(worst, name=WHOLE, limit=wanted, reason=f"{reason}. No row of them went to unified.")
     return (whole, *each)
 
 
-def _uptime(domain: str, now: Check | None, standing: Standing, measurement: Measurement, plan: Plan) -> Check:
-    """100 % is required: no failed probe, none unseen, and no webhook that the router could not hand over."""
+def _uptime(domain: str, tally: Uptime, measurement: Measurement, plan: Plan) -> Check:
+    """100 % is required: no failed probe, none unseen, no check that found it down, every webhook handed over."""
     name, wanted = f"uptime:{domain}", "100 %"
-    tally = standing.protected.get(domain, Uptime())
-    tally = with_probe(tally, now.outcome) if now else tally  # this run's own is not on the ledger yet
     cells = _untouched(measurement.phase or measurement.window, domain)
     rows, errors = sum(cell.requests for cell in cells), sum(cell.errors for cell in cells)
     nowhere = sum(cell.requests for cell in cells if cell.routed_to == ROUTER_ERROR)
@@ -146,7 +146,12 @@ def _uptime(domain: str, now: Check | None, standing: Standing, measurement: Mea
     share = 100 * tally.answered / asked if asked else 100 * (rows - errors) / rows if rows else None
     observed = "–" if share is None else f"{share:.4g} % ({probes})"
     observed += f", {nowhere:,} webhooks not handed over" if nowhere else ""
-    if tally.failed or nowhere or _is_down(cells):
+    if tally.failing_at:
+        when = ", ".join(f"{datetime.fromisoformat(at).astimezone(plan.zone):%H:%M}" for at in tally.failing_at[:4])
+        more = f" and {len(tally.failing_at) - 4:,} more" if len(tally.failing_at) > 4 else ""
+        observed += f", down by its own rows at {when}{more}"
+        words += f", down by its own rows at the checks of {when}{more}"
+    if tally.failed or tally.failing_at or nowhere or _is_down(cells):
         reason = f"{words}. 100 % is required: mend it, then begin the phase anew with "
         reason += "rollout change --to <same> --again --reason …"
         return _check(name, Outcome.FAIL, observed, wanted, reason, State.HOLD)
@@ -162,9 +167,8 @@ def _uptime(domain: str, now: Check | None, standing: Standing, measurement: Mea
 def is_news(checks: Sequence[Check], known: Mapping[str, Uptime]) -> bool:
     """Does an endpoint fail that answered until now, or answer again? The next probe must find it on the ledger."""
     for check in checks:
-        kind, _, name = check.name.partition(":")
-        if kind == "protected" and name and check.outcome in (Outcome.PASS, Outcome.FAIL):
-            failing = known.get(name, Uptime()).in_a_row > 0
+        if check.name.startswith(PROBE) and check.outcome in (Outcome.PASS, Outcome.FAIL):
+            failing = known.get(check.name.removeprefix(PROBE), Uptime()).in_a_row > 0
             if failing is (check.outcome is Outcome.PASS):
                 return True
     return False

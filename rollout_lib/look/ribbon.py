@@ -13,6 +13,8 @@ from rollout_lib.look.history import Bodies, clock
 from rollout_lib.look.theme import Picture
 from rollout_lib.model import Outcome, State
 from rollout_lib.plan import Plan
+from rollout_lib.uptime import over, probes, said_in
+from rollout_lib.uptime import words as said
 
 _ROW = 24  # pixels
 _OUTCOMES = {
@@ -59,24 +61,17 @@ def lanes(history: Bodies, plan: Plan, columns: Mapping[str, str], finding: str)
 def uptime(history: Bodies, plan: Plan) -> Picture:
     """Every answer of the protected endpoints; what nobody could look at is not uptime."""
     shared = drawing.frame(history, plan)
-    cells, seen = [], {}
-    for body in history:
-        for check in (body.get("verdict") or {}).get("checks") or ():
-            kind, _, name = check["name"].partition(":")
-            outcome = Outcome(check["outcome"])
-            if kind == "protected" and name and outcome in _OUTCOMES:
-                cells.append(_cell(body, name, _OUTCOMES[outcome]))
-                seen.setdefault(name, []).append(outcome)
+    cells = [
+        _cell(body, name, _OUTCOMES[outcome])
+        for body in history
+        for name, outcome in probes(said_in(body))
+        if outcome in _OUTCOMES
+    ]
     if not cells:
-        return Picture("", "Protected uptime was not measured: the plan names no endpoint under `probes.protected`.")
-    parts = []
-    for name, outcomes in seen.items():
-        again = outcomes.count(Outcome.WARN)  # failed first, then answered
-        answered, down = outcomes.count(Outcome.PASS) + again, outcomes.count(Outcome.FAIL) + again
-        part = f"{name} answered {answered:,} of {answered + down:,} probes" if answered + down else f"{name} unseen"
-        unseen = outcomes.count(Outcome.COULD_NOT_LOOK)
-        parts.append(part + (f" ({unseen:,} could not be looked at)" if unseen else ""))
-    return Picture(theme.svg(_strip(cells, list(seen), shared), margin=8), "Protected: " + "; ".join(parts) + ".")
+        return Picture("", "Protected uptime was not measured: the plan names no endpoint under probes.protected.")
+    finding = "; ".join(f"{name} {said(seen)}" for name, seen in over(history).items())
+    rows = list(dict.fromkeys(cell["row"] for cell in cells))
+    return Picture(theme.svg(_strip(cells, rows, shared), margin=8), f"Protected: {finding}.")
 
 
 def _cell(body: past.Body, row: str, look: tuple[str, str, str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rollout_lib.model import TOTAL, UNIFIED, Act, Check, Checkpoint, Outcome, State, Verdict
 from rollout_lib.plan import Plan
 from rollout_lib.redaction import redact
+from rollout_lib.uptime import PROBE, WHOLE
 
 _UNMEASURED = "not measured by this run"
 
@@ -91,7 +92,7 @@ def _facts(checkpoint: Checkpoint, plan: Plan) -> dict[str, object]:
     return {
         "title": _title(plan.rollout),
         "impact": _check(verdict, "no customer impact"),
-        "uptime": _check(verdict, "protected webhooks 100 % up"),
+        "uptime": _check(verdict, WHOLE),
         "guarded": _guarded(verdict, plan),
         "checkpoint": checkpoint,
         "plan": plan,
@@ -133,9 +134,8 @@ def _guarded(verdict: Verdict | None, plan: Plan) -> str:
     leak, names = _check(verdict, "leak"), ", ".join(plan.protected_domains)
     said: dict[str, list[str]] = {}
     for check in verdict.checks if verdict else ():
-        kind, _, name = check.name.partition(":")
-        if kind == "protected" and name:
-            said.setdefault(check.observed, []).append(name)
+        if check.name.startswith(PROBE):
+            said.setdefault(check.observed, []).append(check.name.removeprefix(PROBE))
     words = {"answers": "answer"}  # of all that do
     ordered = sorted(said.items(), key=lambda item: item[0] == "answers")
     lines = [f"{', '.join(sorted(names))} {words.get(what, what)}" for what, names in ordered]

@@ -243,6 +243,25 @@ def test_the_log_of_a_protected_webhook_is_read_too(phase):
     assert json.loads(json.dumps(found.message))["subject"].endswith("Hold at 10%")
 
 
+def test_an_outage_of_one_slot_is_named_at_the_end_of_the_phase_however_few_of_its_rows_failed(phase):
+    """Down from 09:15 to 09:30 and well since, every probe answered: the phase does not pass, and says which check."""
+    phase.slot()
+    phase.world.connection.execute("UPDATE webhook_routing_logs SET status = 'error' WHERE domain = 'mobility' "
+                                   "AND created_at > %s", (phase.world.now - QUARTER,))  # fmt: skip
+    assert phase.slot().state is State.HOLD
+    end = _served(phase)
+    assert end.state is State.HOLD
+    found = named(end.verdict, "uptime:mobility")
+    assert (found.outcome, found.limit) == (Outcome.FAIL, "100 %")
+    assert found.observed.endswith("probes), down by its own rows at 09:30")
+    whole = named(end.verdict, "protected webhooks 100 % up")
+    assert "mobility: 17 of 17 probes answered" in whole.reason
+    assert "down by its own rows at the checks of 09:30" in whole.reason
+    assert named(end.verdict, "uptime:profile").outcome is Outcome.PASS
+    told = op.report(phase.session()).run.checkpoint.evidence["uptime"]
+    assert "mobility 17 of 17 probes answered, its own rows failed at 1 check" in told
+
+
 def test_a_hold_after_the_pass_blocks_the_raise_until_it_is_evaluated_anew(phase):
     """Passed at 13:00, a protected endpoint fails a probe in the night: 25 % is refused, by name and by reason."""
     assert _served(phase).state is State.PASS
