@@ -10,21 +10,22 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from rollout_lib.errors import UsageError
-from rollout_lib.model import STATES, Standing, State, Verdict
+from rollout_lib.model import BLIND, STATES, Standing, State, Verdict
 from rollout_lib.plan import Plan
 from rollout_lib.slots import slot_of
 from rollout_lib.store import Facts
 
 VARIABLE = "ROLLOUT_METRICS"
 SUCCESS = "rollout_last_success_timestamp_seconds"
+INTERVAL = "rollout_slot_interval_seconds"
+PLAN = "rollout_plan_info"
 _LARGEST = 700.0  # exp of it still is a float
-_UNSEEN = (State.COULD_NOT_LOOK, State.NO_DATA)
 Row = tuple[Decimal, bool]
 
 
@@ -56,7 +57,7 @@ def write(
         gauges.one("rollout_routing_percentage", "Configured share of unified, in percent.", float(routing[0]))
         gauges.one("rollout_routing_enabled", "Is routing to unified switched on.", int(routing[1]))
     gauges.slots(facts, standing, at, slot, routing)
-    if any(state in _UNSEEN for state in (verdict.state, *(check.state for check in verdict.checks))):
+    if any(state in BLIND for state in (verdict.state, *(check.state for check in verdict.checks))):
         return gauges.save()  # a standing act may be the state, and nothing was seen all the same
     gauges.one(SUCCESS, "When a look last saw what it had to see.", at.timestamp())
     gauges.traffic(rows)
@@ -68,29 +69,54 @@ def write(
     return gauges.save()
 
 
-def write_unseen(plan: Plan) -> str:
-    """Write that a look saw nothing: the verdict is COULD_NOT_LOOK, figures are absent, the last success stays."""
-    gauges = _Gauges(plan, datetime.now(UTC))
+def write_unseen(plan: Plan | str) -> str:
+    """Write that a look saw nothing: the verdict is COULD_NOT_LOOK, figures are absent, the last success stays.
+
+    plan: or the path of one that cannot be read, for the file that a look by this path has written before.
+    """
+    gauges = _Gauges(plan, datetime.now(UTC)) if isinstance(plan, Plan) else _of_before(plan)
+    if gauges is None:
+        return ""
     gauges.verdict(State.COULD_NOT_LOOK)
     return gauges.save()
 
 
 @contextmanager
-def unseen_if_it_fails(plan: Plan) -> Iterator[None]:
-    """Whatever ends a look before it has a verdict leaves no healthy figure behind; the error goes on."""
+def unseen_if_it_fails(plan: Plan | str) -> Iterator[None]:
+    """Whatever ends a look before it has a verdict leaves no healthy figure behind; the error goes on.
+
+    Also what is wrong with the plan or the parameters: a check that was to run did not.
+    """
     try:
         yield
-    except UsageError:
-        raise
     except BaseException:
         write_unseen(plan)
         raise
 
 
+def _of_before(path: str) -> _Gauges | None:
+    """The gauges of the file that looks by the plan of this path write; None where none did."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    folder = os.environ.get(VARIABLE, "").strip()
+    for file in Path(folder).glob("rollout_*.prom") if folder else ():
+        try:
+            families = text_string_to_metric_families(file.read_text(encoding="utf-8"))
+            samples = {sample.name: sample for family in families for sample in family.samples}
+        except (OSError, ValueError):
+            continue
+        known = samples.get(PLAN)
+        if known is not None and known.labels["path"] == str(Path(path).resolve()):
+            named = SimpleNamespace(**{name: known.labels[name] for name in ("rollout", "environment")}, path=path)
+            every = timedelta(seconds=samples[INTERVAL].value)
+            return _Gauges(named, datetime.now(UTC), every)
+    return None
+
+
 class _Gauges:
     """The gauges of one file while they are filled; nothing is imported where nobody wants them."""
 
-    def __init__(self, plan: Plan, at: datetime) -> None:
+    def __init__(self, plan: Any, at: datetime, interval: timedelta | None = None) -> None:
         folder = os.environ.get(VARIABLE, "").strip()
         self.path = Path(folder) / f"rollout_{plan.environment}_{plan.rollout}.prom" if folder else None
         self.labels = {"rollout": plan.rollout, "environment": plan.environment}
@@ -101,8 +127,9 @@ class _Gauges:
 
             self.registry = CollectorRegistry()
         self.one("rollout_last_run_timestamp_seconds", "When a look last ended, whatever it saw.", at.timestamp())
-        interval = plan.monitoring.interval.total_seconds()
-        self.one("rollout_slot_interval_seconds", "A scheduled check each.", interval)
+        interval = interval or plan.monitoring.interval
+        self.one(INTERVAL, "A scheduled check each.", interval.total_seconds())
+        self.one(PLAN, "The plan's file on this machine: 1.", 1, path=str(Path(plan.path).resolve()))
 
     def one(self, name: str, words: str, value: float, **more: str) -> None:
         if self.path is None:

@@ -69,6 +69,7 @@ STATES: dict[State, int] = {
     State.STEP_BACK: 30,
     State.ROLL_BACK: 40,
 }
+BLIND = (State.COULD_NOT_LOOK, State.NO_DATA)  # nothing was seen, which is neither good nor bad
 
 
 def worst(states: list[State]) -> State:

@@ -9,15 +9,13 @@ from functools import partial
 from rollout_lib import metrics
 from rollout_lib.judgement import judge_slot, look_from
 from rollout_lib.judgement.protected import is_news
-from rollout_lib.model import Act, Measurement, Standing, State, Verdict
+from rollout_lib.model import BLIND, Act, Measurement, Standing, State, Verdict
 from rollout_lib.operations.lowering import act_on, said
 from rollout_lib.operations.monitor import adopted_by, figures, judged, measure_since, rows_first
 from rollout_lib.operations.record import Recorded, record
 from rollout_lib.session import Session
 from rollout_lib.standing import fold, is_at_least
 from rollout_lib.store import Facts, read_pulse
-
-BLIND = (State.COULD_NOT_LOOK, State.NO_DATA)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,11 +19,12 @@ from rollout_lib.archive import names, sealing
 from rollout_lib.archive.provenance import SOURCE_VARIABLE
 from rollout_lib.door import knock
 from rollout_lib.errors import RolloutError, RunDied, all_errors
-from rollout_lib.plan import load_plan
+from rollout_lib.plan import default_path, load_plan
 from rollout_lib.runner.parameters import check, check_meaning, defaults, load_notebook
 
 _ROLES = {".ipynb": "notebook", ".json": "record", ".html": "html"}
 _LONGEST = 4_000  # characters of an error that are told; the notebook has more of it
+LOOK = "20_monitor"
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
@@ -71,9 +72,12 @@ def run_notebook(
     model, digest = load_notebook(path)
     source = f"{name}:{digest}"
     allowed = defaults(model)
-    given = check(parameters, allowed)
-    plan = load_plan(str(given.get("plan", "")))
-    check_meaning(given, plan)
+    wanted = str(parameters.get("plan") or "")
+    look = name == LOOK and parameters.get("slot")  # without a slot it is a person's, who is told by an error
+    with metrics.unseen_if_it_fails(wanted or str(default_path())) if look else nullcontext():
+        given = check(parameters, allowed)
+        plan = load_plan(str(given.get("plan", "")))
+        check_meaning(given, plan)
     if by_hand:
         knock(name, given, plan)
     run_id = uuid.uuid4().hex
@@ -88,7 +92,7 @@ def run_notebook(
     )
     if failure:
         code = code or failure.exit_code
-    if checkpoint is None and name == "20_monitor":  # a kernel that died wrote nothing itself
+    if checkpoint is None and name == LOOK:  # a kernel that died wrote nothing itself
         trouble = "; ".join(filter(None, (trouble, metrics.write_unseen(plan))))
     return RunResult(
         run_id=run_id,

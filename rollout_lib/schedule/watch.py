@@ -15,8 +15,8 @@ from rollout_lib import metrics
 from rollout_lib.clock import both_clocks
 from rollout_lib.errors import PlanError, RolloutError, SlotTaken, UsageError
 from rollout_lib.messages.send import shout
-from rollout_lib.model import STATES
-from rollout_lib.operations.tripwire import BLIND, Round, trip
+from rollout_lib.model import BLIND, STATES
+from rollout_lib.operations.tripwire import Round, trip
 from rollout_lib.plan import load_plan
 from rollout_lib.runner import run_notebook
 from rollout_lib.schedule.lasting import DatabaseClock, Lasting
@@ -103,7 +103,9 @@ def watch(
 def _one_round(held: _Watch) -> None:
     """Nothing that happens in a round ends the watch: it is said, and the next round tries again."""
     try:
-        if not _is_mine(held):
+        with metrics.unseen_if_it_fails(held.session.plan):
+            mine = _is_mine(held)
+        if not mine:
             return
         blind = held.blind.is_due
         seen = trip(replace(held.session, run_id=uuid4().hex), held.known, failed=held.failed, blind=blind)
@@ -207,7 +209,6 @@ def _append(held: _Watch, kind: str, body: dict, slot: datetime | None = None, b
 def _away(held: _Watch, error: RolloutError) -> None:
     """Say once that nothing can be seen, and page once when it lasts."""
     held.exit_code = error.exit_code
-    _unwritten(held, metrics.write_unseen(held.session.plan))
     if not held.away.goes_on:
         held.away_since = held.clock()
         _say(held, "away", str(error), error.exit_code)

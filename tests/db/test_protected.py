@@ -244,7 +244,7 @@ def test_the_log_of_a_protected_webhook_is_read_too(phase):
 
 
 def test_an_outage_of_one_slot_is_named_at_the_end_of_the_phase_however_few_of_its_rows_failed(phase):
-    """Down from 09:15 to 09:30 and well since, every probe answered: the phase does not pass, and says which check."""
+    """Down from 09:15 to 09:30, well since, every probe answered: the phase does not pass, and says which check."""
     phase.slot()
     phase.world.connection.execute("UPDATE webhook_routing_logs SET status = 'error' WHERE domain = 'mobility' "
                                    "AND created_at > %s", (phase.world.now - QUARTER,))  # fmt: skip

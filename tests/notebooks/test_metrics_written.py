@@ -51,6 +51,35 @@ def test_a_scheduled_check_writes_and_one_without_a_database_takes_its_figures_b
     assert blind["rollout_last_success_timestamp_seconds"] == well["rollout_last_success_timestamp_seconds"]
 
 
+@pytest.mark.parametrize("how", ["broken", "gone", "a slot that is none"])
+def test_a_check_that_a_wrong_plan_keeps_from_running_leaves_no_healthy_figure(today, folder, tmp_path, how):
+    """Exit 2 as cron gets it: the verdict is COULD_NOT_LOOK and the figures are gone; other rollouts' are not."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(Path("parameters/week6.rehearsal.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    environment = {**os.environ, "ROLLOUT_PLAN": str(plan)}
+
+    def run(*words: str) -> int:
+        return subprocess.run([ROLLOUT, "monitor", *words], capture_output=True, env=environment).returncode
+
+    assert run("--slot", "now") in (0, 10, 20)
+    well = said(folder)
+    other = folder / "rollout_production_green.prom"
+    other.write_text((folder / NAME).read_text().replace("week6-unified", "green").replace("plan.yaml", "green.yaml"))
+    before = other.read_text()
+    if how == "broken":
+        plan.write_text("mode: [\n")
+    elif how == "gone":
+        plan.unlink()
+    assert run("--slot", "09:13" if how.startswith("a slot") else "now") == 2
+    blind = said(folder)
+    assert blind["COULD_NOT_LOOK"] == 1
+    assert "rollout_routing_percentage" in well
+    assert "rollout_routing_percentage" not in blind
+    for name in ("rollout_last_success_timestamp_seconds", "rollout_slot_interval_seconds"):
+        assert blind[name] == well[name]
+    assert other.read_text() == before
+
+
 def test_the_watcher_writes_each_round_and_says_when_it_cannot_see(today, folder, monkeypatch):
     """A quiet round leaves figures; a watcher whose database is away leaves none, before it ever held the lease."""
     stop = threading.Event()
