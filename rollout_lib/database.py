@@ -75,10 +75,10 @@ class Database:
         except (SQLAlchemyError, psycopg.Error) as error:
             raise explain(error, self.place) from None
 
-    def drain(self) -> list[str]:
+    def drain(self) -> spool.Drained:
         """Append what an earlier run had to keep; the database is asked only where something waits."""
         if not spool.waiting():
-            return []
+            return spool.Drained()
         try:
             with self.engine.connect() as connection:
                 driver = connection.connection.driver_connection

@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from psycopg.errors import UniqueViolation
+import psycopg
+from psycopg import errors as pg
+
+from rollout_lib.redaction import redact
 
 APPEND = """SELECT seq, hash FROM rollout.append_entry(
     CAST(%(kind)s AS text), CAST(%(operation)s AS text), CAST(%(rollout)s AS text),
     CAST(%(at)s AS timestamptz), CAST(%(phase_began)s AS timestamptz), CAST(%(slot)s AS timestamptz),
     CAST(%(run_id)s AS text), CAST(%(body)s AS text))"""
+KNOWN = "SELECT 1 FROM rollout.ledger WHERE run_id = %(run_id)s AND operation = %(operation)s"
+# Not of one entry: the ledger is away, missing, locked, read-only or not ours to write.
+_OF_THE_LEDGER = (psycopg.OperationalError, pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName,
+                  pg.InsufficientPrivilege, pg.ReadOnlySqlTransaction)  # fmt: skip
 _NEEDED = {"kind", "operation", "rollout", "at", "run_id", "body"}
 _OPTIONAL: dict[str, Any] = {"phase_began": None, "slot": None}
 
@@ -62,32 +70,53 @@ def waiting() -> list[Path]:
     return sorted(folder().glob("*.json"))
 
 
-def drain(connection: Any) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class Drained:
+    """What became of the kept entries: heads of those appended, a line for each that stays, and why."""
+
+    appended: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+def drain(connection: Any) -> Drained:
     """Append what waits, oldest first; a file goes only after its entry is committed (psycopg connection).
 
-    A check whose slot somebody else has judged meanwhile becomes an extra one. A file that cannot be read or
-    removed here (another user's), or that is of another database's ledger, stays, and stops nothing.
+    A check whose slot somebody else has judged meanwhile becomes an extra one. A file of another database's ledger
+    waits for that one. One that cannot be read, appended or removed here stays, is reported, and stops no other.
+    Raises psycopg.Error where the ledger takes none of them.
     """
-    done, info = [], connection.info
+    appended, left, info = [], [], connection.info
     here = ledger_of(info.host, info.dbname, info.user)
     for path in waiting():
         try:
             entry = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(entry, dict) or _NEEDED - entry.keys() or entry.pop("ledger", here) != here:
-                continue
-            known = connection.execute(
-                "SELECT 1 FROM rollout.ledger WHERE run_id = %(run_id)s AND operation = %(operation)s", entry
-            ).fetchone()
-            if not known:
-                done.append(_append_late(connection, entry))
-            path.unlink()
-        except (OSError, ValueError, KeyError):
-            continue
-    return done
+            missing = _NEEDED - entry.keys() if isinstance(entry, dict) else _NEEDED
+            if missing:
+                raise ValueError(f"no {', '.join(sorted(missing))} in it")
+            if entry.pop("ledger", here) == here:
+                appended += _append_late(connection, entry)
+                path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            continue  # another run was faster
+        except (OSError, ValueError) as error:
+            left.append(f"{path} was kept for the ledger and stays: {error}")
+        except psycopg.Error as error:
+            if connection.closed or isinstance(error, _OF_THE_LEDGER):
+                raise
+            words = redact((str(error).splitlines() or [type(error).__name__])[0])
+            left.append(f"{path} was kept for the ledger, which refuses it: {words}")
+    return Drained(appended=tuple(appended), left=tuple(left))
 
 
-def _append_late(connection: Any, entry: dict[str, Any]) -> str:
-    try:
-        return append(connection, entry)
-    except UniqueViolation:
-        return append(connection, {**entry, "kind": "extra", "slot": None})
+def _append_late(connection: Any, entry: dict[str, Any]) -> list[str]:
+    """Its head, none where it is on the ledger already; of two runs at once one appends it."""
+    for kind in (entry, {**entry, "kind": "extra", "slot": None}):
+        try:
+            with connection.transaction():
+                connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%(run_id)s, 0))", entry)
+                known = connection.execute(KNOWN, entry).fetchone()
+                return [] if known else [append(connection, kind)]
+        except pg.UniqueViolation:
+            if kind is not entry:
+                raise
+    return []

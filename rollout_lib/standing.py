@@ -183,12 +183,16 @@ def _judged(standing: Standing, entry: Entry, plan: Plan) -> Standing:
 
 
 def _looked(standing: Standing, entry: Entry) -> Standing:
-    """One more look, in the order of slots: a repeated slot, or one that comes late, changes nothing."""
+    """One more look, in the order of slots: a repeated slot, or one that comes late, changes nothing.
+
+    A check that did not know an earlier one, which waited in a file, has measured its rows too: it takes its place.
+    """
     late = bool(standing.slots_done) and entry.slot is not None and entry.slot <= standing.slots_done[-1]
     if entry.kind != "checkpoint" or entry.slot is None or late or not entry.body.get("look"):
         return standing
     look = read_look(entry.body["look"])
-    return replace(standing, looks=(*standing.looks, look), slots_done=(*standing.slots_done, entry.slot))
+    before = tuple(known for known in standing.looks if known.window.end <= look.window.start)
+    return replace(standing, looks=(*before, look), slots_done=(*standing.slots_done, entry.slot))
 
 
 def _changed(

@@ -135,10 +135,10 @@ def record(session: Session, facts: Facts, checkpoint: Checkpoint) -> Recorded:
         text = to_json(checkpoint)
         entry = entry_of(checkpoint, text)
         try:
-            session.database.drain()  # what an earlier run had to keep, before this run's own entry
+            left = session.database.drain().left  # what an earlier run had to keep, before this run's own entry
             with session.database.transaction(readonly=False) as connection:
                 head = append(connection, **entry)
-            return recorded(checkpoint, facts, head, text, tell(session, checkpoint, head))
+            return recorded(checkpoint, facts, head, text, (*left, *tell(session, checkpoint, head)))
         except SlotTaken:
             continue  # somebody else's check was faster: this one claims no slot
         except CouldNotMeasure as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 
@@ -109,16 +110,43 @@ def test_a_check_kept_here_whose_slot_was_judged_elsewhere_becomes_an_extra_one(
     assert spool.waiting() == []
 
 
-def test_a_kept_file_that_cannot_be_read_stops_nothing(evening):
-    """Somebody else's, or broken: it stays where it is, and each check is recorded all the same."""
+def test_a_kept_file_that_cannot_be_read_or_appended_is_reported_and_stops_no_other(evening):
+    """Broken, no entry, a folder, one that the ledger refuses: each is named and stays; the rest is on the ledger."""
     evening.now += timedelta(minutes=15)
-    spool.folder().mkdir(parents=True)
-    (spool.folder() / "2025_broken_1.json").write_text("{")
-    (spool.folder() / "2025_folder_1.json").mkdir()
-    (spool.folder() / "2025_nothing_1.json").write_text("{}")
-    (spool.folder() / "2025_other_1.json").write_text("[]")
-    assert check(evening).head is not None
-    assert len(spool.waiting()) == 4
+    evening.sql("ALTER FUNCTION rollout.append_entry RENAME TO gone")
+    assert check(evening).head is None
+    (whole,) = spool.waiting()
+    entry = json.loads(whole.read_text())
+    bad = {"1_broken_1": "{", "2_none_1": "[1]", "4_when_1": json.dumps(entry | {"at": "at noon", "run_id": "x"})}
+    for name, text in bad.items():
+        (spool.folder() / f"{name}.json").write_text(text)
+    (spool.folder() / "3_folder_1.json").mkdir()
+    evening.sql("ALTER FUNCTION rollout.gone RENAME TO append_entry")
+    for _ in range(2):
+        evening.now += timedelta(minutes=15)
+        done = check(evening)
+        assert done.head is not None
+        told = [line for line in done.told if "was kept for the ledger" in line]
+        assert [line.split(" ")[0].rsplit("/")[-1] for line in told] == [
+            "1_broken_1.json", "2_none_1.json", "3_folder_1.json", "4_when_1.json"]  # fmt: skip
+        assert "which refuses it: invalid input syntax" in told[-1]
+        assert "4_when_1.json" in done._repr_mimebundle_()["text/plain"]
+        assert len(spool.waiting()) == 4
+    assert evening.sql(f"SELECT count(*) FROM rollout.ledger WHERE run_id = '{entry['run_id']}'") == [(1,)]
+
+
+def test_two_runs_at_once_append_what_waits_once(evening):
+    """Each finds the same file: one of them appends it, and it is gone."""
+    evening.sql("ALTER FUNCTION rollout.append_entry RENAME TO gone")
+    op.roll_back(evening.session(), reason="errors")
+    evening.sql("ALTER FUNCTION rollout.gone RENAME TO append_entry")
+    databases = [evening.session().database for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda database: database.drain(), databases))
+    assert sorted(len(item.appended) for item in found) == [0, 0, 0, 1]
+    assert [item.left for item in found] == [()] * 4
+    assert spool.waiting() == []
+    assert evening.sql("SELECT count(*) FROM rollout.ledger WHERE operation = 'rollback'") == [(1,)]
 
 
 def test_a_rollback_that_reaches_the_ledger_late_does_not_end_what_was_begun_since(evening, monkeypatch):

@@ -288,7 +288,7 @@ def test_a_full_database_can_be_switched_off_and_is_recorded_when_there_is_room(
     assert (float(done.after[0]), done.after[1]) == (0, False)
     assert "not on the ledger yet" in " ".join(done.trouble)
     evening.sql("DROP TABLE filler")
-    assert len(evening.session().database.drain()) == 1
+    assert len(evening.session().database.drain().appended) == 1
     assert evening.sql("SELECT operation FROM rollout.ledger ORDER BY seq DESC LIMIT 1") == [("rollback",)]
     assert spool.waiting() == []
 
