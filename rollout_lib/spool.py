@@ -15,7 +15,10 @@ from psycopg import errors as pg
 from rollout_lib.redaction import redact
 
 APPEND = """SELECT seq, hash FROM rollout.append_entry(
-    CAST(%(kind)s AS text), CAST(%(operation)s AS text), CAST(%(rollout)s AS text),
+    CAST(%(kind)s AS text), CAST(%(operation)s AS text),
+    -- an emergency without a plan is of the rollout that the ledger is of
+    COALESCE(NULLIF(CAST(%(rollout)s AS text), ''), (SELECT rollout FROM rollout.ledger ORDER BY seq DESC LIMIT 1),
+             'unnamed'),
     CAST(%(at)s AS timestamptz), CAST(%(phase_began)s AS timestamptz), CAST(%(slot)s AS timestamptz),
     CAST(%(run_id)s AS text), CAST(%(body)s AS text))"""
 KNOWN = "SELECT 1 FROM rollout.ledger WHERE run_id = %(run_id)s AND operation = %(operation)s"

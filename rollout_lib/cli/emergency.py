@@ -21,7 +21,7 @@ OUTSIDE = ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGDATABASE")  # what libpq find
 class Told:
     """What a plan file says, read by its lines: a plan that is broken, or gone, stops no emergency."""
 
-    rollout: str = "week6-unified"
+    rollout: str = ""
     environment: str = ""
     variable: str = ""
     name: str = ""

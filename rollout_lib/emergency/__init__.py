@@ -11,9 +11,10 @@ import json
 import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import psycopg
 
@@ -23,7 +24,7 @@ from rollout_lib.emergency.statements import DEADLINE, Row, clock, disable, read
 from rollout_lib.errors import DatabaseUnreachable
 from rollout_lib.redaction import redact
 
-__all__ = ["APPLICATION", "DEADLINE", "SwitchedOff", "switch_off"]
+__all__ = ["APPLICATION", "DEADLINE", "SwitchedOff", "lower", "switch_off"]
 
 RECONNECT = 15.0  # seconds in which a connection that was lost is looked for again
 
@@ -57,35 +58,44 @@ class _Done:
 
 
 def switch_off(
-    address: str,
-    *,
-    reason: str,
-    operator: str,
-    rollout: str = "",
-    at: datetime | None = None,
-    entry: dict[str, Any] | None = None,
+    address: str, *, reason: str, operator: str, rollout: str = "", at: datetime | None = None
 ) -> SwitchedOff:
     """Disable routing, then set 0 %, then record it.
 
-    address: a libpq address. at: the instant to record (the database's clock when None). entry: more of
-    the ledger body (an automatic rollback passes its checkpoint). With entry given, nothing is recorded
-    here: the caller appends its checkpoint. Raises DatabaseUnreachable when nothing could be done, or when
-    whether it was done cannot be known.
+    address: a libpq address. rollout: "" where no plan says it, then that of the ledger's newest entry. at: the
+    instant to record (the database's clock when None). Raises DatabaseUnreachable when nothing could be done, or
+    when whether it was done cannot be known.
     """
     reason, operator = redact(reason), redact(operator)
+    with _lowered(address, reason, at) as done:
+        recorded = _record(done, reason, operator, rollout)
+    return _said(done, recorded)
+
+
+def lower(address: str, *, reason: str, at: datetime | None = None) -> SwitchedOff:
+    """The same by a run that records it itself, beside what it saw."""
+    with _lowered(address, redact(reason), at) as done:
+        pass
+    return _said(done, "by the caller")
+
+
+@contextmanager
+def _lowered(address: str, reason: str, at: datetime | None) -> Iterator[_Done]:
+    """Routing is off, and the connection is open still, if there is one; no longer than DEADLINE."""
     done = _Done(at=at)
     watchdog = threading.Timer(DEADLINE, cut, args=(lambda: done.connection,))
     watchdog.daemon = True
     watchdog.start()
-    began, recorded = time.monotonic(), "by the caller"
     try:
-        _lower(address, reason, done, began)
-        if entry is None:
-            recorded = _record(done, reason, operator, rollout)
+        _lower(address, reason, done, time.monotonic())
+        yield done
     finally:
         watchdog.cancel()
         if done.connection is not None:
             done.connection.close()
+
+
+def _said(done: _Done, recorded: str) -> SwitchedOff:
     return SwitchedOff(
         host=done.where[0],
         database=done.where[1],

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from rollout_lib.errors import CouldNotMeasure, ParameterError
 from rollout_lib.model import Standing, State
-from rollout_lib.operations.lowering import disable, known_after
+from rollout_lib.operations.lowering import UNREADABLE, disable, known_after
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.redaction import redact
 from rollout_lib.session import Session
@@ -60,12 +60,21 @@ def attest(session: Session, *, subject: str, value: str, reason: str = "") -> A
     rollback = _roll_back(session, reason or value) if (subject, value) == ("complaints", "spike") else None
     try:
         head = _append(session, subject, value, reason)
-    except CouldNotMeasure as error:
+    except UNREADABLE as error:
         if rollback is None:
             raise
         done = f"{rollback.checkpoint.sentence}\nIt is done. What was stated is not on the ledger; state it again"
-        raise CouldNotMeasure(f"{done}: {error}") from None
+        raise CouldNotMeasure(f"{done}: {_why(error)}") from None
     return Attested(subject=subject, value=value, by=session.operator, reason=reason, head=head, rollback=rollback)
+
+
+def _why(error: Exception) -> str:
+    """Why the ledger did not take it, without what an error says of a run that changed nothing: this one has."""
+    facts = error.facts if isinstance(error, CouldNotMeasure) else {}
+    if "missing" in facts:
+        return f"the database has no {facts['missing']}."
+    words = str(facts.get("reason") or error or type(error).__name__).splitlines()[0]
+    return redact(words.removesuffix(" Nothing was left half-done."))
 
 
 def _append(session: Session, subject: str, value: str, reason: str) -> tuple[int, str]:

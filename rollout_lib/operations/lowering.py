@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from rollout_lib.emergency import switch_off
+from rollout_lib.emergency import lower
 from rollout_lib.errors import CouldNotMeasure, RolloutError
 from rollout_lib.gates import plan_step_back
 from rollout_lib.model import Act, Change, RoutingConfig, Standing, Verdict
@@ -88,14 +88,7 @@ def disable(session: Session, reason: str, seen: RoutingConfig | None = None) ->
 
     seen: the configuration as this run read it, for where it cannot be read again (a locked table).
     """
-    off = switch_off(
-        session.database.address,
-        reason=reason,
-        operator=session.operator,
-        rollout=session.plan.rollout,
-        at=session.as_of,
-        entry={},
-    )
+    off = lower(session.database.address, reason=reason, at=session.as_of)
     # What was before and could not be read is not called off already: somebody would be told so.
     before = off.before or ((seen.percentage, seen.enabled) if seen else (off.after[0], True))
     unread = () if off.before else ("what was before could not be read",)

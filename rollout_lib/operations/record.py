@@ -92,8 +92,9 @@ def _message(checkpoint: Checkpoint, session: Session) -> Mapping[str, str] | No
     try:
         return messages.render(checkpoint, session.plan)
     except TemplateError as error:
-        return {"kind": "unrendered", "subject": f"Week 6 - {checkpoint.state}", "text": f"{checkpoint.sentence}\n"
-                f"(the message could not be rendered: {type(error).__name__}: {error})"}  # fmt: skip
+        subject = f"{session.plan.rollout} - {checkpoint.state}"
+        why = f"(the message could not be rendered: {type(error).__name__}: {error})"
+        return {"kind": "unrendered", "subject": subject, "text": f"{checkpoint.sentence}\n{why}"}
 
 
 def entry_of(checkpoint: Checkpoint, text: str) -> dict[str, Any]:

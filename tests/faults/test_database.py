@@ -192,9 +192,28 @@ def test_a_rollback_over_an_entry_that_nobody_can_read_is_done_and_recorded(even
 def test_a_spike_that_cannot_be_recorded_is_done_and_said(evening):
     """Complaints spike while the ledger is away: off, and the error says that it is done and what is not."""
     evening.sql("ALTER FUNCTION rollout.append_entry RENAME TO gone")
-    with pytest.raises(CouldNotMeasure, match=r"routing is disabled.*\nIt is done\."):
+    with pytest.raises(CouldNotMeasure, match=r"routing is disabled.*\nIt is done\.") as said:
         evening.attest("spike")
+    assert "othing was" not in str(said.value)
+    assert "as it was" not in str(said.value)
     assert routing(evening) == OFF
+
+
+def test_a_spike_over_an_entry_that_nobody_can_read_or_with_a_locked_ledger_contradicts_nothing(evening, monkeypatch):
+    """A hole in the ledger, or somebody holds it: routing is off, and no word says that it is as it was."""
+    evening.sql("""SELECT rollout.append_entry('checkpoint', 'monitor', 'week6-unified', now(), NULL, NULL, 'x',
+        '{"state": "NOBODY KNOWS", "run_id": "x"}')""")
+    with pytest.raises(CouldNotMeasure, match=r"It is done\.") as said:
+        evening.attest("spike")
+    evening.sql("UPDATE webhook_routing_config SET enabled = true, percentage = 10")
+    with psycopg.connect(evening.direct) as other:
+        other.execute("LOCK TABLE rollout.ledger IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(CouldNotMeasure, match=r"It is done\.") as locked:
+            evening.attest("spike")
+    assert routing(evening) == OFF
+    for words in (str(said.value), str(locked.value)):
+        assert "othing was" not in words
+        assert "as it was" not in words
 
 
 def test_an_extension_that_is_no_number_never_reaches_the_ledger(evening):

@@ -16,6 +16,7 @@ from rollout_lib import emergency, spool
 from rollout_lib.cli import emergency as command
 from rollout_lib.emergency import statements, switch_off
 from rollout_lib.errors import DatabaseUnreachable
+from rollout_lib.migrations import migrate
 from rollout_lib.rehearsal.server import _binaries
 
 ROLLOUT = str(Path(sys.executable).with_name("rollout"))
@@ -66,6 +67,23 @@ def test_the_plan_says_which_database_is_meant_also_where_it_is_broken(two, tmp_
     assert meant.sql("SELECT rollout FROM rollout.ledger ORDER BY seq DESC LIMIT 1") == [(rollout,)]
     first = "NO PLAN" if how == "--variable" else "PRODUCTION"
     assert done.stdout.startswith(f"{first} · "), done.stdout
+
+
+def test_without_a_plan_its_entry_is_of_the_rollout_that_the_ledger_is_of(empty_database, evening):
+    """Nothing names a rollout: the newest entry does, and the checks of that rollout know of it; an empty ledger has
+    none to name, and that is what its entry says. A kept entry is named when it is appended."""
+    before = "SELECT rollout.append_entry('attempt', 'monitor', 'blue', now(), NULL, NULL, 'x', '{}')"
+    evening.sql(f"{before}; ALTER FUNCTION rollout.append_entry RENAME TO gone")
+    done = switch_off(evening.direct, reason="x", operator="Rita")
+    assert not is_on(evening)
+    assert done.recorded.endswith(".json")
+    evening.sql("ALTER FUNCTION rollout.gone RENAME TO append_entry")
+    assert len(evening.session().database.drain().appended) == 1
+    assert evening.sql("SELECT rollout FROM rollout.ledger ORDER BY seq DESC LIMIT 1") == [("blue",)]
+    migrate(empty_database, apply=True)
+    assert switch_off(empty_database.address, reason="x", operator="Rita").recorded.startswith("#1:")
+    with psycopg.connect(empty_database.address) as connection:
+        assert connection.execute("SELECT rollout FROM rollout.ledger").fetchall() == [("unnamed",)]
 
 
 def test_another_database_than_the_plans_is_switched_off_and_said_to_be_another(evening, tmp_path):
