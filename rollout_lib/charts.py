@@ -17,7 +17,7 @@ from rollout_lib.judgement.words import e_value
 from rollout_lib.look import drawing, theme, words
 from rollout_lib.look import history as past
 from rollout_lib.look.drawing import frame, y_axis
-from rollout_lib.look.history import Bodies, clock, looks, monitors
+from rollout_lib.look.history import Bodies, clock, is_look, looks, monitors
 from rollout_lib.look.missing import still_missing
 from rollout_lib.look.ribbon import timeline, uptime
 from rollout_lib.look.theme import Picture, enable
@@ -205,7 +205,7 @@ def evidence(history: Bodies, plan: Plan, stream: str = "") -> Picture:
     if not mine:
         return Picture("", f"No evidence on {stream or 'any stream'} yet.")
     rows = [
-        {"at": past.instant(body), "phase": body["phase"]["began_at"], "bad": item["bad"],
+        {"at": past.instant(body), "phase": body["phase"]["began_at"], "bad": item["bad"], "look": is_look(body),
          "e": min(max(math.exp(min(item["e_now"], 20)), 0.01), 1e6), "log": item["e_now"]}
         for body, item in mine
     ]  # fmt: skip
@@ -224,7 +224,10 @@ def evidence(history: Bodies, plan: Plan, stream: str = "") -> Picture:
     y = y_axis(f"e-value of {stream}", top, "log", ticks)
     lines = [(hold, f"hold {hold:.0f}"), (act, f"act {act:.0f}")]
     layers = [*drawing.marks(shared), *drawing.limits(lines, shared, y)]
-    layers += drawing.line(list(past.parted(iter(rows), shared.gaps)), "e", y, shared)
+    # An extra check sees a part of the next look: its e-value is no step of the line.
+    steps = list(past.parted((row for row in rows if row["look"]), shared.gaps))
+    layers += drawing.line(steps, "e", y, shared)
+    layers += drawing.apart([row for row in rows if not row["look"]], "e", y, shared, "extra check")
     if acted:
         moment = alt.Chart(drawing.values([acted | {"w": f"acts {clock(acted['at'], plan, history)}"}], shared))
         layers.append(moment.mark_circle(color=theme.LIMIT_COLOUR, size=90, opacity=1).encode(x=shared.x(), y=y("e")))

@@ -14,19 +14,19 @@ from rollout_lib import charts, spool
 from rollout_lib.clock import both_times
 from rollout_lib.errors import ParameterError
 from rollout_lib.look import Html, header
-from rollout_lib.look.page import checks_table, table
+from rollout_lib.look.page import answer, checks_table, table
 from rollout_lib.look.words import EMPTY, rate
 from rollout_lib.look.words import milliseconds as ms
 from rollout_lib.operations import (
     Recorded,
     change_percentage,
-    conclude,
     evaluate_phase,
     monitor,
     preflight,
     report,
     roll_back,
 )
+from rollout_lib.operations.record import conclude as raise_unless_good
 from rollout_lib.operations.report import Report
 from rollout_lib.session import Session, open_session, parse_percentage
 
@@ -188,6 +188,16 @@ def checks(run: Recorded) -> Html:
     """The named checks of a run, each with its observed value, limit and reason."""
     verdict = run.checkpoint.verdict
     return Html(checks_table(verdict.checks) if verdict else "<p>No check was made.</p>")
+
+
+def conclude(run: Recorded) -> Html:
+    """The end of a notebook: the answer once more where it is "go on" (0, 10), else the error that carries it."""
+    raise_unless_good(run)
+    found = run.checkpoint
+    step = found.verdict.next_step if found.verdict else ""
+    html = answer(found.state, f"{found.sentence} (exit {found.exit_code})", None)
+    html += f'<div class="ro-next">Next: <code>{escape(step)}</code></div>' if step else ""
+    return Html(html, f"{found.state.value}: {found.sentence}")
 
 
 def _at(text: str, zone: str) -> str:

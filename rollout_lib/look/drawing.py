@@ -41,14 +41,13 @@ class Frame:
 
 
 def frame(history: past.Bodies, plan: Plan) -> Frame:
-    """The shared frame: from the first change (else the first check) to the last one."""
-    seen = past.changes(history)
-    checks = past.monitors(history)
-    instants = [item["at"] for item in seen] + [past.instant(body) for body in checks]
+    """The shared frame: from the first change (else the first check) to the last one, missed checks included."""
+    seen, gaps = past.changes(history), past.missing(history, plan)
+    instants = [item["at"] for item in seen] + [past.instant(body) for body in past.monitors(history)] + gaps
     start, end = (min(instants), max(instants)) if instants else (plan.begins(0), plan.ends(0))
     x0, x1 = past.wall(start, plan), past.wall(end, plan)
     return Frame(plan=plan, start=x0, end=max(x1, x0 + _UNIT // 4), changes=tuple(seen),
-                 gaps=tuple(past.missing(history, plan)))  # fmt: skip
+                 gaps=tuple(gaps))  # fmt: skip
 
 
 def values(rows: Sequence[Mapping[str, Any]], frame: Frame) -> alt.Data:
@@ -84,6 +83,15 @@ def line(rows, field: str, y: YAxis, frame: Frame) -> list[alt.Chart]:
         point = alt.Chart(values(dots, frame)).mark_circle(color=theme.UNIFIED_COLOUR, size=26, opacity=1)
         layers.append(point.encode(x=frame.x(), y=y(field)))
     return layers
+
+
+def apart(rows, field: str, y: YAxis, frame: Frame, words: str) -> list[alt.Chart]:
+    """Points beside the line, hollow and never joined to it, the last one with what they are."""
+    if not rows:
+        return []
+    points = alt.Chart(values(rows, frame)).mark_point(color=theme.UNIFIED_COLOUR, size=34, filled=False)
+    label = alt.Chart(values([rows[-1] | {"w": words}], frame)).mark_text(align="left", dx=7, dy=-7, opacity=0.8)
+    return [points.encode(x=frame.x(), y=y(field)), label.encode(x=frame.x(), y=y(field), text=alt.Text("w:N"))]
 
 
 def band(rows, low: str, high: str, y: YAxis, frame: Frame) -> alt.Chart:

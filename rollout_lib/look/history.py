@@ -30,7 +30,12 @@ def monitors(history: Bodies) -> list[Body]:
 
 def looks(history: Bodies) -> list[Body]:
     """The scheduled checks with their increment: what the evidence is made of."""
-    return [body for body in monitors(history) if body.get("look") and body["kind"] == "checkpoint"]
+    return [body for body in monitors(history) if is_look(body)]
+
+
+def is_look(body: Body) -> bool:
+    """Is a check one of the scheduled ones, whose increment the evidence keeps?"""
+    return bool(body.get("look")) and body["kind"] == "checkpoint"
 
 
 def after(body: Body) -> tuple[float, bool] | None:

@@ -107,7 +107,8 @@ def checks_table(checks: Sequence[Check]) -> str:
         sign, look = _OUTCOMES[check.outcome]
         mark = Raw(f'<span class="ro-{look} ro-mark">{sign} {check.outcome.value}</span>')
         mend = f" Mend: {check.mend}" if check.mend and check.outcome is not Outcome.PASS else ""
-        rows.append((mark, check.name, redact(check.observed), check.limit, redact(check.reason) + mend))
+        reason = "" if check.reason == check.observed else redact(check.reason)
+        rows.append((mark, check.name, redact(check.observed), check.limit, reason + mend))
     return table(rows, ["<outcome", "<check", "<observed", "<limit", "<reason"])
 
 

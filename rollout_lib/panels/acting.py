@@ -23,11 +23,12 @@ from rollout_lib.store import Facts, read_facts
 
 @dataclass(frozen=True, kw_only=True)
 class Said:
-    """What became of a press: done or not, in words, and what else is worth reading."""
+    """What became of a press: done or not, in words, and what else is worth reading; mind: done, and not good."""
 
     done: bool
     text: str
     more: tuple[str, ...] = ()
+    mind: bool = False
 
 
 def gates_for(session: Session, offer: Offer) -> tuple[tuple[Gate, ...], str]:
@@ -90,7 +91,8 @@ def _told(session: Session, run: Recorded) -> Said:
         more.append(
             f"#{run.head[0]}:{run.head[1][:12]}" if run.head else f"not on the ledger yet: kept in {run.kept}"
         )
-    return Said(done=done, text=f"{checkpoint.state.value}: {checkpoint.sentence}", more=tuple(more))
+    mind = checkpoint.exit_code != 0
+    return Said(done=done, text=f"{checkpoint.state.value}: {checkpoint.sentence}", more=tuple(more), mind=mind)
 
 
 def _moved(facts: Facts, offer: Offer, session: Session) -> str:

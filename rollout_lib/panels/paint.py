@@ -202,7 +202,7 @@ def said(what: str, result: Said | None, at: datetime) -> str:
     head = f"{escape(what)}, {at:%H:%M:%S} UTC"
     if result is None:
         return f'<div class="cr-said" role="status">◌ {head} …</div>'
-    sign, look = ("✓", "good") if result.done else ("✗", "bad")
+    sign, look = ("✗", "bad") if not result.done else ("!", "warn") if result.mind else ("✓", "good")
     lines = "".join(f"<div>{_lines(line)}</div>" for line in result.more)
     return (f'<div class="cr-said" role="status"><b class="ro-{look}">{sign} {head}:</b> '
             f"{_lines(result.text)}{lines}</div>")  # fmt: skip

@@ -79,6 +79,38 @@ def test_a_missed_check_is_a_mark_and_never_joined(day):
     assert repr(charts.timeline(day.bodies, day.plan)).endswith("4 checks, 2 missed.")
 
 
+def test_a_check_that_is_missed_at_the_end_is_within_the_chart(day):
+    """The last look is an evaluation, after slots that nobody checked: their crosses are left of its right end."""
+    day.change(10)
+    day.check()
+    day.now += timedelta(minutes=45)
+    day.evaluate()
+    gaps = past.missing(day.bodies, day.plan)
+    assert [past.clock(gap, day.plan) for gap in gaps] == ["09:30", "09:45", "10:00"]
+    shared = frame(day.bodies, day.plan)
+    assert shared.start < max(past.wall(gap, day.plan) for gap in gaps) <= shared.end
+
+
+def test_an_extra_check_is_a_point_beside_the_line_of_evidence(day):
+    """What a person looked at between two slots is part of the next look: hollow, named, and joined to nothing."""
+    day.change(10)
+    day.check()
+    day.check()
+    scheduled = charts.evidence(day.bodies, day.plan).svg
+    extra = dict(day.bodies[-1], kind="extra", look=None, slot=None)
+    extra["at"] = (past.instant(extra) + timedelta(minutes=5)).isoformat()
+    drawn = charts.evidence([*day.bodies, extra], day.plan).svg
+    assert "extra check" not in scheduled
+    assert drawn.count("extra check") == 1
+    assert lines(drawn) == lines(scheduled) == 1
+
+
+def lines(svg: str) -> int:
+    """Vertices of the drawn line of unified: one step between two looks."""
+    (path,) = re.findall(r'mark-line[^>]*>\s*<path[^>]*? d="([^"]+)"', svg)
+    return path.count("L")
+
+
 def test_no_check_is_missed_while_routing_is_off(day):
     """Slots are owed from a change on until routing is off; a night at 0 % is no gap."""
     day.change(10)
