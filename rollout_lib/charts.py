@@ -67,7 +67,8 @@ def interval(history: Bodies, plan: Plan) -> Picture:
         return _rates(rows, "error rate of the phase, %", shared, plan, "No unified request in this phase yet.")
     last = rows[-1]
     reach = f"up to {last['high']:.2f} %" if not last["low"] else f"from {last['low']:.2f} % to {last['high']:.2f} %"
-    finding = f"{bad:,} of {total:,} requests of the phase failed: compatible with any error rate {reach} "
+    finding = f"{bad:,} of {total:,} requests of the phase to {clock(last['at'], plan, history)} failed: "
+    finding += f"compatible with any error rate {reach} "
     return _rates(rows, "error rate of the phase, %", shared, plan, finding + "(95 %, at any look).")
 
 

@@ -60,7 +60,7 @@ def changes(history: Bodies) -> list[dict[str, Any]]:
 
 
 def missing(history: Bodies, plan: Plan) -> list[datetime]:
-    """Slots of the history without a completed check while routing was on, in order."""
+    """Slots of the history without a completed check while routing was on; the open one is not missed yet."""
     if not history:
         return []
     done = {datetime.fromisoformat(body["slot"]) for body in monitors(history) if body.get("slot")}
@@ -70,7 +70,8 @@ def missing(history: Bodies, plan: Plan) -> list[datetime]:
     for step, end in zip(steps, [*(item["at"] for item in steps[1:]), instant(history[-1])], strict=False):
         if step["percentage"]:
             gaps += [slot for slot in expected_slots(step["at"], end, plan) if slot not in done]
-    return gaps
+    open_from = instant(history[-1]) - plan.monitoring.interval
+    return [slot for slot in gaps if slot <= open_from]
 
 
 def totals(history: Bodies, gaps: Sequence[datetime]) -> list[dict[str, Any]]:

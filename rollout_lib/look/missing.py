@@ -9,7 +9,7 @@ import altair as alt
 from rollout_lib.evidence import required_total_anytime
 from rollout_lib.judgement.words import hours, limit
 from rollout_lib.look import theme
-from rollout_lib.look.history import Bodies, looks
+from rollout_lib.look.history import Bodies, clock, instant, looks
 from rollout_lib.look.theme import Picture
 from rollout_lib.model import TOTAL
 from rollout_lib.plan import Plan
@@ -39,9 +39,8 @@ def still_missing(history: Bodies, plan: Plan) -> Picture:
         rows.append({"limit": f"< {limit(threshold)}", "needed": needed, "n": min(total, needed), "w": words})
     parts = [f"{row['limit']}: {row['w']}" for row in rows]
     failing = f" after {bad:,} failing" if bad else ""
-    finding = (
-        f"{total:,} requests{failing}, {per_hour:,.0f} an hour. To state that the error rate is {'; '.join(parts)}."
-    )
+    finding = f"{total:,} requests to {clock(instant(seen[-1]), plan, history)}{failing}, {per_hour:,.0f} an hour. "
+    finding += f"To state that the error rate is {'; '.join(parts)}."
     y = alt.Y("limit:N", title=None, sort=[row["limit"] for row in rows], axis=alt.Axis(domain=False, ticks=False))
     scale = alt.Scale(domain=[0, max(row["needed"] for row in rows)])
     title = "unified requests of the phase, none of them failing from here on"
