@@ -1,5 +1,8 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
+# Two at a time, by file: a worker has its servers, pooler and browser to itself. WORKERS=0 for one after the other.
+PYTEST = $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile
+WORKERS ?= 2
 .PHONY: help setup rehearse lab test test-all bench lint clean
 
 help: ## what can be made
@@ -20,10 +23,10 @@ lab: setup ## JupyterLab on working copies of the notebooks; a practice day wher
 	.venv/bin/rollout lab
 
 test: setup ## everything that needs nothing from the system
-	$(PYTHON) -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: test ## test, and the slow rest
-	$(PYTHON) -m pytest -m slow
+	$(PYTEST) -m slow
 
 bench: setup ## what benchmarks/README.md holds a dated copy of; each file there that has a main, in turn
 	@for file in $$(grep -l '^if __name__' benchmarks/*.py); do \
