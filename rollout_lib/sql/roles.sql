@@ -6,6 +6,11 @@
 
 BEGIN;
 
+-- First what the policies below need, and not after the grants: these hold the tables' rows of the catalogue, which an
+-- autovacuum that holds the table waits for. Whoever holds a table for longer is not waited for: run it again then.
+SET LOCAL lock_timeout = '5s';
+LOCK TABLE public.webhook_routing_config, public.webhook_routing_logs IN ACCESS EXCLUSIVE MODE;
+
 DO $$
 DECLARE
     role_name text;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -43,7 +44,9 @@ def login(database, direct, server, monkeypatch, plan) -> Callable[[str], str]:
 
     yield as_role
     with psycopg.connect(direct, autocommit=True) as admin:
-        admin.execute(f"DROP OWNED BY {OBSERVER}, {OPERATOR}")
+        with admin.transaction():  # the tables first, or it may deadlock with an autovacuum, as roles.sql might
+            admin.execute("LOCK TABLE webhook_routing_config, webhook_routing_logs IN ACCESS EXCLUSIVE MODE")
+            admin.execute(f"DROP OWNED BY {OBSERVER}, {OPERATOR}")
         admin.execute(f"DROP ROLE {OBSERVER}, {OPERATOR}")
 
 
@@ -58,6 +61,21 @@ def world(direct, plan):
 
 def session(world):
     return open_session(as_of=world.now.isoformat(), operator="Rita")
+
+
+def test_it_can_be_applied_while_an_autovacuum_works_on_a_table(login, direct):
+    """One that holds the table and then wants its row of the catalogue, as VACUUM and ANALYZE do: no deadlock."""
+    waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'webhook_routing_config'::regclass"
+    with psycopg.connect(direct, autocommit=True) as watcher, psycopg.connect(direct) as vacuum:
+        vacuum.execute("LOCK TABLE webhook_routing_config IN SHARE UPDATE EXCLUSIVE MODE")
+        program = [embedded_server._binaries(None) / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1"]
+        applies = subprocess.Popen([*program, "-d", direct, "-f", str(ROLES)], stderr=subprocess.PIPE, text=True)
+        while applies.poll() is None and not watcher.execute(waits).fetchone():
+            time.sleep(0.01)
+        vacuum.execute("ANALYZE webhook_routing_config")
+        vacuum.commit()
+        said = applies.communicate(timeout=60)[1]
+    assert (applies.returncode, "ERROR" in said) == (0, False), said
 
 
 def test_the_operator_runs_the_whole_day(login, world):
