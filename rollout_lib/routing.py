@@ -7,6 +7,7 @@ from decimal import Decimal
 from sqlalchemy import Connection
 
 from rollout_lib.database import load_sql
+from rollout_lib.errors import RolloutError
 from rollout_lib.model import RoutingConfig
 from rollout_lib.store import config_from
 
@@ -31,3 +32,10 @@ def set_enabled(connection: Connection, enabled: bool, reason: str) -> None:
 def set_percentage(connection: Connection, percentage: Decimal, reason: str) -> None:
     """`SELECT update_routing_percentage(...)`."""
     connection.execute(load_sql("set_percentage"), {"percentage": percentage, "reason": reason})
+
+
+def refuse_newer(locked: RoutingConfig, after: RoutingConfig) -> None:
+    """Raise where the row that was changed is not the one that was locked and judged: no lock holds off an INSERT."""
+    if after.created_at != locked.created_at:
+        raise RolloutError(reason="somebody inserted a newer configuration row meanwhile, which nobody has judged: "
+                                  "the change was rolled back. Look first: rollout status")  # fmt: skip

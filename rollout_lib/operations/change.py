@@ -15,7 +15,7 @@ from rollout_lib.operations.preflight import look_before
 from rollout_lib.operations.record import Recorded, checkpoint_of, entry_of, record, recorded
 from rollout_lib.probes import take_probes
 from rollout_lib.redaction import redact
-from rollout_lib.routing import hold_rollout_lock, read_config, set_enabled, set_percentage
+from rollout_lib.routing import hold_rollout_lock, read_config, refuse_newer, set_enabled, set_percentage
 from rollout_lib.serial import to_json
 from rollout_lib.session import Session
 from rollout_lib.standing import fold
@@ -150,6 +150,7 @@ def _apply(connection, config: RoutingConfig, to: Decimal, reason: str) -> Routi
     if after is None or after.percentage != to or after.enabled != (to > 0):
         found = "no row" if after is None else f"{after.percentage} %, enabled = {after.enabled}"
         raise RolloutError(reason=f"after the change the configuration read {found}; it was rolled back.")
+    refuse_newer(config, after)
     return after
 
 

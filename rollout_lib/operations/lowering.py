@@ -10,7 +10,7 @@ from rollout_lib.emergency import lower
 from rollout_lib.errors import CouldNotMeasure, RolloutError
 from rollout_lib.gates import plan_step_back
 from rollout_lib.model import Act, Change, RoutingConfig, Standing, Verdict
-from rollout_lib.routing import read_config, set_enabled, set_percentage
+from rollout_lib.routing import read_config, refuse_newer, set_enabled, set_percentage
 from rollout_lib.session import Session
 from rollout_lib.standing import EMPTY, fold
 from rollout_lib.store import Facts, read_clock, read_facts, tidy
@@ -122,6 +122,7 @@ def lower_to(session: Session, target: Decimal, reason: str) -> Change:
         after = read_config(connection)
         if after is None or after.percentage != target:
             raise RolloutError(reason=f"the percentage did not become {target} %; nothing was changed")
+        refuse_newer(before, after)
     return Change(
         before=(before.percentage, before.enabled),
         asked=(target, before.enabled and target > 0),
