@@ -262,7 +262,7 @@ def test_a_database_that_is_away_is_said_and_the_old_figures_are_greyed(lab, pag
         expect(room.room.get_by_text("SELECT set_routing_enabled(false")).to_be_visible()
         room.picture("away")
         room.press("Check now")
-        room.says("does not answer")
+        room.says("is not open to this suite")
         admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
         expect(page.get_by_text("● Live")).to_be_visible()
         expect(page.get_by_text("NOT CURRENT since")).to_have_count(0)
