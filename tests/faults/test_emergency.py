@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from rollout_lib import emergency, spool
+from rollout_lib import operations as op
 from rollout_lib.cli import emergency as command
 from rollout_lib.emergency import statements, switch_off
 from rollout_lib.errors import DatabaseUnreachable
@@ -302,12 +304,16 @@ def test_a_full_database_can_be_switched_off_and_is_recorded_when_there_is_room(
                 rest.write(b"x" * 4096)
         # the ledger's own pages too, to the last line
         until_full(filler, "SELECT rollout.append_entry('message', 'x', 'other', now(), NULL, NULL, 'x', '{}')")
+    evening.now += timedelta(minutes=15)
+    check = op.monitor(evening.session(), slot="now")  # judges and keeps what it saw; what is full is not called well
+    assert (check.head, check.checkpoint.kind, len(spool.waiting())) == (None, "checkpoint", 1)
     done = switch_off(address, reason="full", operator="Rita", rollout="week6-unified")
     assert (float(done.after[0]), done.after[1]) == (0, False)
     assert "not on the ledger yet" in " ".join(done.trouble)
     evening.sql("DROP TABLE filler")
-    assert len(evening.session().database.drain().appended) == 1
-    assert evening.sql("SELECT operation FROM rollout.ledger ORDER BY seq DESC LIMIT 1") == [("rollback",)]
+    assert len(evening.session().database.drain().appended) == 2
+    last = "SELECT operation FROM rollout.ledger ORDER BY seq DESC LIMIT 2"
+    assert evening.sql(last) == [("rollback",), ("monitor",)]
     assert spool.waiting() == []
 
 
