@@ -36,7 +36,7 @@ class PlanError(UsageError):
 
 
 class ParameterError(UsageError):
-    """The parameters are not valid; no kernel was started and nothing was changed.
+    """The parameters are not valid; nothing was changed.
     {problems}"""
 
 
@@ -84,7 +84,8 @@ class TablesMissing(CouldNotMeasure):
 
 
 class RunDied(CouldNotMeasure):
-    """The run of {notebook} did not finish: {reason} It counts as no check at all. Run it again."""
+    """The run of {notebook} did not finish: {reason}
+    What it had done before that is on the ledger: see `rollout status`, then run it again for what is missing."""
 
 
 class SlotTaken(CouldNotMeasure):

@@ -46,4 +46,3 @@ def rate(bad: int, total: int) -> str:
 def share(value: float | None) -> str:
     """`10.4 %`."""
     return EMPTY if value is None else f"{value:.1f} %"
-

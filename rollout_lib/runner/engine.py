@@ -24,9 +24,11 @@ from papermill.engines import NBClientEngine
 from papermill.exceptions import PapermillExecutionError
 
 from rollout_lib.errors import RunDied
+from rollout_lib.runner.parameters import check, defaults
 
 CELL_LIMIT = 120  # seconds
 RUN_LIMIT = 600
+_GRACE = 10  # seconds from the interrupt at a cell's limit to the end of its kernel
 
 
 class Interrupted(BaseException):
@@ -40,6 +42,7 @@ class IpcKernelManager(AsyncKernelManager):
     """
 
     transport = "ipc"
+    cut_off: asyncio.Future | None = None  # a cell was stopped at its limit; the rest of the run's time, by then
 
     def _ip_default(self) -> str:
         """A name of its own: by default it is one for a folder, and two runs there would share their sockets."""
@@ -48,7 +51,14 @@ class IpcKernelManager(AsyncKernelManager):
     async def _async_interrupt_kernel(self) -> None:
         """Not when it ends: Jupyter interrupts first, and the kernel complains of that on the terminal."""
         if not self.shutting_down:
+            self.cut_off = asyncio.ensure_future(self._end_what_goes_on())
             await super()._async_interrupt_kernel()
+
+    async def _end_what_goes_on(self) -> None:
+        """A cell that hears no interrupt, or swallows it, goes on no longer than this."""
+        await asyncio.sleep(_GRACE)
+        if self.provisioner is not None:
+            await self.provisioner.kill()
 
     interrupt_kernel = _async_interrupt_kernel
 
@@ -65,7 +75,8 @@ class HonestEngine(NBClientEngine):
         asked = options.pop("execution_timeout", None)  # stock papermill's own option
         cell_limit = options.pop("cell_limit", None) or asked or CELL_LIMIT
         run_limit = options.pop("run_limit", RUN_LIMIT)
-        made: list[AsyncKernelManager] = []
+        made: list[IpcKernelManager] = []
+        _check_parameters(nb_man.nb)
         cut = ""
         # A kernel whose cells have all answered has nothing left to do, and is not asked.
         options.setdefault("shutdown_kernel", "immediate")
@@ -84,9 +95,12 @@ class HonestEngine(NBClientEngine):
             _end(made)
         if cut:
             gc.collect()  # what was cut off in mid-air ends here, not in the middle of what this process does next
+        if any(manager.cut_off for manager in made):  # whatever the cell made of the interrupt
+            cut = f"a cell ran longer than {cell_limit:g} s and was stopped."
+        elif "KeyboardInterrupt" in _raised(nb_man):
+            cut = cut or "a cell was interrupted (KeyboardInterrupt) before its limit."
+        if cut:
             return _died(nb_man, cut)
-        if "KeyboardInterrupt" in _raised(nb_man):  # nbclient's way of stopping a cell at its limit
-            return _died(nb_man, f"a cell ran longer than {cell_limit:g} s and was stopped.")
         unfinished = [cell for cell in nb_man.nb.cells if cell.cell_type == "code" and not _finished(cell)]
         if unfinished and not _raised(nb_man):
             return _died(nb_man, "the kernel ended without an answer to every cell.")
@@ -100,17 +114,31 @@ def _died(nb_man: Any, words: str) -> None:
     that never ran stay pending: papermill calls what comes before the first failed cell completed.
     """
     error = RunDied(notebook=_name(nb_man), reason=words)
-    for cell in nb_man.nb.cells:
-        stopped = any(output.get("ename") == "KeyboardInterrupt" for output in cell.get("outputs", []))
-        if cell.cell_type == "code" and (stopped or not _finished(cell)):
-            cell.metadata.setdefault("papermill", {}).update({"exception": True, "status": "failed"})
-            said = [f"RunDied: {error}"]  # what stock papermill prints is the traceback
-            cell.outputs.append(new_output("error", ename="RunDied", evalue=str(error), traceback=said))
-            break
+    cell = _where_it_ended([cell for cell in nb_man.nb.cells if cell.cell_type == "code"])
+    if cell is not None:
+        cell.metadata.setdefault("papermill", {}).update({"exception": True, "status": "failed"})
+        said = [f"RunDied: {error}"]  # what stock papermill prints is the traceback
+        cell.outputs.append(new_output("error", ename="RunDied", evalue=str(error), traceback=said))
     nb_man.nb.metadata.setdefault("papermill", {}).update({"exception": True, "rollout_died": words})
 
 
-def _noting(made: list[AsyncKernelManager], cls: type[AsyncKernelManager]) -> type[AsyncKernelManager]:
+def _where_it_ended(cells: list[Any]) -> Any:
+    """The first code cell that was stopped or never finished; where all answered, the one that took the longest."""
+    for cell in cells:
+        stopped = any(output.get("ename") == "KeyboardInterrupt" for output in cell.get("outputs", []))
+        if stopped or not _finished(cell):
+            return cell
+    return max(cells, key=lambda cell: cell.metadata.get("papermill", {}).get("duration") or 0, default=None)
+
+
+def _check_parameters(notebook: Any) -> None:
+    """As stock papermill hands them over: unknown names and other types are refused before a kernel starts."""
+    given = notebook.metadata.get("papermill", {}).get("parameters") or {}
+    if given:
+        check(given, defaults(notebook))
+
+
+def _noting(made: list[IpcKernelManager], cls: type[IpcKernelManager]) -> type[IpcKernelManager]:
     """The class, noting what is made of it: nbclient forgets a kernel whose start was cut off."""
 
     class Noted(cls):
@@ -121,9 +149,11 @@ def _noting(made: list[AsyncKernelManager], cls: type[AsyncKernelManager]) -> ty
     return Noted
 
 
-def _end(made: list[AsyncKernelManager]) -> None:
+def _end(made: list[IpcKernelManager]) -> None:
     """Whatever kernel still runs is killed: it belongs to this run, and the run is over."""
     for manager in made:
+        if manager.cut_off:
+            manager.cut_off.cancel()
         if manager.has_kernel:
             run_sync(manager.shutdown_kernel)(now=True)
 
@@ -146,7 +176,7 @@ def _words(error: BaseException, cell_limit: float, run_limit: float) -> str:
     if isinstance(error, CellTimeoutError):
         return f"a cell ran longer than {cell_limit:g} s and was stopped."
     if isinstance(error, Interrupted):
-        return f"{error}." if "SIGTERM" in str(error) else f"{error} (limit of a run: {run_limit:g} s)."
+        return f"{error}." if "told to stop" in str(error) else f"{error} (limit of a run: {run_limit:g} s)."
     if isinstance(error, KeyboardInterrupt):
         return "it was interrupted from the keyboard."
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}."
@@ -181,9 +211,10 @@ def _stoppable(limit: float) -> Iterator[None]:
     def stop(number: int, frame: Any) -> None:
         if callable(before[number]):
             before[number](number, frame)  # who runs this run hears of it too
-        raise Interrupted("it was told to stop (SIGTERM)" if number == signal.SIGTERM else "it ran too long")
+        name = signal.Signals(number).name
+        raise Interrupted("it ran too long" if number == signal.SIGALRM else f"it was told to stop ({name})")
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGALRM)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)}
     signal.setitimer(signal.ITIMER_REAL, limit)
     try:
         yield

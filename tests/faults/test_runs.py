@@ -32,6 +32,9 @@ from rollout_lib.runner import servers
 
 NAP = "import time; time.sleep(60)"
 DIES = "import os; os._exit(3)"
+SWALLOWS = "import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    time.sleep(60)"
+LIMIT = "a cell ran longer than 3 s and was stopped"
+DEAF = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)"
 
 
 def notebook(*cells: str) -> nbformat.NotebookNode:
@@ -63,7 +66,18 @@ def states(executed) -> list[str]:
 
 ENDS = {
     "the kernel dies": (("1", DIES, "2"), {}, "its kernel died"),
-    "a cell hangs": (("1", NAP, "2"), {"cell_limit": 3}, "a cell ran longer than 3 s and was stopped"),
+    "a cell hangs": (("1", NAP, "2"), {"cell_limit": 3}, LIMIT),
+    "a cell swallows its limit": (
+        ("1", SWALLOWS, "2"),
+        {"cell_limit": 3},
+        LIMIT,
+    ),
+    "a cell hears no limit": (("1", DEAF, "2"), {"cell_limit": 3}, LIMIT),
+    "a cell is interrupted": (
+        ("1", "raise KeyboardInterrupt", "2"),
+        {},
+        "a cell was interrupted (KeyboardInterrupt)",
+    ),
     "the run is too long": (("1", NAP, "2"), {"run_limit": 4}, "it ran too long (limit of a run: 4 s)"),
     "the run is too long before its kernel is there": (("1",), {"run_limit": 0.2}, "it ran too long"),
 }
@@ -92,6 +106,7 @@ def test_a_missing_kernel_says_so():
 
 
 @pytest.mark.parametrize(("number", "words"), [(signal.SIGTERM, "told to stop (SIGTERM)"),
+                                               (signal.SIGHUP, "told to stop (SIGHUP)"),
                                                (signal.SIGINT, "interrupted from the keyboard")])  # fmt: skip
 def test_a_signal_ends_the_run_and_its_kernel(number, words):
     """SIGTERM and Ctrl-C are recorded as what they were, the kernel ends too, and the handlers are as before."""

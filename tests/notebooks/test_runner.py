@@ -88,7 +88,7 @@ def test_a_wrong_parameter_is_refused_before_anything_starts(what, tmp_path, mon
     with pytest.raises(ParameterError) as error:
         run_notebook(name, {"plan": PLAN, **given}, outputs=tmp_path)
     assert words in str(error.value)
-    assert "no kernel was started and nothing was changed" in str(error.value)
+    assert "The parameters are not valid; nothing was changed" in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
 
