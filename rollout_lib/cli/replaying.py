@@ -59,7 +59,9 @@ def _print(result, plan) -> None:
     place = result.place
     console.print(f"{place} · replay, nothing is changed")
     console.print(f"judged by {result.judged_by} (mode {result.mode})")
-    table = Table("slot", "phase", "recorded", "replayed", "literal", "evidence")
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)  # 80 columns hold the longest words
+    for name in ("slot", "phase", "recorded", "replayed", "literal", "evidence"):
+        table.add_column(name, no_wrap=True)
     reasons: dict[str, str] = {}  # the first check of each reason to differ
     for phase in result.phases:
         for check in phase.checks:
@@ -69,7 +71,7 @@ def _print(result, plan) -> None:
             table.add_row(at, f"{phase.percentage} %", recorded, *columns, style="" if is_same(check) else "bold")
             if not is_same(check):
                 reasons.setdefault(verdict.sentence, f"{at}  {BADGES[verdict.state][1]}  ")
-        table.add_section()
+        table.add_row()
     console.print(table)
     for sentence, at in reasons.items():
         console.print(at + sentence, markup=False)

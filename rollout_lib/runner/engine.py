@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 import tempfile
 import threading
@@ -29,6 +30,9 @@ from rollout_lib.runner.parameters import check, defaults
 CELL_LIMIT = 120  # seconds
 RUN_LIMIT = 600
 _GRACE = 10  # seconds from the interrupt at a cell's limit to the end of its kernel
+
+
+logging.getLogger("papermill").addHandler(logging.NullHandler())  # without one, its warnings go to the terminal
 
 
 class Interrupted(BaseException):
@@ -89,12 +93,13 @@ class HonestEngine(NBClientEngine):
         except PapermillExecutionError:
             raise
         except BaseException as error:
-            _quiet()
+            before = _quiet()
             cut = _words(error, cell_limit, run_limit)
         finally:
             _end(made)
         if cut:
             gc.collect()  # what was cut off in mid-air ends here, not in the middle of what this process does next
+            ensure_event_loop().set_exception_handler(before)  # of the next run's errors every one is heard again
         if any(manager.cut_off for manager in made):  # whatever the cell made of the interrupt
             cut = f"a cell ran longer than {cell_limit:g} s and was stopped."
         elif "KeyboardInterrupt" in _raised(nb_man):
@@ -158,8 +163,11 @@ def _end(made: list[IpcKernelManager]) -> None:
             run_sync(manager.shutdown_kernel)(now=True)
 
 
-def _quiet() -> None:
-    """nbclient's own tasks of a run that was cut off end here, without a word: what happened is said by us."""
+def _quiet() -> Any:
+    """nbclient's own tasks of a run that was cut off end without a word from here on: what happened is said by us.
+
+    Returns the handler that was there before.
+    """
     loop = ensure_event_loop()
     before = loop.get_exception_handler()
     loop.set_exception_handler(lambda *_: None)
@@ -167,7 +175,7 @@ def _quiet() -> None:
         for task in asyncio.all_tasks(loop):
             task.cancel()
         loop.run_until_complete(asyncio.sleep(0))
-        loop.set_exception_handler(before)  # of the next run's errors every one is heard again
+    return before
 
 
 def _words(error: BaseException, cell_limit: float, run_limit: float) -> str:
