@@ -40,13 +40,17 @@ def redact(text: str) -> str:
     At most LONGEST characters; what was cut is said. Escaping for HTML is the caller's.
     """
     shown = text[: LONGEST * 10]  # bounds the work on a megabyte of hostile text
-    shown = "".join(_plain(sign) for sign in shown)
-    for pattern, instead in _PATTERNS:
-        shown = pattern.sub(instead, shown)
-    shown = " ".join(shown.split())
+    shown = " ".join(hide("".join(_plain(sign) for sign in shown)).split())
     if len(shown) > LONGEST or len(text) > LONGEST * 10:
         return f"{shown[:LONGEST]}… ({len(text):,} characters in all)"
     return shown
+
+
+def hide(text: str) -> str:
+    """The text without the same secrets and personal data, and otherwise as it was: its lines, its length."""
+    for pattern, instead in _PATTERNS:
+        text = pattern.sub(instead, text)
+    return text
 
 
 def _plain(sign: str) -> str:

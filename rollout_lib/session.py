@@ -73,7 +73,7 @@ def parse_percentage(text: str, name: str, problems: list[str]) -> Decimal | Non
     if not text:
         return None
     try:
-        value = Decimal(text)
+        value = Decimal(text) if text.isascii() and "e" not in text.lower() else Decimal("NaN")
     except InvalidOperation:
         value = Decimal("NaN")
     if not value.is_finite():

@@ -6,6 +6,8 @@ import re
 from html import escape
 from html.parser import HTMLParser
 
+from rollout_lib.redaction import hide
+
 _PROSE = """div span p b i em strong small sub sup br hr h1 h2 h3 h4 h5 h6 ul ol li dl dt dd table caption
 colgroup col thead tbody tfoot tr th td code pre kbd details summary a time figure figcaption section"""
 _DRAWING = """svg g path text tspan rect line circle ellipse polygon polyline defs clippath lineargradient
@@ -54,7 +56,7 @@ class _Cleaner(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if not self.inside:
-            self.parts.append(escape(data, quote=False))
+            self.parts.append(escape(hide(data), quote=False))
 
 
 def _harmless(name: str, value: str | None) -> bool:

@@ -111,5 +111,5 @@ def _numbers(metric: str, one: float | None, other: float | None, spelling: str)
     if one is None or other is None:
         return Difference(metric, *shown, "" if one == other else "only in one")
     gap = other - one
-    spelled = spelling.replace(":", ":+").replace("++", "+").format(gap)
+    spelled = spelling.replace(":", ":+").replace("++", "+").replace(" %", " points").format(gap)
     return Difference(metric, *shown, spelled if shown[0] != shown[1] else "")

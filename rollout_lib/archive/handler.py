@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from papermill.iorw import LocalHandler
 
 from rollout_lib.archive.writing import write_once
+from rollout_lib.errors import ParameterError
 
 SCHEME = "archive://"
 
@@ -29,6 +31,10 @@ class WriteOnceHandler:
 
     @staticmethod
     def write(buf: str, path: str) -> None:
+        """ParameterError for a notebook that has not ended: what is written once is written at the end."""
+        run = json.loads(buf).get("metadata", {}).get("papermill", {})
+        if run.get("start_time") and not run.get("end_time"):
+            raise ParameterError(problems=f"{SCHEME} is written once, at the end: --no-request-save-on-cell-execute")
         write_once(Path(path.removeprefix(SCHEME)), buf.encode())
 
     @staticmethod

@@ -55,7 +55,13 @@ def _row(path: Path) -> Row:
     row = {"seq": entry.seq, "kind": entry.kind, "operation": entry.operation, "rollout": entry.rollout,
            "at": entry.at, "slot": entry.slot, "run": entry.run_id}  # fmt: skip
     if "files" in body:
-        return row | {"kind": "files", "files": sorted(body["files"]), "died": body.get("died") or body.get("lost")}
+        died = body.get("died") or body.get("lost")
+        return row | {
+            "kind": "files",
+            "files": sorted(body["files"]),
+            "died": died,
+            "decided": entry.kind == "archived",
+        }
     return row | _shown(entry, body) if entry.kind in _SHOWN else row | {"kind": "other"}
 
 

@@ -168,7 +168,8 @@ def _cell(row: Row, zone: ZoneInfo, files) -> str:
 
 def _line(row: Row, zone: ZoneInfo, files) -> str:
     if row["kind"] == "files":
-        state, sentence = badge(State.COULD_NOT_LOOK), f"{row['operation']} left no checkpoint: {row['died']}"
+        ended = "ended after its checkpoint" if row.get("decided") else "left no checkpoint"
+        state, sentence = badge(State.COULD_NOT_LOOK), f"{row['operation']} {ended}: {row['died']}"
     else:
         state = badge(State(row["state"])) if row.get("state") else '<span class="ro-soft">statement</span>'
         extra = "" if row["kind"] == "checkpoint" else f" ({row['kind']})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,10 +23,13 @@ from rollout_lib.database import connect
 from rollout_lib.errors import ArchiveFailed, NameTaken, RolloutError
 from rollout_lib.model import Place
 from rollout_lib.plan import Plan
+from rollout_lib.redaction import hide
 
 MIMETYPE = "application/vnd.rollout.checkpoint+json"
 WORKING = "working"
-_LONGEST = 20_000  # characters of one text of a cell's output
+_LONGEST, _LONGEST_HTML = 20_000, 400_000  # characters of one text, or HTML, of a cell's output
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_MARKUP = re.compile(r"(<style.*?</style>|<svg.*?</svg>|<[^>]*>)", re.DOTALL)
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, nbformat.ValidationError)
 Files = dict[str, str]  # path below the output folder -> sha256
 
@@ -52,7 +56,7 @@ def archive(executed: Any, stem: str, base: Path, outputs: Path, record: str) ->
     Returns what was written and, where the disk or the folder did not take the rest, why.
     """
     files: Files = {}
-    _shorten(executed)
+    _tidy(executed)
     contents = {".ipynb": nbformat.writes(executed), ".json": record, ".html": twin(executed, stem)}
     try:
         for ending, content in contents.items():
@@ -64,23 +68,28 @@ def archive(executed: Any, stem: str, base: Path, outputs: Path, record: str) ->
     return files, None
 
 
-def _shorten(executed: Any) -> None:
-    """Megabytes of error or printed text are cut, and say so; what we show ourselves is far below."""
-
-    def cut(text: str) -> str:
-        return (
-            text if len(text) <= _LONGEST else f"{text[:_LONGEST]} [… {len(text) - _LONGEST:,} characters left out]"
-        )
-
+def _tidy(executed: Any) -> None:
+    """What cells showed, without secrets and personal data; megabytes of it are cut, and say so."""
     for output in (output for cell in executed.cells for output in cell.get("outputs", [])):
         for field in ("text", "evalue"):
             if field in output:
-                output[field] = cut("".join(output[field]))
+                output[field] = _cut(output[field], _LONGEST)
         if "traceback" in output:
-            output["traceback"] = [cut(line) for line in output["traceback"][-20:]]
+            output["traceback"] = [_cut(line, _LONGEST) for line in output["traceback"][-20:]]
         data = output.get("data", {})
-        if "text/plain" in data:
-            data["text/plain"] = cut("".join(data["text/plain"]))
+        for kind in {"text/plain", "text/markdown", "text/latex"} & data.keys():
+            data[kind] = _cut(data[kind], _LONGEST)
+        if "text/html" in data:
+            parts = _MARKUP.split("".join(data["text/html"]))
+            html = "".join(part if odd % 2 else hide(part) for odd, part in enumerate(parts))
+            long = f"<p>{len(html):,} characters of HTML left out</p>"
+            data["text/html"] = html if len(html) <= _LONGEST_HTML else long
+
+
+def _cut(text: str | list[str], longest: int) -> str:
+    text = _COLOURS.sub("", "".join(text))  # they would part a secret in two
+    shown = hide(text[: 2 * longest])
+    return shown if len(text) <= longest else f"{shown[:longest]} [… {len(text) - longest:,} characters left out]"
 
 
 def seal_run(plan: Plan, outputs: Path, entry: Mapping[str, Any]) -> tuple[tuple[int, str] | None, str]:

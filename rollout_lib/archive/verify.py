@@ -83,7 +83,7 @@ def verify(
     if elsewhere:
         proof.findings.append(Finding(kind="elsewhere", where="files", what=elsewhere))
     else:
-        _check_runs(proof, chains, outputs, now)
+        _check_runs(proof, chains, outputs, now, database)
     _check_spool(proof, now)
     proof.entries, proof.head = len(main), (main[-1].seq, digest(main[-1])) if main else (0, "")
     return proof
@@ -129,7 +129,9 @@ def _uncopied(database: Sequence[Link], copied: Sequence[Link], now: datetime, p
     return [Finding(kind="uncopied", where="files", what=what)]
 
 
-def _check_runs(proof: Proof, chains: Sequence[Sequence[Link]], outputs: Path, now: datetime) -> None:
+def _check_runs(
+    proof: Proof, chains: Sequence[Sequence[Link]], outputs: Path, now: datetime, database: Sequence[Link] | None
+) -> None:
     archived: dict[str, tuple[str, Link]] = {}
     rollouts: set[str] = set()
     waiting: dict[str, Link] = {}
@@ -143,7 +145,7 @@ def _check_runs(proof: Proof, chains: Sequence[Sequence[Link]], outputs: Path, n
         sealed |= runs.sealed
         waiting |= runs.waiting
         rollouts |= {entry.rollout for entry in links}
-        _say_of_runs(proof, runs)
+        _say_of_runs(proof, runs, "database" if links is database else "files")
     waiting = {run: entry for run, entry in waiting.items() if run not in sealed}
     for path, (claimed, entry) in sorted(archived.items()):
         proof.files += 1
@@ -159,11 +161,11 @@ def _check_runs(proof: Proof, chains: Sequence[Sequence[Link]], outputs: Path, n
     _unknown_files(proof, outputs, rollouts, archived, {run[:8]: entry for run, entry in waiting.items()})
 
 
-def _say_of_runs(proof: Proof, runs: Runs) -> None:
+def _say_of_runs(proof: Proof, runs: Runs, where: str) -> None:
     for entry in runs.orphans:
         what = f"{words(entry)} vouches for a run whose own entry is not there"
         if not any(what == finding.what for finding in proof.findings):
-            proof.findings.append(Finding(kind="deleted", where="database", what=what))
+            proof.findings.append(Finding(kind="deleted", where=where, what=what))
     notes = [f"{words(entry)}: its notebook was never archived, and was closed as that" for entry in runs.lost]
     notes += runs.changed
     proof.notes += [note for note in notes if note not in proof.notes]

@@ -51,7 +51,7 @@ def _notebook(name: str, parameters: dict, outputs: Path, as_json: bool) -> int:
     if as_json:
         shown = {"exit_code": result.exit_code, "run_id": result.run_id, "error": result.error,
                  "notebook": str(result.notebook), "html": str(result.html), "record": str(result.record),
-                 "sealed": result.sealed, "trouble": result.trouble, "told": result.told,
+                 "sealed": result.sealed, "died": result.died, "trouble": result.trouble, "told": result.told,
                  "checkpoint": result.checkpoint}  # fmt: skip
         print(json.dumps(shown, ensure_ascii=False))
         return result.exit_code
@@ -60,9 +60,9 @@ def _notebook(name: str, parameters: dict, outputs: Path, as_json: bool) -> int:
         from rollout_lib.serial import from_json
 
         checkpoint = from_json(json.dumps(result.checkpoint))
-        print("\n".join([checkpoint_text(checkpoint, result.sealed), *result.told]))
-    elif result.error:
-        print(result.error, file=sys.stderr)
+        print("\n".join([checkpoint_text(checkpoint, result.sealed or result.recorded), *result.told]))
+    if result.died or not result.checkpoint:
+        print(result.died or result.error, file=sys.stderr)
     if result.trouble:
         print(result.trouble, file=sys.stderr)
     if result.html:

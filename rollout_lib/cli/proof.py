@@ -68,7 +68,7 @@ def seal(plan: Plan = "", outputs: Outputs = FOLDER, as_json: Json = False) -> i
         for item in done:
             print(item)
         if not done:
-            print("Nothing to seal: every run that the ledger knows is sealed.")
+            print("Nothing to seal: every run is sealed, or younger than 15 minutes and may still be running.")
     return 0 if all(item.seq for item in done) else 70
 
 

@@ -36,6 +36,11 @@ class Frame:
                         grid=False, labelOverlap=True, labels=labels, ticks=labels, domain=labels)  # fmt: skip
         return alt.X(f"{field}:T", title=None, axis=axis, scale=alt.Scale(type="utc", domain=[self.start, self.end]))
 
+    @property
+    def crosses(self) -> tuple[datetime, ...]:
+        """The missed checks that have a mark: of very many every n-th, beside words that say how many there are."""
+        return self.gaps[:: max(1, -(-len(self.gaps) // MANY))]
+
     def on_axis(self, at: datetime) -> int:
         return past.wall(at, self.plan)
 
@@ -123,7 +128,7 @@ def marks(frame: Frame, height: int = theme.HEIGHT) -> list[alt.Chart]:
         label = rules.mark_text(align="left", baseline="top", dx=4, opacity=0.8, fontWeight=600)
         layers.append(label.encode(x=frame.x(), y=alt.YValue(0), text=alt.Text("words:N")))
     if frame.gaps:
-        cross = alt.Chart(values([{"at": gap} for gap in frame.gaps], frame))
+        cross = alt.Chart(values([{"at": gap} for gap in frame.crosses], frame))
         layers.append(cross.mark_text(text="✕", color=theme.MISSING_COLOUR, fontSize=10).encode(
             x=frame.x(), y=alt.YValue(height - 7)))  # fmt: skip
         words = alt.Chart(values(_runs(frame), frame)).mark_text(color=theme.MISSING_COLOUR)

@@ -110,7 +110,7 @@ def _strip(cells: Sequence[dict[str, Any]], rows: list[str], shared: drawing.Fra
         signs.encode(x=shared.x("mid"), y=y, text=alt.Text("sign:N")),
     ]
     if shared.gaps:
-        crosses = [{"mid": shared.on_axis(gap) - step // 2, "row": row} for gap in shared.gaps for row in rows]
+        crosses = [{"mid": shared.on_axis(gap) - step // 2, "row": row} for gap in shared.crosses for row in rows]
         missed = alt.Chart(alt.Data(values=crosses)).mark_text(text="✕", color=theme.MISSING_COLOUR, fontSize=10)
         layers.append(missed.encode(x=shared.x("mid"), y=y))
     return alt.layer(*layers).properties(width=theme.WIDTH, height=_ROW * len(rows))

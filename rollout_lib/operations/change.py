@@ -92,6 +92,8 @@ def change_percentage(
 
 def _known_percentage(session: Session, to: Decimal, reason: str, dry_run: bool) -> None:
     problems = [off_the_plan(session.plan, to)] if off_the_plan(session.plan, to) else []
+    if not isinstance(dry_run, bool):  # 0 is no answer to "only look?"
+        problems.append(f"dry_run: must be True or False, not {dry_run!r}")
     if not dry_run and not reason.strip():
         problems.append("reason: a change needs one; it stands on the ledger")
     if problems:

@@ -29,6 +29,7 @@ from rollout_lib.runner.parameters import check, defaults
 
 CELL_LIMIT = 120  # seconds
 RUN_LIMIT = 600
+_AGAIN = 3  # seconds until a run that was told to stop, and goes on, is told again
 _GRACE = 10  # seconds from the interrupt at a cell's limit to the end of its kernel
 
 
@@ -216,11 +217,15 @@ def _stoppable(limit: float) -> Iterator[None]:
         yield
         return
 
+    told: list[int] = []
+
     def stop(number: int, frame: Any) -> None:
-        if callable(before[number]):
+        if not told and callable(before[number]):
             before[number](number, frame)  # who runs this run hears of it too
-        name = signal.Signals(number).name
-        raise Interrupted("it ran too long" if number == signal.SIGALRM else f"it was told to stop ({name})")
+        told.append(number)
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN)  # a finalizer, or a callback, may swallow what is raised here
+        name = signal.Signals(told[0]).name
+        raise Interrupted("it ran too long" if told[0] == signal.SIGALRM else f"it was told to stop ({name})")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)}
     signal.setitimer(signal.ITIMER_REAL, limit)

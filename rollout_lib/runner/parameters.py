@@ -15,6 +15,7 @@ from rollout_lib.errors import ParameterError, UsageError
 from rollout_lib.gates import off_the_plan
 from rollout_lib.plan import Plan
 from rollout_lib.session import parse_instant, parse_percentage
+from rollout_lib.slots import slot_of
 
 Literal = str | int | float | bool
 
@@ -64,7 +65,9 @@ def check_meaning(given: Mapping[str, Literal], plan: Plan) -> None:
     problems: list[str] = []
     for name in ("as_of", "slot"):
         text = str(given.get(name, ""))
-        parse_instant("" if (name, text) == ("slot", "now") else text, name, problems)
+        instant = parse_instant("" if (name, text) == ("slot", "now") else text, name, problems)
+        if name == "slot" and instant is not None and instant != slot_of(instant, plan.monitoring.interval):
+            problems.append(f"slot: {text} is not a whole multiple of {plan.monitoring.interval}")
     if given.get("as_of") and plan.environment != "rehearsal":
         problems.append(f"as_of: only a rehearsal has a clock of its own; this plan is {plan.environment}")
     parse_percentage(str(given.get("expected_percentage", "")), "expected_percentage", problems)

@@ -20,6 +20,7 @@ from rollout_lib.archive.provenance import SOURCE_VARIABLE
 from rollout_lib.door import knock
 from rollout_lib.errors import RolloutError, RunDied, all_errors
 from rollout_lib.plan import default_path, load_plan
+from rollout_lib.redaction import redact
 from rollout_lib.runner.parameters import check, check_meaning, defaults, load_notebook
 
 _ROLES = {".ipynb": "notebook", ".json": "record", ".html": "html"}
@@ -40,6 +41,8 @@ class RunResult:
     html: Path | None
     record: Path | None
     sealed: tuple[int, str] | None
+    recorded: tuple[int, str] | None = None  # the notebook's own entry
+    died: str = ""  # why the run did not finish, also where its checkpoint stands
     trouble: str = ""  # what could not be archived or sealed
     told: tuple[str, ...] = ()  # what became of the messages, a line each
 
@@ -103,6 +106,8 @@ def run_notebook(
         html=files.get("html"),
         record=files.get("record"),
         sealed=sealed,
+        recorded=(displayed["seq"], displayed["hash"]) if displayed and displayed["seq"] else None,
+        died=str(error) if isinstance(error, RunDied) or (error is not None and error.exit_code == 1) else "",
         trouble=trouble,
         told=tuple(displayed.get("told", ())) if displayed else (),
     )
@@ -198,7 +203,7 @@ def _keep(executed, name, source, plan, outputs, run_id, checkpoint, displayed, 
         return paths, None, trouble, failure
     died = ""
     if checkpoint is None or isinstance(error, RunDied):
-        died = str(error or "it showed no checkpoint").splitlines()[0][:500]
+        died = redact(str(error or "it showed no checkpoint").splitlines()[0][:500])
     more = {"source": source, "died": died, "trouble": trouble}
     entry = sealing.entry_for(name, plan, run_id, at, files, kind="archived" if checkpoint else "attempt", **more)
     sealed, unsealed = sealing.seal_run(plan, outputs, entry)

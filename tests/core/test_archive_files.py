@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from papermill.iorw import papermill_io
 
-from rollout_lib.archive import chain, names
+from rollout_lib.archive import chain, names, sealing
 from rollout_lib.archive.cleaning import clean
 from rollout_lib.archive.twin import twin
 from rollout_lib.archive.writing import write_once
-from rollout_lib.errors import ArchiveFailed, NameTaken
+from rollout_lib.errors import ArchiveFailed, NameTaken, ParameterError
 from rollout_lib.serial import schema, to_json
 
 OUTSIDE = re.compile(r"""(?:src|href|action|data|poster|srcset)\s*=\s*["']?\s*(?!#|data:|["'])|url\(|@import""", re.I)
@@ -191,3 +191,33 @@ def test_records_keep_to_the_published_schema(day):
         for name in ("state", "at", "exit_code", "place"):
             assert not validator.is_valid({key: value for key, value in record.items() if key != name})
         assert not validator.is_valid({**record, "schema_version": 2})
+
+
+SECRETS = ("hunter2secret", "+250788123458", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx")
+SHOWN = f"postgresql://u:{SECRETS[0]}@host/db call {SECRETS[1]} {SECRETS[2]}"
+
+
+def test_no_secret_that_a_cell_shows_is_archived(tmp_path):
+    """Printed, raised, returned as text, Markdown or HTML: neither the notebook nor its page has it; figures stay."""
+    v4 = nbformat.v4
+    outputs = [
+        v4.new_output("stream", text=f"1,315 requests\n{SHOWN}\n"),
+        v4.new_output("error", ename="ValueError", evalue=SHOWN, traceback=[f"\x1b[31m{SHOWN}"]),
+        v4.new_output("display_data", {"text/plain": SHOWN, "text/html": f"<b>25.97 %</b><p>{SHOWN}</p>"}),
+        v4.new_output("display_data", {"text/markdown": SHOWN}),
+    ]
+    notebook = v4.new_notebook(cells=[v4.new_code_cell("x", outputs=outputs)])
+    files, failure = sealing.archive(notebook, "stem", tmp_path / "day", tmp_path, "")
+    assert failure is None
+    written = {name: (tmp_path / name).read_text() for name in files}
+    assert not [(name, secret) for name, text in written.items() for secret in SECRETS if secret in text]
+    assert all("25.97 %" in text and "1,315 requests" in text for text in written.values())
+
+
+def test_archive_takes_no_notebook_that_has_not_ended(tmp_path):
+    """What papermill writes before its first cell is refused, naming the option that leaves it out."""
+    begun = json.dumps({"metadata": {"papermill": {"start_time": "2025-12-03T09:00:00", "end_time": None}}})
+    handler = papermill_io.get_handler(f"archive://{tmp_path}/x.ipynb")
+    with pytest.raises(ParameterError, match="--no-request-save-on-cell-execute"):
+        handler.write(begun, f"archive://{tmp_path}/x.ipynb")
+    assert list(tmp_path.iterdir()) == []

@@ -25,6 +25,7 @@ from rollout_lib import store
 from rollout_lib.archive import verify
 from rollout_lib.archive.chain import link
 from rollout_lib.archive.sealing import seal
+from rollout_lib.errors import ParameterError
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
 from rollout_lib.runner import run as runner
@@ -137,6 +138,18 @@ def test_stock_papermill_is_honest_with_our_engine(tmp_path):
     assert done.returncode != 0, done.stderr
     assert "its kernel died" in done.stderr
     assert json.loads(target.read_text())["metadata"]["papermill"]["rollout_died"] == "its kernel died."
+
+
+@pytest.mark.parametrize("given", [{"dry_run": 0}, {"dry_run": "false"}, {"expectd_percentage": "10"}])
+def test_stock_papermill_refuses_wrong_parameters_on_our_engine(given):
+    """Another type and a mistyped guard end it before a kernel starts: nothing is taken for what it is not."""
+    model = nbformat.read(runner.notebook_path("10_change_percentage"), 4)
+    prepared = papermill.execute_notebook(model, None, parameters=given, prepare_only=True, progress_bar=False)
+    with pytest.raises(ParameterError, match=next(iter(given))):
+        papermill_engines.execute_notebook_with_engine(
+            "rollout", prepared, kernel_name="no_such_kernel", input_path="x.ipynb", output_path=None,
+            progress_bar=False, log_output=False
+        )  # fmt: skip
 
 
 @pytest.fixture
