@@ -155,10 +155,31 @@ def rollback(
     if not reason.strip():
         raise ParameterError(problems="reason: a rollback needs one; it stands on the ledger")
     if not apply:
-        print("Dry run: nothing was changed. Add --apply to go one phase down, or --emergency to switch routing off.")
-        return 0
+        return _would_roll_back(plan, off, as_json)
     given = _common(plan, as_of, operator) | {"reason": reason, "gradual": not off}
     return _notebook("90_rollback", given, outputs, as_json)
+
+
+def _would_roll_back(plan: str, off: bool, as_json: bool) -> int:
+    """What `rollback --apply` would do now, and where; it needs no ledger."""
+    from rollout_lib.gates import plan_step_back
+    from rollout_lib.routing import read_config
+    from rollout_lib.session import open_session
+
+    session = open_session(plan)
+    with session.database.transaction(readonly=True) as connection:
+        config = read_config(connection)
+    place, on = session.place, config is not None and config.enabled
+    target = plan_step_back(session.plan, config.percentage) if on and not off else None
+    now = "not readable" if config is None else f"at {config.percentage:g} %, {'enabled' if on else 'disabled'}"
+    would = f"go down to {target:g} %" if target else "switch routing off"
+    if as_json:
+        print(json.dumps({"environment": place.environment, "host": place.host, "database": place.database,
+                          "routing": now, "would": would, "applied": False}))  # fmt: skip
+        return 0
+    print(f"{place.environment.upper()} · {place.host} · {place.database}")
+    print(f"Dry run: nothing was changed. Routing is {now}; --apply would {would}, --emergency switches it off.")
+    return 0
 
 
 @app.command()

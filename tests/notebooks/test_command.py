@@ -121,7 +121,10 @@ def test_a_rollback_without_apply_changes_nothing_and_without_a_reason_is_wrong(
     before = today.routing()
     done = rollout("rollback", "--reason", "just looking")
     assert (done.returncode, today.routing()) == (0, before)
-    assert "nothing was changed" in done.stdout
+    assert done.stdout.startswith("REHEARSAL · ")
+    assert "nothing was changed. Routing is at 10 %, enabled; --apply would go down to 5 %" in done.stdout
+    assert json.loads(rollout("rollback", "--off", "--reason", "x", "--json").stdout)["would"] == "switch routing off"
+    refused(rollout("rollback", "--reason", "x", "--plan", "nowhere.yaml"), 2, "nowhere.yaml")
     refused(rollout("rollback", "--apply"), 2, "reason")
 
 
