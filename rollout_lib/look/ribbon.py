@@ -27,11 +27,11 @@ _OUTCOMES = {
 
 def timeline(history: Bodies, plan: Plan) -> Picture:
     """The percentage over time, and under it both columns of every check."""
-    shared = drawing.frame(history, plan)
+    checks = [body for body in history if body.get("operation") == "monitor" and body.get("verdict")]
+    shared = drawing.frame(history, plan, checks)
     if not shared.changes:
         return Picture("", "The percentage has not been changed yet: there is no timeline.")
     values = [change["percentage"] for change in shared.changes]
-    checks = [body for body in history if body.get("operation") == "monitor" and body.get("verdict")]
     now = f"{values[-1]:g} %" if values[-1] else "off"
     finding = f"Routing went {' → '.join(change['words'] for change in shared.changes)}" if len(values) > 1 else (
         f"Routing is at {now} since {clock(shared.changes[0]['at'], plan, history)}"
@@ -60,11 +60,12 @@ def lanes(history: Bodies, plan: Plan, columns: Mapping[str, str], finding: str)
 
 def uptime(history: Bodies, plan: Plan) -> Picture:
     """Every answer of the protected endpoints; what nobody could look at is not uptime."""
-    shared = drawing.frame(history, plan)
+    probed = [(body, tuple(probes(said_in(body)))) for body in history]
+    shared = drawing.frame(history, plan, [body for body, seen in probed if seen])
     cells = [
         _cell(body, name, _OUTCOMES[outcome])
-        for body in history
-        for name, outcome in probes(said_in(body))
+        for body, seen in probed
+        for name, outcome in seen
         if outcome in _OUTCOMES
     ]
     if not cells:

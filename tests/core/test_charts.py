@@ -91,6 +91,18 @@ def test_a_check_that_is_missed_at_the_end_is_within_the_chart(day):
     assert shared.start < max(past.wall(gap, day.plan) for gap in gaps) <= shared.end
 
 
+def test_checks_while_routing_is_off_are_within_the_timeline(day):
+    """Hours of OFF after a rollback are boxes of the chart, and do not push it over the page."""
+    day.change(10)
+    day.check()
+    day.change(0)
+    for _ in range(30):
+        day.check()
+    svg = charts.timeline(day.bodies, day.plan).svg
+    (width,) = re.findall(r'<svg[^>]* width="(\d+)"', svg)
+    assert int(width) < 800
+
+
 def test_an_extra_check_is_a_point_beside_the_line_of_evidence(day):
     """What a person looked at between two slots is part of the next look: hollow, named, and joined to nothing."""
     day.change(10)
