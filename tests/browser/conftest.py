@@ -1,6 +1,6 @@
 """A real JupyterLab on a day that is today, and a page of Debian's chromium that reaches nothing but loopback.
 
-One JupyterLab and one browser serve the whole session; each test that asks for the `lab` gets a fresh copy of the
+One JupyterLab serves the whole session and one browser a file; each test that asks for the `lab` gets a fresh copy of the
 day's database under the same name, a page in a context of its own, and no kernel of the test before it.
 
     def test_…(lab, page):
@@ -45,14 +45,10 @@ PATIENCE = 120_000  # ms; a limit for what hangs, never a measure
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs a browser belongs to `make test-all`, and to its end: Playwright keeps an event loop running."""
-    items.sort(key=_needs_a_browser)
-    for item in filter(_needs_a_browser, items):
-        item.add_marker(pytest.mark.slow)
-
-
-def _needs_a_browser(item: pytest.Item) -> bool:
-    return item.path.is_relative_to(HERE)
+    """Whatever needs a browser belongs to `make test-all`."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.slow)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,9 +198,9 @@ def lab(_lab, server, morning, monkeypatch) -> Iterator[Lab]:  # noqa: F811  # t
     _lab.quit_kernels()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator:
-    """Debian's chromium by Playwright."""
+    """Debian's chromium by Playwright, for a file: while it is there, no other event loop can run in this thread."""
     program = needs("chromium")
     from playwright.sync_api import sync_playwright
 
