@@ -36,7 +36,7 @@ from rollout_lib.errors import (
 )
 from rollout_lib.model import Place
 from rollout_lib.plan import Plan
-from rollout_lib.redaction import redact
+from rollout_lib.redaction import holds_a_password, redact
 
 APPLICATION = "rollout"
 _LIMITS = (
@@ -106,6 +106,10 @@ def connect(plan: Plan) -> Database:
         raise UsageError(reason=f"${plan.database.variable} is not a PostgreSQL address.") from None
     parts = _from_outside(parts) | parts
     host = str(parts.get("host") or parts.get("hostaddr") or "local")
+    if holds_a_password(host, str(parts.get("dbname") or "")):
+        raise UsageError(
+            reason=f"${plan.database.variable} cannot be read: write @ and / in its password as %40 and %2F."
+        )
     parts = _with_tls(parts, host, plan)
     _same(plan, host, str(parts.get("dbname") or ""))
     address = psycopg.conninfo.make_conninfo(**{**parts, "application_name": APPLICATION})

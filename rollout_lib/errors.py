@@ -78,6 +78,11 @@ class DatabaseClosed(DatabaseUnreachable):
     SELECT set_routing_enabled(false, 'database unreachable from the suite');"""
 
 
+class NotSwitchedOff(DatabaseUnreachable):
+    """The database {where} answers, and this did NOT switch routing off: {reason}
+    Routing goes on as last configured. {then}"""
+
+
 class TablesMissing(CouldNotMeasure):
     """The database {where} has no {missing}. Nothing was changed.
     Apply the migration: rollout migrate --apply"""

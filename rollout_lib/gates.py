@@ -124,6 +124,8 @@ def _agrees(config: RoutingConfig, standing: Standing) -> Gate:
                      f"{config.percentage:g} %, {'enabled' if config.enabled else 'disabled'}")  # fmt: skip
     met = (config.percentage, config.enabled) == (known[1], known[2])
     reason = f"configuration {config.percentage:g} %, enabled {config.enabled}; ledger {known[1]:g} %, {known[2]}"
+    if not met:
+        reason += "; a check records what was lowered by hand: rollout monitor"
     return _gate("no drift", met, reason)
 
 

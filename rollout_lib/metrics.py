@@ -69,6 +69,22 @@ def write(
     return gauges.save()
 
 
+def write_change(plan: Plan, *, at: datetime, after: Row) -> str:
+    """What a change made of the routing, until the next look: no verdict and no figure of before.
+
+    A raise looked at everything by its gates, so it counts as a look, and the next check is due after it: an
+    alert for "nobody watches" speaks from here on.
+    """
+    gauges = _Gauges(plan, at)
+    gauges.one("rollout_routing_percentage", "Configured share of unified, in percent.", float(after[0]))
+    gauges.one("rollout_routing_enabled", "Is routing to unified switched on.", int(after[1]))
+    if after[1]:
+        due = slot_of(at, plan.monitoring.interval) + plan.monitoring.interval
+        gauges.one(SUCCESS, "When a look last saw what it had to see.", at.timestamp())
+        gauges.one("rollout_next_slot_timestamp_seconds", "When the next scheduled check is due.", due.timestamp())
+    return gauges.save()
+
+
 def write_unseen(plan: Plan | str) -> str:
     """Write that a look saw nothing: the verdict is COULD_NOT_LOOK, figures are absent, the last success stays.
 

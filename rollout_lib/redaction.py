@@ -46,6 +46,15 @@ def redact(text: str) -> str:
     return shown
 
 
+def holds_a_password(host: str, database: str) -> bool:
+    """Was an address read wrongly, so that a part of its password stands where host or database should?
+
+    An @ or / in a password that is not written as %40 or %2F ends it early.
+    """
+    by_name = not host.startswith(("/", "@"))  # the others are sockets
+    return bool((by_name and {"@", "/"} & set(host)) or {"@", "/"} & set(database))
+
+
 def hide(text: str) -> str:
     """The text without the same secrets and personal data, and otherwise as it was: its lines, its length."""
     for pattern, instead in _PATTERNS:

@@ -72,7 +72,7 @@ def emergency(arguments: list[str]) -> int:
     for line in notes:
         print(f"  note: {line}")
     print(f"recorded: {done.recorded}")
-    print("Next: rollout monitor   (sees that nothing goes to unified any more)")
+    print("Next: rollout monitor   (sees that nothing goes to unified any more, and tells people: this told nobody)")
     return 0
 
 

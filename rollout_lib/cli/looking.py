@@ -53,9 +53,12 @@ def status(plan: Plan = "", as_of: AsOf = "", as_json: Json = False) -> int:
                  "head": standing.head, "phase_began": began, "latched": standing.latched}  # fmt: skip
         print(json.dumps(shown, ensure_ascii=False))
         return 0
-    print(header_line(session.place, now, f"{facts.config.percentage:g} %" if facts.config else "no configuration"))
+    config = facts.config
+    at = "no configuration" if config is None else f"{config.percentage:g} %" if config.enabled else "routing off"
+    print(header_line(session.place, now, at))
     if line:
-        print(f"routing {line['routing']} · enabled {line['status']} · {line['requests_1h']:,} requests in 1 h · "
+        span = f"{session.plan.monitoring.window.total_seconds() / 3600:g} h"
+        print(f"routing {line['routing']} · enabled {line['status']} · {line['requests_1h']:,} requests in {span} · "
               f"errors {'–' if line['error_pct'] is None else line['error_pct']} %")  # fmt: skip
     seq, digest = standing.head
     print(f"ledger #{seq}:{digest[:12]} · {len(standing.slots_done)} checks in this phase · latched: "

@@ -10,13 +10,18 @@ from collections.abc import Callable
 import psycopg
 
 from rollout_lib.errors import DatabaseUnreachable, unreachable
-from rollout_lib.redaction import redact
+from rollout_lib.redaction import holds_a_password, redact
 
 APPLICATION = "rollout"  # application_name of every connection of this suite
 
 
+_TORN = "(an address that cannot be read: write @ and / in its password as %40 and %2F)"
+
+
 def open_connection(address: str) -> psycopg.Connection:
     """Connect, each statement its own transaction unless it says otherwise; raises DatabaseUnreachable."""
+    if _where(address) == _TORN:  # libpq's words would quote the password
+        raise DatabaseUnreachable(where=_TORN, reason="nothing was asked.")
     try:
         connection = psycopg.connect(
             address.strip().replace("postgresql+psycopg://", "postgresql://", 1),  # SQLAlchemy's spelling of it
@@ -41,7 +46,8 @@ def _where(address: str) -> str:
         parts = psycopg.conninfo.conninfo_to_dict(address)
     except (psycopg.Error, UnicodeError):
         return "(an address that cannot be read)"
-    return f"{parts.get('host', 'local')}/{parts.get('dbname', '?')}"
+    host, database = str(parts.get("host", "local")), str(parts.get("dbname", "?"))
+    return _TORN if holds_a_password(host, database) else f"{host}/{database}"
 
 
 def not_known(reason: str, words: str) -> str:

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import errors as pg
 
 from rollout_lib.emergency.connection import APPLICATION
-from rollout_lib.errors import DatabaseUnreachable
+from rollout_lib.errors import NotSwitchedOff
 from rollout_lib.redaction import redact
 
 OFF = "SELECT set_routing_enabled(false, %s)"
@@ -33,6 +33,10 @@ BLOCKERS = """SELECT a.pid, a.application_name, a.state, a.usename = current_use
 PATIENCE = 10.0  # seconds before a blocker of ours that is idle in transaction is ended
 DEADLINE = 45.0  # seconds for all of it: a frozen server must not hang the one who presses the button
 
+_BY_HAND = (
+    "Is this the rollout's database, and may this role change it? Run it again with the owner's or operator's "
+    "address, or in the database's own console: SELECT set_routing_enabled(false, 'emergency');"
+)
 Row = tuple[Decimal, bool]
 
 
@@ -62,7 +66,7 @@ def disable(connection: psycopg.Connection, why: str, trouble: list[str]) -> Row
             if row is not None and not row[1]:
                 return row
             if plainly:
-                raise DatabaseUnreachable(where=connection.info.dbname, reason="the configuration stays enabled")
+                raise NotSwitchedOff(where=connection.info.dbname, reason="it stays enabled.", then=_BY_HAND)
             trouble.append("set_routing_enabled left it enabled: the newest row was updated plainly")
             plainly = True
         except (pg.LockNotAvailable, pg.QueryCanceled, pg.DeadlockDetected, pg.SerializationFailure) as error:
@@ -72,8 +76,10 @@ def disable(connection: psycopg.Connection, why: str, trouble: list[str]) -> Row
             if time.monotonic() - began > PATIENCE:
                 _clear_the_way(connection, trouble, ended)
             if time.monotonic() - began > DEADLINE - 10:
-                raise DatabaseUnreachable(
-                    where=connection.info.dbname, reason="the row stays locked; " + "; ".join(trouble)
+                raise NotSwitchedOff(
+                    where=connection.info.dbname,
+                    reason="the configuration stays locked; " + "; ".join(trouble),
+                    then="End the session that holds it, then run this again.",
                 ) from None
             time.sleep(0.1)
         except psycopg.Error as error:
@@ -81,7 +87,7 @@ def disable(connection: psycopg.Connection, why: str, trouble: list[str]) -> Row
                 raise
             words = redact(str(error).splitlines()[0])
             if plainly:
-                raise DatabaseUnreachable(where=connection.info.dbname, reason=words) from None
+                raise NotSwitchedOff(where=connection.info.dbname, reason=f"{words}.", then=_BY_HAND) from None
             trouble.append(f"set_routing_enabled failed ({words}): the newest row was updated plainly")
             plainly = True
 
@@ -102,7 +108,7 @@ def _clear_the_way(connection: psycopg.Connection, trouble: list[str], ended: se
             connection.execute("SELECT pg_terminate_backend(%s)", (pid,))
             trouble.append(f"ended our own session {pid}, idle in transaction for {since}")
         else:
-            words = f"session {pid} ({application or 'unnamed'}, {state}, {since}) holds the row"
+            words = f"session {pid} ({application or 'unnamed'}, {state}, {since}) holds the configuration"
             trouble.append(f"{words}; to end it: SELECT pg_terminate_backend({pid});")
             print(trouble[-1], file=sys.stderr, flush=True)
 

@@ -162,13 +162,16 @@ def _literal_words(verdict: Verdict) -> str:
     """The threshold that decided the literal column, or that all of them are kept."""
     names = {"split", *(item.stream for item in verdict.streams)}
     judged = [check for check in verdict.checks if check.name in names]
-    crossed = [check for check in judged if check.outcome is not Outcome.PASS]
+    crossed = [check for check in judged if check.outcome in (Outcome.FAIL, Outcome.WARN)]
+    unknown = [check for check in judged if check.outcome not in (Outcome.PASS, Outcome.FAIL, Outcome.WARN)]
     if not judged:
         return "No threshold was judged."
-    if not crossed:
+    if not crossed and not unknown:
         return f"All {len(judged)} thresholds are kept in the last window."
-    worst = min(crossed, key=lambda check: list(_OUTCOMES).index(check.outcome))
-    more = f" ({len(crossed)} of {len(judged)} thresholds are crossed)" if len(crossed) > 1 else ""
+    worst = min(crossed or unknown, key=lambda check: list(_OUTCOMES).index(check.outcome))
+    counts = [f"{len(crossed)} crossed"] if crossed else []
+    counts += [f"{len(unknown)} could not be judged"] if unknown else []
+    more = f" (of {len(judged)} thresholds {', '.join(counts)})" if len(crossed) + len(unknown) > 1 else ""
     return f"{worst.name}: {worst.reason}{more}"
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from rollout_lib import metrics
 from rollout_lib.errors import CouldNotMeasure, ParameterError, RolloutError
 from rollout_lib.gates import lowers, may_raise, off_the_plan
 from rollout_lib.messages.send import tell
@@ -87,7 +88,11 @@ def change_percentage(
         head = append(connection, **entry_of(checkpoint, text)) if entered else None
     if checkpoint.kind == "attempt":  # not before the row is free again: an emergency must not wait for a record
         return record(session, facts, checkpoint)
-    return recorded(checkpoint, facts, head, text, tell(session, checkpoint, head) if head else ())
+    told = tell(session, checkpoint, head) if head else ()
+    made = checkpoint.change
+    if made and made.applied and (trouble := metrics.write_change(session.plan, at=now, after=made.after)):
+        told = (*told, trouble)
+    return recorded(checkpoint, facts, head, text, told)
 
 
 def _known_percentage(session: Session, to: Decimal, reason: str, dry_run: bool) -> None:

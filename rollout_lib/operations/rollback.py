@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
-from rollout_lib.errors import ChangeRefused
+from rollout_lib import metrics
+from rollout_lib.errors import ChangeRefused, ParameterError
 from rollout_lib.gates import plan_step_back
 from rollout_lib.model import Change, RoutingConfig, State
 from rollout_lib.operations.lowering import UNREADABLE, disable, known_after, lower_to
@@ -16,15 +18,20 @@ from rollout_lib.standing import fold
 from rollout_lib.store import read_facts
 
 
-def roll_back(session: Session, *, reason: str, gradual: bool = False, expected: Decimal | None = None) -> Recorded:
+def roll_back(
+    session: Session, *, reason: str, gradual: bool = False, expected: Decimal | None = None, dry_run: bool = False
+) -> Recorded:
     """Disable routing (gradual: one phase down the plan, 5 % below the first, then off); exit 0 when done.
 
     expected: what a person saw who asks for one phase down; where somebody was quicker, it is not gone down twice
-    (ChangeRefused). Without it, and for off, nothing is refused.
+    (ChangeRefused). Without it, and for off, nothing is refused. dry_run: who asks for one is refused
+    (ParameterError), and told what only looks.
 
     The change is committed before anything else is read, so that nothing else can stop it: neither a ledger that
     is missing, nor one entry of it that cannot be read.
     """
+    if dry_run is not False:
+        raise ParameterError(problems="dry_run: there is none here; `rollout rollback` without --apply only looks")
     reason = redact(reason)
     change = _one_down(session, reason, expected) if gradual else disable(session, reason)
     facts, standing = known_after(session, change)
@@ -41,7 +48,9 @@ def roll_back(session: Session, *, reason: str, gradual: bool = False, expected:
         sentence=f"{done} {was}. {reason}",
         change=change,
     )
-    return record(session, facts, checkpoint)
+    run = record(session, facts, checkpoint)
+    trouble = metrics.write_change(session.plan, at=checkpoint.at, after=change.after)
+    return replace(run, told=(*run.told, trouble)) if trouble else run
 
 
 def _one_down(session: Session, reason: str, expected: Decimal | None) -> Change:

@@ -63,6 +63,7 @@ class Room:
         self.offer: Offer | None = None
         self._known: Facts | None = None
         self._away_since: datetime | None = None
+        self._presses, self._asking = 0, threading.Lock()
         self._busy, self._stop, self._poke = threading.Lock(), threading.Event(), threading.Event()
         self.screen = Screen(session, Path(os.environ.get("ROLLOUT_OUTPUTS", "outputs")), press=self.press,
                              confirm=self.confirm, cancel=self._forget)  # fmt: skip
@@ -100,19 +101,24 @@ class Room:
 
     def press(self, kind: str) -> None:
         """A button: what only looks begins at once, the rest is offered and waits for its confirmation."""
+        with self._asking:
+            self._presses += 1
+            this = self._presses
         offer = offer_for(kind, self.view, datetime.now(UTC))
         if isinstance(offer, str):
             self._say("said", kind, Said(done=False, text=offer))
         elif kind in AT_ONCE:
             self._begin(kind, lambda: carry_out(self.session, offer, reason="", typed=""))
         elif kind == "raise":
-            self._begin("the gates of a raise", lambda: self._gates(offer))
+            self._begin("the gates of a raise", lambda: self._gates(offer, this))
         else:
             self._ask(offer)
 
     def confirm(self) -> None:
         """The confirmation of what is offered: carried out once, and only while it counts."""
-        offer, given = self.offer, (self.screen.reason.value, self.screen.typed.value)
+        with self._asking:  # what arrives from now on is not what this confirms
+            self._presses += 1
+            offer, given = self.offer, (self.screen.reason.value, self.screen.typed.value)
         if offer is None:
             return  # a second press of the same confirmation
         environment = self.session.plan.environment
@@ -129,9 +135,13 @@ class Room:
         else:
             self._begin(offer.kind, lambda: carry_out(self.session, offer, reason=given[0], typed=given[1]))
 
-    def _gates(self, offer: Offer) -> Said:
+    def _gates(self, offer: Offer, press: int) -> Said:
+        """Read the gates and ask; never in the place of a question that was asked meanwhile."""
         gates, sentence = gates_for(self.session, offer)
-        self._ask(replace(offer, gates=gates, shown_at=datetime.now(UTC)))
+        with self._asking:
+            if press != self._presses:
+                return Said(done=False, text="Something else was pressed meanwhile: not asked, nothing was done.")
+            self._ask(replace(offer, gates=gates, shown_at=datetime.now(UTC)))
         return Said(done=bool(gates) and all(gate.met for gate in gates), text=sentence)
 
     def _ask(self, offer: Offer) -> None:

@@ -1,7 +1,7 @@
 """A real JupyterLab on a day that is today, and a page of Debian's chromium that reaches nothing but loopback.
 
-One JupyterLab serves the whole session and one browser a file; each test that asks for the `lab` gets a fresh copy of the
-day's database under the same name, a page in a context of its own, and no kernel of the test before it.
+One JupyterLab serves the whole session and one browser a file; each test that asks for the `lab` gets a fresh
+copy of the day's database under the same name, a page in a context of its own, and no kernel of the test before it.
 
     def test_…(lab, page):
         lab.open(page, "20_monitor.ipynb")

@@ -219,6 +219,21 @@ def test_an_emergency_takes_one_press_and_one_confirmation_while_a_refresh_hangs
     assert ledger(lab)[-1]["subject"] == "restart"
 
 
+def test_gates_that_arrive_late_never_stand_in_the_place_of_the_emergency(lab, page, room):
+    """Raise is pressed, its gates wait for a lock, Emergency is pressed: its question stays, and it is done."""
+    ready_to_raise(lab)
+    with holding(lab, "LOCK TABLE webhook_routing_logs IN ACCESS EXCLUSIVE MODE"):
+        room.press("Raise to 25 %")
+        waiting(lab, 1, page)
+        room.press("Emergency")
+        expect(page.get_by_role("button", name="Yes, routing off now")).to_be_visible()
+    room.says("Something else was pressed meanwhile")
+    expect(page.get_by_role("button", name="Yes, raise it")).to_have_count(0)
+    room.press("Yes, routing off now")
+    room.says("ROUTING IS OFF")
+    assert (float(lab.today.routing()[0]), lab.today.routing()[1]) == (0.0, False)
+
+
 def test_of_two_who_raise_at_once_one_wins_and_the_other_is_told_who_and_when(lab, page, browser):
     """Both confirm the same raise behind one lock: it is done once, and the loser reads by whom and when."""
     _check_of_the_slot(lab)

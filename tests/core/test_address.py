@@ -6,7 +6,8 @@ import psycopg
 import pytest
 
 from rollout_lib.database import connect, explain
-from rollout_lib.errors import DatabaseMissing, UsageError, WrongDatabase
+from rollout_lib.emergency.connection import open_connection
+from rollout_lib.errors import DatabaseMissing, RolloutError, UsageError, WrongDatabase
 from rollout_lib.plan import Plan, load_plan, parse_plan
 
 SECRET = "hunter2-canary"
@@ -124,3 +125,15 @@ def test_an_address_in_a_plan_is_refused():
     content["database"]["url"] = f"postgresql://x:{SECRET}@h/d"
     with pytest.raises(Exception, match="unknown key"):
         parse_plan(content)
+
+
+@pytest.mark.parametrize("password", ["hunter2@x", "hunter2/x", "a@hunter2/x"])
+def test_a_password_that_ends_the_address_early_is_not_shown(password, monkeypatch):
+    """Its @ or / stands unencoded: neither way to connect says a part of it, and both say why."""
+    address = f"postgresql://postgres:{password}@127.0.0.1:1/db"
+    monkeypatch.setenv("DATABASE_URL", address)
+    plan = load_plan("parameters/week6.production.yaml")
+    for ask in (lambda: connect(plan), lambda: open_connection(address)):
+        with pytest.raises(RolloutError, match="%40") as error:
+            ask()
+        assert "hunter2" not in str(error.value)

@@ -54,6 +54,18 @@ def folder(tmp_path, monkeypatch) -> Path:
     return path
 
 
+def test_a_raise_is_in_the_file_before_anybody_looks(rollout, folder):
+    """A check while routing was off wrote so; after the raise nothing says so, and the next check is due."""
+    rollout.run(op.monitor)
+    assert Gauges(folder / NAME).value("rollout_routing_enabled") == 0
+    done, _ = rollout.start()
+    said = Gauges(folder / NAME)
+    assert (said.value("rollout_routing_enabled"), said.value("rollout_routing_percentage")) == (1, 10)
+    assert said.value(metrics.SUCCESS) == done.checkpoint.at.timestamp()
+    assert said.value("rollout_next_slot_timestamp_seconds") > done.checkpoint.at.timestamp()
+    assert "rollout_verdict" not in said.names
+
+
 def test_a_slot_writes_what_it_saw(rollout, folder):
     """Percentage, switch, the verdict in three columns, figures per domain, e-values, slot and last success."""
     rollout.start()
