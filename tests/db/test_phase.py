@@ -10,7 +10,7 @@ import pytest
 from rollout_lib import charts
 from rollout_lib import operations as op
 from rollout_lib.emergency import switch_off
-from rollout_lib.model import State
+from rollout_lib.model import Outcome, State
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
 from rollout_lib.session import open_session
@@ -50,6 +50,20 @@ def test_a_healthy_phase_passes_after_its_hold(day):
     assert refused.checkpoint.exit_code == 60
     assert {day.check().state for _ in range(16)} == {State.CLEAN_UNPROVEN}
     assert op.evaluate_phase(day.session()).checkpoint.state is State.PASS
+
+
+@pytest.mark.parametrize("day", ["healthy"], indirect=True)
+def test_a_missed_slot_is_not_judged_on_the_rows_of_a_later_one(day):
+    """Half an hour after it, it is an extra check whatever it is called: the slot stays missed, and counts so."""
+    day.begin()
+    day.check()
+    day.world.advance(day.world.now + timedelta(minutes=30))
+    missed = (day.world.now - timedelta(minutes=15)).isoformat()
+    found = op.monitor(day.session(), slot=missed).checkpoint
+    assert (found.kind, found.slot) == ("extra", None)
+    checks = op.evaluate_phase(day.session()).checkpoint.verdict.checks
+    (slots,) = [check for check in checks if check.name == "every slot checked"]
+    assert (slots.outcome, slots.observed) == (Outcome.FAIL, "2 of 3")
 
 
 @pytest.mark.parametrize("day", ["errors"], indirect=True)
