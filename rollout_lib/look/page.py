@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from html import escape
 from math import exp
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from rollout_lib.clock import both_times
 from rollout_lib.judgement.words import e_value
@@ -194,6 +196,7 @@ def checkpoint_card(checkpoint: Checkpoint, head: tuple[int, str] | None) -> str
     if change is not None:
         parts.append(_change(change))
     if checkpoint.figures.get("rows"):
+        parts.append(_span(checkpoint))
         parts.append(traffic_table(checkpoint.figures.get("phase") or checkpoint.figures["rows"]))
     if checkpoint.verdict is not None and checkpoint.verdict.checks:
         parts.append(checks_table(checkpoint.verdict.checks))
@@ -206,6 +209,16 @@ def checkpoint_card(checkpoint: Checkpoint, head: tuple[int, str] | None) -> str
     if step:
         parts.append(f'<div class="ro-next">Next: <code>{escape(step)}</code></div>')
     return framed("".join(parts))
+
+
+def _span(checkpoint: Checkpoint) -> str:
+    """Of which time the figures are: a window ends at the lag, and begins at the last change, however near that is."""
+    window = checkpoint.figures.get("window")
+    if checkpoint.figures.get("phase") or not window:
+        return '<div class="ro-soft">Figures of the whole phase</div>' if checkpoint.figures.get("phase") else ""
+    zone = ZoneInfo(checkpoint.place.time_zone)
+    start, end = (datetime.fromisoformat(window[key]).astimezone(zone) for key in ("start", "end"))
+    return f'<div class="ro-soft">Figures from {start:%H:%M:%S} to {end:%H:%M:%S %Z}</div>'
 
 
 def _change(change) -> str:
