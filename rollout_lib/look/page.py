@@ -212,7 +212,7 @@ def checkpoint_card(checkpoint: Checkpoint, head: tuple[int, str] | None) -> str
 
 
 def _span(checkpoint: Checkpoint) -> str:
-    """Of which time the figures are: a window ends at the lag, and begins at the last change, however near that is."""
+    """Of which time the figures are: a window ends at the lag, and begins no earlier than the last change."""
     window = checkpoint.figures.get("window")
     if checkpoint.figures.get("phase") or not window:
         return '<div class="ro-soft">Figures of the whole phase</div>' if checkpoint.figures.get("phase") else ""
