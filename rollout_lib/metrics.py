@@ -1,7 +1,7 @@
 """What a monitoring system can see: one Prometheus text file a rollout, for node exporter's textfile collector.
 
-$ROLLOUT_METRICS names the folder; without it nothing is written. The file is written anew by each slot and each
-tripwire round, whole or not at all. What could not be measured has no figure: old ones are never kept.
+$ROLLOUT_METRICS names the folder; without it nothing is written. The file is written anew by each slot, each
+tripwire round and each change, whole or not at all. What could not be measured has no figure: no old one is kept.
 """
 
 from __future__ import annotations
@@ -69,19 +69,20 @@ def write(
     return gauges.save()
 
 
-def write_change(plan: Plan, *, at: datetime, after: Row) -> str:
+def write_change(plan: Plan, *, at: datetime, after: Row, looked: bool) -> str:
     """What a change made of the routing, until the next look: no verdict and no figure of before.
 
-    A raise looked at everything by its gates, so it counts as a look, and the next check is due after it: an
-    alert for "nobody watches" speaks from here on.
+    looked: its gates were met, so that it counts as a look. A lowering asks none: the last success stays what it
+    was, and an alert for "nobody watches" speaks of it.
     """
     gauges = _Gauges(plan, at)
     gauges.one("rollout_routing_percentage", "Configured share of unified, in percent.", float(after[0]))
     gauges.one("rollout_routing_enabled", "Is routing to unified switched on.", int(after[1]))
     if after[1]:
         due = slot_of(at, plan.monitoring.interval) + plan.monitoring.interval
-        gauges.one(SUCCESS, "When a look last saw what it had to see.", at.timestamp())
         gauges.one("rollout_next_slot_timestamp_seconds", "When the next scheduled check is due.", due.timestamp())
+    if looked:
+        gauges.one(SUCCESS, "When a look last saw what it had to see.", at.timestamp())
     return gauges.save()
 
 

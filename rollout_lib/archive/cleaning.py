@@ -38,7 +38,8 @@ class _Cleaner(HTMLParser):
         if tag in _DROPPED_WHOLE:
             self.inside.append(tag)
         elif tag in _TAGS and not self.inside:
-            kept = [f' {name}="{escape(value or "", quote=True)}"' for name, value in attrs if _harmless(name, value)]
+            kept = [f' {name}="{escape(_said(name, value or ""), quote=True)}"' for name, value in attrs
+                    if _harmless(name, value)]  # fmt: skip
             self.parts.append(f"<{tag}{''.join(kept)}>")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -57,6 +58,11 @@ class _Cleaner(HTMLParser):
     def handle_data(self, data: str) -> None:
         if not self.inside:
             self.parts.append(escape(hide(data), quote=False))
+
+
+def _said(name: str, value: str) -> str:
+    """An attribute that people read or hear, without secrets; the others place and draw."""
+    return hide(value) if name in ("title", "alt", "aria-label") else value
 
 
 def _harmless(name: str, value: str | None) -> bool:

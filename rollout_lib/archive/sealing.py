@@ -29,6 +29,7 @@ MIMETYPE = "application/vnd.rollout.checkpoint+json"
 WORKING = "working"
 _LONGEST, _LONGEST_HTML = 20_000, 400_000  # characters of one text, or HTML, of a cell's output
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_DRAWN = ("<style", "<svg")  # numbers that are no data
 _MARKUP = re.compile(r"(<style.*?</style>|<svg.*?</svg>|<[^>]*>)", re.DOTALL)
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, nbformat.ValidationError)
 Files = dict[str, str]  # path below the output folder -> sha256
@@ -73,23 +74,35 @@ def _tidy(executed: Any) -> None:
     for output in (output for cell in executed.cells for output in cell.get("outputs", [])):
         for field in ("text", "evalue"):
             if field in output:
-                output[field] = _cut(output[field], _LONGEST)
+                output[field] = _cut(output[field])
         if "traceback" in output:
-            output["traceback"] = [_cut(line, _LONGEST) for line in output["traceback"][-20:]]
+            output["traceback"] = [_cut(line) for line in output["traceback"][-20:]]
         data = output.get("data", {})
-        for kind in {"text/plain", "text/markdown", "text/latex"} & data.keys():
-            data[kind] = _cut(data[kind], _LONGEST)
-        if "text/html" in data:
-            parts = _MARKUP.split("".join(data["text/html"]))
-            html = "".join(part if odd % 2 else hide(part) for odd, part in enumerate(parts))
-            long = f"<p>{len(html):,} characters of HTML left out</p>"
-            data["text/html"] = html if len(html) <= _LONGEST_HTML else long
+        for kind in data:
+            if kind == "text/html":
+                data[kind] = _html("".join(data[kind]))
+            elif kind != MIMETYPE and not kind.startswith("image/"):  # the record is redacted already, and is hashed
+                data[kind] = _hidden(data[kind])
 
 
-def _cut(text: str | list[str], longest: int) -> str:
+def _html(html: str) -> str:
+    shown = "".join(part if part.startswith(_DRAWN) else hide(part) for part in _MARKUP.split(html))
+    return shown if len(html) <= _LONGEST_HTML else f"<p>{len(html):,} characters of HTML left out</p>"
+
+
+def _hidden(value: Any) -> Any:
+    """The same value, each text of it without secrets: of what a cell showed as data (JSON) too."""
+    if isinstance(value, str):
+        return _cut(value)
+    if isinstance(value, Mapping):
+        return {key: _hidden(item) for key, item in value.items()}
+    return [_hidden(item) for item in value] if isinstance(value, list) else value
+
+
+def _cut(text: str | list[str]) -> str:
     text = _COLOURS.sub("", "".join(text))  # they would part a secret in two
-    shown = hide(text[: 2 * longest])
-    return shown if len(text) <= longest else f"{shown[:longest]} [… {len(text) - longest:,} characters left out]"
+    shown = hide(text[: 2 * _LONGEST])
+    return shown if len(text) <= _LONGEST else f"{shown[:_LONGEST]} [… {len(text) - _LONGEST:,} characters left out]"
 
 
 def seal_run(plan: Plan, outputs: Path, entry: Mapping[str, Any]) -> tuple[tuple[int, str] | None, str]:

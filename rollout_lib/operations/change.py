@@ -90,8 +90,9 @@ def change_percentage(
         return record(session, facts, checkpoint)
     told = tell(session, checkpoint, head) if head else ()
     made = checkpoint.change
-    if made and made.applied and (trouble := metrics.write_change(session.plan, at=now, after=made.after)):
-        told = (*told, trouble)
+    if made and made.applied:
+        trouble = metrics.write_change(session.plan, at=now, after=made.after, looked=not lowers(config, to))
+        told = (*told, trouble) if trouble else told
     return recorded(checkpoint, facts, head, text, told)
 
 

@@ -49,7 +49,7 @@ def roll_back(
         change=change,
     )
     run = record(session, facts, checkpoint)
-    trouble = metrics.write_change(session.plan, at=checkpoint.at, after=change.after)
+    trouble = metrics.write_change(session.plan, at=checkpoint.at, after=change.after, looked=False)
     return replace(run, told=(*run.told, trouble)) if trouble else run
 
 

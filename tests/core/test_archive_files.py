@@ -205,6 +205,8 @@ def test_no_secret_that_a_cell_shows_is_archived(tmp_path):
         v4.new_output("error", ename="ValueError", evalue=SHOWN, traceback=[f"\x1b[31m{SHOWN}"]),
         v4.new_output("display_data", {"text/plain": SHOWN, "text/html": f"<b>25.97 %</b><p>{SHOWN}</p>"}),
         v4.new_output("display_data", {"text/markdown": SHOWN}),
+        v4.new_output("display_data", {"application/json": {"called": [SHOWN]}}),
+        v4.new_output("display_data", {"text/html": f'<i title="{SHOWN}">here</i>'}),
     ]
     notebook = v4.new_notebook(cells=[v4.new_code_cell("x", outputs=outputs)])
     files, failure = sealing.archive(notebook, "stem", tmp_path / "day", tmp_path, "")

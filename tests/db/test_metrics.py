@@ -66,6 +66,17 @@ def test_a_raise_is_in_the_file_before_anybody_looks(rollout, folder):
     assert "rollout_verdict" not in said.names
 
 
+def test_a_lowering_is_no_look(rollout, folder):
+    """It asks no gate and measures nothing: the file has the new percentage, and the last success of before."""
+    rollout.start()
+    rollout.check()
+    seen = Gauges(folder / NAME).value(metrics.SUCCESS)
+    rollout.world.advance(rollout.world.now + timedelta(minutes=40))
+    rollout.run(op.roll_back, reason="one phase down", gradual=True)
+    said = Gauges(folder / NAME)
+    assert (said.value("rollout_routing_percentage"), said.value(metrics.SUCCESS)) == (5, seen)
+
+
 def test_a_slot_writes_what_it_saw(rollout, folder):
     """Percentage, switch, the verdict in three columns, figures per domain, e-values, slot and last success."""
     rollout.start()
