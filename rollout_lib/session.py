@@ -70,7 +70,7 @@ def open_session(plan: str = "", *, as_of: str = "", operator: str = "", run_id:
 
 def parse_percentage(text: str, name: str, problems: list[str]) -> Decimal | None:
     """A percentage from text, None for ""; a problem is added for anything that is no finite number."""
-    if not text and isinstance(text, str):
+    if text == "":
         return None
     if not isinstance(text, str):
         problems.append(f'{name}: must be text such as "25", not the {type(text).__name__} {text!r}')

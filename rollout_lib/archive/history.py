@@ -56,12 +56,8 @@ def _row(path: Path) -> Row:
            "at": entry.at, "slot": entry.slot, "run": entry.run_id}  # fmt: skip
     if "files" in body:
         died = body.get("died") or body.get("lost")
-        return row | {
-            "kind": "files",
-            "files": sorted(body["files"]),
-            "died": died,
-            "decided": entry.kind == "archived",
-        }
+        decided = entry.kind == "archived"
+        return row | {"kind": "files", "files": sorted(body["files"]), "died": died, "decided": decided}
     return row | _shown(entry, body) if entry.kind in _SHOWN else row | {"kind": "other"}
 
 

@@ -177,7 +177,7 @@ def _would_roll_back(plan: str, off: bool, as_json: bool) -> int:
         print(json.dumps({"environment": place.environment, "host": place.host, "database": place.database,
                           "routing": now, "would": would, "applied": False}))  # fmt: skip
         return 0
-    print(f"{place.environment.upper()} · {place.host} · {place.database}")
+    print(place)
     print(f"Dry run: nothing was changed. Routing is {now}; --apply would {would}, --emergency switches it off.")
     return 0
 
@@ -235,7 +235,7 @@ def _attest(subject: str, value: str, reason: str, plan: str, as_of: str, operat
                           "head": done.head, "rolled_back": rolled_back and rolled_back.sentence},
                          ensure_ascii=False))  # fmt: skip
         return 0
-    print(f"{place.environment.upper()} · {place.host} · {place.database}")
+    print(place)
     print(f"{done.by} stated {done.subject}: {done.value}. ledger #{done.head[0]}:{done.head[1][:12]}")
     if rolled_back:
         print(header_line(rolled_back.place, rolled_back.at, "routing off"))

@@ -85,11 +85,14 @@ def differ_sentence(verdict: Verdict, plan: Plan) -> str | None:
         if not held:
             return None
         top = max(held, key=lambda stream: stream.e_peak)
-        return f"the last window is within the thresholds, but {top.stream} has {rate(top.bad, top.total)} over the phase ({e_value(top.e_peak)})"  # noqa: E501  # one sentence
+        over = f"{rate(top.bad, top.total)} over the phase ({e_value(top.e_peak)})"
+        return f"the last window is within the thresholds, but {top.stream} has {over}"
     top = max(loud, key=lambda stream: (stream.literal is State.ROLL_BACK, stream.bad))
     if top.bad < 2:
-        return f"{top.stream}: {top.bad} distinct failing webhook in {top.total:,} requests is no evidence against the limit ({e_value(top.e_now)})"  # noqa: E501  # one sentence
-    return f"{top.stream}: {rate(top.bad, top.total)} over the phase gives {e_value(top.e_now)}, the highest {e_value(top.e_peak)}; acting needs 20"  # noqa: E501  # one sentence
+        failing = f"{top.bad} distinct failing webhook in {top.total:,} requests"
+        return f"{top.stream}: {failing} is no evidence against the limit ({e_value(top.e_now)})"
+    gives = f"{rate(top.bad, top.total)} over the phase gives {e_value(top.e_now)}, the highest {e_value(top.e_peak)}"
+    return f"{top.stream}: {gives}; acting needs 20"
 
 
 def next_command(state: State, plan: Plan, about: str = "") -> str:
