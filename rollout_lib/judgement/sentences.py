@@ -92,7 +92,7 @@ def differ_sentence(verdict: Verdict, plan: Plan) -> str | None:
         failing = f"{top.bad} distinct failing webhook in {top.total:,} requests"
         return f"{top.stream}: {failing} is no evidence against the limit ({e_value(top.e_now)})"
     gives = f"{rate(top.bad, top.total)} over the phase gives {e_value(top.e_now)}, the highest {e_value(top.e_peak)}"
-    return f"{top.stream}: {gives}; acting needs 20"
+    return f"{top.stream}: {gives}; acting needs {math.exp(top.act_at):.0f}"
 
 
 def next_command(state: State, plan: Plan, about: str = "") -> str:

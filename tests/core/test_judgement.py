@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rollout_lib.evidence import CountError
 from rollout_lib.judgement import judge_slot
 from rollout_lib.judgement.literal import error_state, latency_state
+from rollout_lib.judgement.sentences import differ_sentence
 from rollout_lib.judgement.streams import ACT_AT, HOLD_AT, error_bets, judge_streams, ladder_state
 from rollout_lib.model import STATES, Act, Outcome, State, worst
 
@@ -105,6 +106,16 @@ def test_one_failing_webhook_is_watched_and_never_acts(phase):
     assert "never on a single webhook" in verdict.sentence
     assert watch.e_peak < ACT_AT
     assert "no evidence against the limit" in verdict.differ
+
+
+def test_why_the_columns_differ_names_the_line_of_that_stream(phase):
+    """A domain acts at 60 and the total at 20: who reads how much is missing reads the right one."""
+    verdict = phase().check(total=100)
+    for name, needed in (("errors:jobs", 60), ("errors:total", 20)):
+        loud = replace(stream(verdict, name), literal=State.ROLL_BACK, bad=2)
+        said = differ_sentence(replace(verdict, literal=State.ROLL_BACK, streams=(loud,)), phase().plan)
+        assert said.startswith(name)
+        assert said.endswith(f"acting needs {needed}")
 
 
 def test_one_failing_webhook_in_the_very_first_request_does_not_act(phase):
