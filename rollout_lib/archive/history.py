@@ -7,6 +7,7 @@ file, or with a torn line in it, the copies are read again.
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def _shown(entry: Link, body: dict[str, Any]) -> Row:
         after = [adopted["percentage"], adopted["enabled"]]
     return {
         "state": body.get("state"),
-        "sentence": str(body.get("sentence", ""))[:400],
+        "sentence": textwrap.shorten(str(body.get("sentence", "")), 400, placeholder=" …"),
         "differ": bool(verdict.get("differ")),
         "after": after,
         "place": {name: place.get(name) for name in ("environment", "host", "database", "time_zone")},

@@ -140,7 +140,11 @@ def _gates(session, connection, config: RoutingConfig, facts: Facts, standing: S
 def _fresh(probes: Sequence[Probe]) -> Gate:
     """What was asked by HTTP before this transaction must still be of now: a lock may have been waited for."""
     ages = [datetime.now(UTC) - probe.at for probe in probes]  # both by this machine's clock, which may be set
-    reason = f"the oldest of {len(probes)} probes is {max(ages, default=timedelta(0)).total_seconds():.0f} s old"
+    if not ages:
+        return Gate(
+            name="probes of now", met=True, reason="the plan names no endpoint to ask, so none was asked too early"
+        )
+    reason = f"the oldest of {len(probes)} probes is {max(ages).total_seconds():.0f} s old"
     met = all(timedelta(0) <= age <= PROBES_VALID for age in ages)
     return Gate(name="probes of now", met=met, reason=f"{reason}, limit {PROBES_VALID}")
 
