@@ -32,8 +32,10 @@ bench: setup ## what benchmarks/README.md holds a dated copy of; each file there
 	@for file in $$(grep -l '^if __name__' benchmarks/*.py); do \
 	  echo "## $$file"; nice $(PYTHON) -m benchmarks.$$(basename $$file .py) || exit 1; done
 
-lint: setup ## style and import contracts
+lint: setup ## style, format and import contracts
 	.venv/bin/ruff check .
+	.venv/bin/ruff format --check -q .
+	.venv/bin/lint-imports >/dev/null || .venv/bin/lint-imports
 
 clean: ## remove what was built here; records in outputs/ stay
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis

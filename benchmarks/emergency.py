@@ -1,7 +1,8 @@
-"""How long until routing is off: the emergency command cold, and the tripwire from the row that makes the case.
+"""How long until routing is off: the emergency command cold, and the tripwire from the row that
+makes the case.
 
-Run: python -m benchmarks.emergency [rounds, default 15]. Prints Markdown; benchmarks/README.md holds a dated copy.
-"""
+Run: python -m benchmarks.emergency [rounds, default 15]. Prints Markdown; benchmarks/README.md
+holds a dated copy."""
 
 from __future__ import annotations
 
@@ -22,12 +23,12 @@ import yaml
 
 from benchmarks.pairing import paired, table
 from rollout_lib import operations as op
-from rollout_lib.database import connect
-from rollout_lib.migrations import migrate
+from rollout_lib.database.connection import connect
+from rollout_lib.database.migrations import migrate
+from rollout_lib.database.session import open_session
 from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.server import create_database, drop_database, embedded
 from rollout_lib.schedule import watch
-from rollout_lib.session import open_session
 
 VARIABLE = "ROLLOUT_REHEARSAL_URL"
 BARE = """import os, psycopg
@@ -60,20 +61,30 @@ def main(rounds: int) -> None:
 
 
 def _cold(address: str, rounds: int) -> str:
-    command = [str(Path(sys.executable).with_name("rollout")), "rollback", "--emergency", "--reason", "bench"]
+    command = [
+        str(Path(sys.executable).with_name("rollout")),
+        "rollback",
+        "--emergency",
+        "--reason",
+        "bench",
+    ]
 
     def run(*words: str) -> None:
         with psycopg.connect(address, autocommit=True) as connection:
             connection.execute(ON)
         subprocess.run(words, check=True, capture_output=True)
 
-    things = {"a bare psycopg script": lambda: run(sys.executable, "-c", BARE),
-              "rollout rollback --emergency": lambda: run(*command)}  # fmt: skip
+    things = {
+        "a bare psycopg script": lambda: run(sys.executable, "-c", BARE),
+        "rollout rollback --emergency": lambda: run(*command),
+    }
     return table(paired(things, rounds), "a bare psycopg script")
 
 
 def _tripwire(address: str, folder: str, rounds: int) -> str:
-    """One watcher a round, its tripwire each second; the second failing webhook is the one that decides."""
+    """One watcher a round, its tripwire each second; the second failing webhook is the one that
+    decides.
+    """
     file = Path(folder) / "plan.yaml"
     content = yaml.safe_load(Path("parameters/week6.rehearsal.yaml").read_text(encoding="utf-8"))
     content["monitoring"] |= {"tripwire": "1s"}
@@ -84,8 +95,9 @@ def _tripwire(address: str, folder: str, rounds: int) -> str:
     seconds = [_one(address, file, Path(folder)) for _ in range(rounds)]
     median, worst = statistics.median(seconds), max(seconds)
     return (
-        f"Median {median:.2f} s, worst {worst:.2f} s with a round each second: up to 1 s until the next round, the "
-        f"rest is the round. With a round each 30 s, as in the plans, that is at most {29 + worst:.0f} s."
+        f"Median {median:.2f} s, worst {worst:.2f} s with a round each second: up to 1 s until the"
+        " next round, the rest is the round. With a round each 30 s, as in the plans, that is at"
+        f" most {29 + worst:.0f} s."
     )
 
 
@@ -95,7 +107,9 @@ def _one(address: str, file: Path, outputs: Path) -> float:
         connection.execute(LEGACY)
         connection.execute("UPDATE webhook_routing_config SET enabled = false, percentage = 0")
         op.attest(open_session(str(file), operator="bench"), subject="complaints", value="none")
-        op.attest(open_session(str(file), operator="bench"), subject="restart", value="x", reason="bench")
+        op.attest(
+            open_session(str(file), operator="bench"), subject="restart", value="x", reason="bench"
+        )
         done = op.change_percentage(
             open_session(str(file), operator="bench"), to=Decimal(10), reason="x", dry_run=False
         )

@@ -1,8 +1,7 @@
 """What one measuring statement costs beside the runbook's own dashboard and a bare count.
 
-Run: python -m benchmarks.measuring [rows in millions, default 10]. A tenth of the rows lies in the last
-hour. Prints Markdown; benchmarks/README.md holds a dated copy.
-"""
+Run: python -m benchmarks.measuring [rows in millions, default 10]. A tenth of the rows lies in the
+last hour. Prints Markdown; benchmarks/README.md holds a dated copy."""
 
 from __future__ import annotations
 
@@ -15,11 +14,11 @@ from pathlib import Path
 import psycopg
 
 from benchmarks.pairing import paired, table
-from rollout_lib.database import connect
-from rollout_lib.migrations import migrate
+from rollout_lib.database.connection import connect
+from rollout_lib.database.migrations import migrate
+from rollout_lib.database.traffic import measure
 from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.server import create_database, embedded, stop
-from rollout_lib.traffic import measure
 
 ROUNDS = 5
 DASHBOARD = (  # the runbook's "Monitor every 15 minutes", its three statements
@@ -50,7 +49,12 @@ def main(millions: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         server = embedded(Path(folder), durable=False)
         try:
-            for rows, hours in ((millions * 1e4, 10), (millions * 1e5, 1), (millions * 3e5, 3), (millions * 1e6, 10)):
+            for rows, hours in (
+                (millions * 1e4, 10),
+                (millions * 1e5, 1),
+                (millions * 3e5, 3),
+                (millions * 1e6, 10),
+            ):
                 print(f"\n### {rows:,.0f} rows, {rows / hours:,.0f} of them in the last hour\n")
                 print(table(_measured(server, plan, int(rows), hours), "bare count"), flush=True)
         finally:
@@ -58,7 +62,9 @@ def main(millions: float) -> None:
 
 
 def _measured(server: str, plan, rows: int, hours: int) -> dict[str, list[float]]:
-    os.environ[plan.database.variable] = address = create_database(server, f"rehearsal_bench_{rows}")
+    os.environ[plan.database.variable] = address = create_database(
+        server, f"rehearsal_bench_{rows}"
+    )
     database = connect(plan)
     migrate(database, apply=True)
     with psycopg.connect(address, autocommit=True) as connection, database.engine.connect() as own:
@@ -68,8 +74,15 @@ def _measured(server: str, plan, rows: int, hours: int) -> dict[str, list[float]
         def ours() -> None:
             now = datetime.now(UTC)
             with own.begin():  # connected already, as the other two are
-                measure(own, plan=plan, as_of=now, phase_began=now - timedelta(hours=4),
-                        increment_start=now - timedelta(minutes=15), whole_phase=False, live=False)  # fmt: skip
+                measure(
+                    own,
+                    plan=plan,
+                    as_of=now,
+                    phase_began=now - timedelta(hours=4),
+                    increment_start=now - timedelta(minutes=15),
+                    whole_phase=False,
+                    live=False,
+                )
 
         def dashboard() -> None:
             for query in DASHBOARD:

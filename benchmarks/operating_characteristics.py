@@ -1,8 +1,9 @@
-"""How often does each rule roll back, and when? Simulated phases through the suite's own judgement code.
+"""How often does each rule roll back, and when? Simulated phases through the suite's own judgement
+code.
 
-Run: python -m benchmarks.operating_characteristics [phases per cell]. Prints Markdown; benchmarks/README.md
-holds a dated copy. Counts are drawn with numpy, decisions are those of benchmarks/rules.py.
-"""
+Run: python -m benchmarks.operating_characteristics [phases per cell]. Prints Markdown;
+benchmarks/README.md holds a dated copy. Counts are drawn with numpy, decisions are those of
+benchmarks/rules.py."""
 
 from __future__ import annotations
 
@@ -45,7 +46,9 @@ LATENCY_RULES = {
 }
 
 
-def draw(rate, phases: int, slots: int, per_hour: float, seed: int, onset: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def draw(
+    rate, phases: int, slots: int, per_hour: float, seed: int, onset: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Failures and requests per slot; before `onset` (a slot) the rate is 0.05 %."""
     random = np.random.default_rng(seed)
     totals = random.poisson(per_hour * SLOT_MINUTES / 60, size=(phases, slots))
@@ -66,7 +69,10 @@ def percents(values) -> list[str]:
 
 def by_rate(phases: int, scale: float, rates, compared: dict, slots: int = 16):
     """One row a rule: the same phases for every rule."""
-    drawn = [draw(rate, phases, slots, PER_HOUR * scale, SEED + number) for number, rate in enumerate(rates)]
+    drawn = [
+        draw(rate, phases, slots, PER_HOUR * scale, SEED + number)
+        for number, rate in enumerate(rates)
+    ]
     return ((name, [summary(rule(*counts)) for counts in drawn]) for name, rule in compared.items())
 
 
@@ -81,16 +87,24 @@ def full_ladder(phases: int, rate: float, slow: float = 0.02, router: float = 0.
     errors = [(sum(bads), sum(totals), one), (random.binomial(rows, router), rows, one)]
     errors += [(bad, total, three) for bad, total in zip(bads, totals, strict=True)]
     slots = [rules.evidence(bad, total, **more) for bad, total, more in errors]
-    slow_streams = [(sum(late), sum(totals), one), *((a, b, three) for a, b in zip(late, totals, strict=True))]
+    slow_streams = [
+        (sum(late), sum(totals), one),
+        *((a, b, three) for a, b in zip(late, totals, strict=True)),
+    ]
     slots += [
-        rules.evidence(bad, total, bets=SLOW, said=said_of_latency, **more) for bad, total, more in slow_streams
+        rules.evidence(bad, total, bets=SLOW, said=said_of_latency, **more)
+        for bad, total, more in slow_streams
     ]
     acted = np.array(slots)
-    return summary(np.where((acted >= 0).any(axis=0), np.where(acted < 0, 99, acted).min(axis=0), -1))
+    return summary(
+        np.where((acted >= 0).any(axis=0), np.where(acted < 0, 99, acted).min(axis=0), -1)
+    )
 
 
 def tripwire(phases: int, rate: float) -> Cell:
-    """The total stream with a round every 30 s; evidence rises only with a failure, so each one is a round."""
+    """The total stream with a round every 30 s; evidence rises only with a failure, so each one is
+    a round.
+    """
     random = np.random.default_rng(SEED + 7)
     delays = []
     for _ in range(phases):
@@ -114,12 +128,19 @@ def _first_round(moments: np.ndarray, failing: np.ndarray) -> float | None:
 
 
 def rollouts(number: int, rate: float, days: int | None) -> dict[str, float]:
-    """Phases of the plan one after the other, all domains: the share of rollouts that a rule ends."""
-    ended = {name: np.zeros(number, bool) for name in ("literal", "literal per domain", "evidence", "all streams")}
+    """Phases of the plan one after the other, all domains: the share of rollouts
+    that a rule ends.
+    """
+    ended = {
+        name: np.zeros(number, bool)
+        for name in ("literal", "literal per domain", "evidence", "all streams")
+    }
     for index, phase in enumerate(PLAN.phases[:days]):
         slots, scale = round(phase.hold / PLAN.monitoring.interval), float(phase.percentage) / 10
-        drawn = [draw(rate, number, slots, share * scale, SEED + 100 * index + place)
-                 for place, share in enumerate(DOMAINS)]  # fmt: skip
+        drawn = [
+            draw(rate, number, slots, share * scale, SEED + 100 * index + place)
+            for place, share in enumerate(DOMAINS)
+        ]
         total = sum(bad for bad, _ in drawn), sum(requests for _, requests in drawn)
         ended["literal"] |= rules.literal(*total) >= 0
         ended["evidence"] |= rules.evidence(*total) >= 0
@@ -138,8 +159,11 @@ def splits(phases: int, scale: float):
         rows = random.poisson(ALL_PER_HOUR * scale / 4, (phases, 16))
         unified = random.binomial(rows, real)
         drawn.append((unified, rows - unified))
-    for name, more in (("literal", {"by_evidence": False}), ("two checks in a row", {"by_evidence": False,
-                       "in_a_row": 2}), ("**alarm on evidence**", {"by_evidence": True})):  # fmt: skip
+    for name, more in (
+        ("literal", {"by_evidence": False}),
+        ("two checks in a row", {"by_evidence": False, "in_a_row": 2}),
+        ("**alarm on evidence**", {"by_evidence": True}),
+    ):
         yield name, [summary(rules.split(*counts, 0.10, **more)) for counts in drawn]
 
 
@@ -149,10 +173,15 @@ def late(phases: int) -> None:
     rates = (0.01, 0.02, 0.05, 0.20)
     drawn = [draw(rate, phases, 16, PER_HOUR, SEED, onset=8) for rate in rates]
     counted = {name: [rule(*counts) for counts in drawn] for name, rule in onset.items()}
-    rows = ((name, [summary(np.where(slots >= 8, slots, -1), onset=8) for slots in found]) for name, found
-            in counted.items())  # fmt: skip
+    rows = (
+        (name, [summary(np.where(slots >= 8, slots, -1), onset=8) for slots in found])
+        for name, found in counted.items()
+    )
     table("Late onset: healthy for two hours of four (acts after the onset)", percents(rates), rows)
-    print("\n24 h phase, 1 % from slot 61 on, seen within 4 h (bets anew every 16 looks | never anew):")
+    print(
+        "\n24 h phase, 1 % from slot 61 on, seen within 4 h (bets anew every 16 looks | never"
+        " anew):"
+    )
     for per_hour in (PER_HOUR, 2.5 * PER_HOUR, 5 * PER_HOUR):
         bads, totals = draw(0.01, phases, 96, per_hour, SEED, onset=60)
         seen = []
@@ -163,36 +192,67 @@ def late(phases: int) -> None:
 
 
 def retries(phases: int) -> None:
-    """A healthy service whose failing webhooks are logged three times each: by webhook, and by raw line."""
+    """A healthy service whose failing webhooks are logged three times each: by webhook, and by raw
+    line.
+    """
     bads, totals = draw(0.0005, phases, 16, PER_HOUR, SEED + 5)
     by_webhook = summary(rules.evidence(bads, totals))
     by_line = summary(rules.evidence(3 * bads, totals + 2 * bads))
-    print(f"\nEach failing webhook logged three times, healthy service: false acts counted by webhook "
-          f"{by_webhook.share:.3f}, by raw line {by_line.share:.3f}.")  # fmt: skip
+    print(
+        "\nEach failing webhook logged three times, healthy service: false acts counted by webhook"
+        f" {by_webhook.share:.3f}, by raw line {by_line.share:.3f}."
+    )
 
 
 def main(phases: int) -> None:
-    print(f"{phases:,} phases per cell, seed {SEED}; a cell is the share of phases acted in @ median minutes.")
+    print(
+        f"{phases:,} phases per cell, seed {SEED}; a cell is the share of phases acted in @ median"
+        " minutes."
+    )
     for scale, name in SCALES:
-        table(f"Errors, total stream, slots only: {name} ({PER_HOUR * scale:,} requests/h)", percents(RATES),
-              by_rate(phases, scale, RATES, ERROR_RULES))  # fmt: skip
+        table(
+            f"Errors, total stream, slots only: {name} ({PER_HOUR * scale:,} requests/h)",
+            percents(RATES),
+            by_rate(phases, scale, RATES, ERROR_RULES),
+        )
     for scale, name in SCALES:
-        table(f"Latency (share slower than 2000 ms): {name}", percents(SLOWS),
-              by_rate(phases, scale, SLOWS, LATENCY_RULES))  # fmt: skip
+        table(
+            f"Latency (share slower than 2000 ms): {name}",
+            percents(SLOWS),
+            by_rate(phases, scale, SLOWS, LATENCY_RULES),
+        )
     for scale, name in SCALES:
-        table(f"Split at a configured 10 %, by the real share: {name}", percents(SHARES), splits(phases, scale))
-    table("The full ladder (all streams: errors, latency, three domains, router)", percents(RATES),
-          [("slots only", [full_ladder(phases, rate) for rate in RATES])])  # fmt: skip
+        table(
+            f"Split at a configured 10 %, by the real share: {name}",
+            percents(SHARES),
+            splits(phases, scale),
+        )
+    table(
+        "The full ladder (all streams: errors, latency, three domains, router)",
+        percents(RATES),
+        [("slots only", [full_ladder(phases, rate) for rate in RATES])],
+    )
     many = max(phases, 20_000)
-    print(f"\nHealthy (0.05 % errors, 2 % slow, 0.02 % unreachable), {many:,} phases: the full ladder acts falsely "
-          f"in {100 * full_ladder(many, 0.0005).share:.2f} %.", flush=True)  # fmt: skip
-    table("With the tripwire (a round every 30 s), total stream", [*percents(RATES), "outage"],
-          [("acts", [tripwire(phases, rate) for rate in (*RATES, 1.0)])])  # fmt: skip
+    print(
+        f"\nHealthy (0.05 % errors, 2 % slow, 0.02 % unreachable), {many:,} phases: the full ladder"
+        f" acts falsely in {100 * full_ladder(many, 0.0005).share:.2f} %.",
+        flush=True,
+    )
+    table(
+        "With the tripwire (a round every 30 s), total stream",
+        [*percents(RATES), "outage"],
+        [("acts", [tripwire(phases, rate) for rate in (*RATES, 1.0)])],
+    )
     late(phases)
     retries(phases)
     for rate in (0.0005, 0.001):
-        for days, name in ((2, "Day 3 (10 and 25 %)"), (None, "the whole rollout (10 to 50 %, 38 h)")):
-            shares = ", ".join(f"{rule} {share:.3f}" for rule, share in rollouts(phases, rate, days).items())
+        for days, name in (
+            (2, "Day 3 (10 and 25 %)"),
+            (None, "the whole rollout (10 to 50 %, 38 h)"),
+        ):
+            shares = ", ".join(
+                f"{rule} {share:.3f}" for rule, share in rollouts(phases, rate, days).items()
+            )
             print(f"\n{name} at {100 * rate:g} %, share rolled back: {shares}.", flush=True)
 
 

@@ -20,10 +20,17 @@ def paired(things: Mapping[str, Callable[[], object]], rounds: int) -> dict[str,
 
 
 def table(times: Mapping[str, list[float]], base: str) -> str:
-    """Markdown: median seconds, fastest to slowest, and the median of the ratios to `base` within rounds."""
-    lines = [f"| | median, s | fastest … slowest, s | times {base} |", "| --- | ---: | ---: | ---: |"]
+    """Markdown: median seconds, fastest to slowest, and the median of the ratios to `base` within
+    rounds.
+    """
+    lines = [
+        f"| | median, s | fastest … slowest, s | times {base} |",
+        "| --- | ---: | ---: | ---: |",
+    ]
     for name, seconds in times.items():
-        ratio = statistics.median(one / other for one, other in zip(seconds, times[base], strict=True))
+        ratio = statistics.median(
+            one / other for one, other in zip(seconds, times[base], strict=True)
+        )
         spread = f"{min(seconds):.3f} … {max(seconds):.3f}"
         lines.append(f"| {name} | {statistics.median(seconds):.3f} | {spread} | {ratio:.2f} |")
     return "\n".join(lines)

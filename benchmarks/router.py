@@ -1,8 +1,8 @@
-"""The reference router under load: its overhead over a direct call, in turn in one run; and a fault's way to off.
+"""The reference router under load: its overhead over a direct call, in turn in one run; and a
+fault's way to off.
 
-Run: python -m benchmarks.router [requests a second, default 320: arrivals are Poisson, so that no round has fewer
-than 300]. Prints Markdown; benchmarks/README.md holds a dated copy.
-"""
+Run: python -m benchmarks.router [requests a second, default 320: arrivals are Poisson, so that no
+round has fewer than 300]. Prints Markdown; benchmarks/README.md holds a dated copy."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from pathlib import Path
 
 import psycopg
 
-from rollout_lib.database import connect
-from rollout_lib.migrations import migrate
+from rollout_lib.database.connection import connect
+from rollout_lib.database.migrations import migrate
 from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.live.conductor import run_live
 from rollout_lib.rehearsal.live.load import send
@@ -35,15 +35,27 @@ def main(rate: float) -> None:
         server = embedded(Path(folder) / "server", durable=False)
         os.environ[DATABASE] = server
         try:
-            print(f"### {rate:g} requests a second for {SECONDS:g} s, {ROUNDS} rounds of each in turn\n")
+            print(
+                f"### {rate:g} requests a second for {SECONDS:g} s, {ROUNDS} rounds of each in"
+                " turn\n"
+            )
             print(_overhead(server, Path(folder), rate), flush=True)
             print("\n### From a fault to the last request that went to unified, at the client\n")
             for fault in ("errors", "outage"):
                 run = run_live(minutes=2, rate=30, fault=fault, outputs=Path(folder) / "live")
                 found = run.tally
-                took = "not switched off" if found.fault_to_off_s is None else f"{found.fault_to_off_s:.1f} s"
-                print(f"- `{fault}`: {took} ({found.sent:,} requests, {len(found.lost)} lost, {found.late} late)",
-                      *run.problems, sep="; ", flush=True)  # fmt: skip
+                took = (
+                    "not switched off"
+                    if found.fault_to_off_s is None
+                    else f"{found.fault_to_off_s:.1f} s"
+                )
+                print(
+                    f"- `{fault}`: {took} ({found.sent:,} requests, {len(found.lost)} lost,"
+                    f" {found.late} late)",
+                    *run.problems,
+                    sep="; ",
+                    flush=True,
+                )
         finally:
             stop(Path(folder) / "server")
 
@@ -54,9 +66,16 @@ def _overhead(server: str, folder: Path, rate: float) -> str:
     migrate(connect(plan), apply=True)
     os.environ[DATABASE] = server
     with psycopg.connect(address, autocommit=True) as connection:
-        connection.execute("SELECT set_routing_enabled(true, 'bench'), update_routing_percentage(10, 'bench')")
-    lines = ["| round | direct p50, p99 ms | router p50, p99 ms | p99 overhead, ms | sent and answered a second |",
-             "| ---: | ---: | ---: | ---: | ---: |"]  # fmt: skip
+        connection.execute(
+            "SELECT set_routing_enabled(true, 'bench'), update_routing_percentage(10, 'bench')"
+        )
+    lines = [
+        (
+            "| round | direct p50, p99 ms | router p50, p99 ms | p99 overhead, ms | sent and"
+            " answered a second |"
+        ),
+        "| ---: | ---: | ---: | ---: | ---: |",
+    ]
     over = []
     with Stage(address, plan.domains, plan.protected_domains, folder, median_ms=5) as stage:
         secret = stage.environment[SECRET].encode()
@@ -67,21 +86,29 @@ def _overhead(server: str, folder: Path, rate: float) -> str:
                 continue  # connections and caches are made in the first
             (a50, a99), (b50, b99) = _quantiles(direct), _quantiles(routed)
             over.append(b99 - a99)
-            lines.append(f"| {number} | {a50:.1f}, {a99:.1f} | {b50:.1f}, {b99:.1f} | {over[-1]:.1f} | "
-                         f"{len(routed) / SECONDS:.0f} |")  # fmt: skip
+            lines.append(
+                f"| {number} | {a50:.1f}, {a99:.1f} | {b50:.1f}, {b99:.1f} | {over[-1]:.1f} | "
+                f"{len(routed) / SECONDS:.0f} |"
+            )
         log = stage.health()["log"]
-    lines.append(f"\nMedian p99 overhead {statistics.median(over):.1f} ms; log: {log['dropped']} dropped, "
-                 f"{log['refused']} refused.")  # fmt: skip
+    lines.append(
+        f"\nMedian p99 overhead {statistics.median(over):.1f} ms; log: {log['dropped']} dropped, "
+        f"{log['refused']} refused."
+    )
     return "\n".join(lines)
 
 
 def _sent(to: str, rate: float, secret: bytes) -> list[float]:
     """Milliseconds of each answered request; one that was not answered well ends the bench."""
     out = io.StringIO()
-    asyncio.run(send(to, rate=rate, seconds=SECONDS, mix={"jobs": 1.0}, secret=secret, seed=7, out=out))
+    asyncio.run(
+        send(to, rate=rate, seconds=SECONDS, mix={"jobs": 1.0}, secret=secret, seed=7, out=out)
+    )
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     if wrong := [line for line in lines if line["status"] != 200]:
-        raise SystemExit(f"{len(wrong)} of {len(lines)} requests were not answered with 200: {wrong[0]}")
+        raise SystemExit(
+            f"{len(wrong)} of {len(lines)} requests were not answered with 200: {wrong[0]}"
+        )
     return [line["ms"] for line in lines]
 
 

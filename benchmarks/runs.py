@@ -1,7 +1,7 @@
 """What one monitor run and one whole day cost here, beside stock papermill on the same notebook.
 
-Run: python -m benchmarks.runs [rounds, default 7]. Prints Markdown; benchmarks/README.md holds a dated copy.
-"""
+Run: python -m benchmarks.runs [rounds, default 7]. Prints Markdown; benchmarks/README.md holds a
+dated copy."""
 
 from __future__ import annotations
 
@@ -33,28 +33,51 @@ def main(rounds: int) -> None:
         took = time.perf_counter() - began
         os.environ["ROLLOUT_PLAN"] = str(day.plan_path)
         as_of = day.summary.phases[-1].began_at.isoformat()
-        times = _runs({"plan": str(day.plan_path), "as_of": as_of, "operator": "bench"}, outputs, rounds)
-        print(f"### One `20_monitor` run, {rounds} rounds\n\n{table(times, 'a warm kernel here')}\n")
+        times = _runs(
+            {"plan": str(day.plan_path), "as_of": as_of, "operator": "bench"}, outputs, rounds
+        )
+        print(
+            f"### One `20_monitor` run, {rounds} rounds\n\n{table(times, 'a warm kernel here')}\n"
+        )
         stock = sorted(times["papermill, stock"])[rounds // 2]
         print(f"### A healthy Day 3: {day.runs} notebooks\n")
         would = day.runs * stock
-        print(f"{took:.0f} s here, simulated, archived and sealed. Stock papermill at its median of {stock:.1f} s a "
-              f"run would need {would:.0f} s: {would / took:.1f} times.\n")  # fmt: skip
+        print(
+            f"{took:.0f} s here, simulated, archived and sealed. Stock papermill at its median of"
+            f" {stock:.1f} s a run would need {would:.0f} s: {would / took:.1f} times.\n"
+        )
         print(f"### Memory and disk\n\n{_memory()}\n{_size(day.outputs, day.runs)}")
 
 
 def _runs(given: dict, outputs: Path, rounds: int) -> dict[str, list[float]]:
     stock_output = str(outputs / "stock.ipynb")
     environment = {**os.environ, "ROLLOUT_OUTPUTS": str(outputs)}
-    command = [sys.executable, "-m", "papermill", "-k", "python3", "--no-progress-bar", str(MONITOR), stock_output]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        "-k",
+        "python3",
+        "--no-progress-bar",
+        str(MONITOR),
+        stock_output,
+    ]
     command += [part for name, value in given.items() for part in ("-p", name, value)]
     os.environ["ROLLOUT_OUTPUTS"] = str(outputs)
     return paired(
         {
-            "a warm kernel here": lambda: run_notebook("20_monitor", given, outputs=outputs, kernel="warm"),
-            "a plain kernel here": lambda: run_notebook("20_monitor", given, outputs=outputs, kernel="plain"),
+            "a warm kernel here": lambda: run_notebook(
+                "20_monitor", given, outputs=outputs, kernel="warm"
+            ),
+            "a plain kernel here": lambda: run_notebook(
+                "20_monitor", given, outputs=outputs, kernel="plain"
+            ),
             "papermill, stock": lambda: papermill.execute_notebook(
-                str(MONITOR), stock_output, parameters=given, progress_bar=False, kernel_name="python3"
+                str(MONITOR),
+                stock_output,
+                parameters=given,
+                progress_bar=False,
+                kernel_name="python3",
             ),
             "papermill, stock, as a command": lambda: subprocess.run(
                 command, env=environment, check=True, capture_output=True
@@ -77,8 +100,10 @@ def _memory() -> str:
 def _size(folder: Path, runs: int) -> str:
     total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     twins = [path.stat().st_size for path in folder.rglob("*.html") if path.name != "index.html"]
-    return (f"- the archive of the day: {total / 1e6:.1f} MB, {total / runs / 1e3:.0f} kB a run; "
-            f"the largest HTML twin {max(twins) / 1e3:.0f} kB")  # fmt: skip
+    return (
+        f"- the archive of the day: {total / 1e6:.1f} MB, {total / runs / 1e3:.0f} kB a run; "
+        f"the largest HTML twin {max(twins) / 1e3:.0f} kB"
+    )
 
 
 if __name__ == "__main__":

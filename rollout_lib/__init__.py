@@ -1,8 +1,11 @@
-"""A thin library under a suite of operational notebooks that run a gradual rollout of webhook traffic."""
+"""A thin library under a suite of operational notebooks that run a gradual rollout of webhook
+traffic.
+"""
 
 import sys
 
-# With this package jsonschema (nbformat and altair import it) compiles a grammar of IRIs for a second, in each
+# With this package jsonschema (nbformat and altair import it) compiles a grammar of IRIs for a
+# second, in each
 # process; without it, it cannot check the format "iri", which nothing here asks for.
 sys.modules.setdefault("rfc3987_syntax", None)
 

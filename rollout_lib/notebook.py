@@ -10,13 +10,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from rollout_lib import charts, spool
-from rollout_lib.clock import both_times
+from rollout_lib import spool
+from rollout_lib.database.session import Session, open_session, parse_percentage
+from rollout_lib.display import Html, charts, header
+from rollout_lib.display.page import answer, checks_table, table
+from rollout_lib.display.words import EMPTY, rate
+from rollout_lib.display.words import milliseconds as ms
 from rollout_lib.errors import ParameterError
-from rollout_lib.look import Html, header
-from rollout_lib.look.page import answer, checks_table, table
-from rollout_lib.look.words import EMPTY, rate
-from rollout_lib.look.words import milliseconds as ms
 from rollout_lib.operations import (
     Recorded,
     change_percentage,
@@ -28,14 +28,18 @@ from rollout_lib.operations import (
 )
 from rollout_lib.operations.record import conclude as raise_unless_good
 from rollout_lib.operations.report import Report
-from rollout_lib.session import Session, open_session, parse_percentage
+from rollout_lib.text import both_times
 
 charts.enable()
 
 
 def where(session: Session) -> Html:
-    """The first line of everything, before anything is asked: environment, host, database, rollout, both times."""
-    return Html(header(session.place, session.now(datetime.now(UTC)), f"plan {session.plan.digest[:8]}"))
+    """The first line of everything, before anything is asked: environment, host, database, rollout,
+    both times.
+    """
+    return Html(
+        header(session.place, session.now(datetime.now(UTC)), f"plan {session.plan.digest[:8]}")
+    )
 
 
 def percentage(text: str, name: str = "to_percentage") -> Decimal | None:
@@ -51,14 +55,18 @@ def errors_table(run: Recorded) -> Html:
     """The runbook's error analysis as the run recorded it, redacted."""
     errors = run.checkpoint.figures.get("errors")
     if errors is None:
-        return Html('<div class="ro-soft">Errors were not looked at.</div>', "Errors were not looked at.")
+        return Html(
+            '<div class="ro-soft">Errors were not looked at.</div>', "Errors were not looked at."
+        )
     if not errors:
         return Html('<div class="ro-soft">No request failed.</div>', "No request failed.")
     return Html(error_rows(errors, run.checkpoint.place.time_zone))
 
 
 def error_rows(errors: Sequence[Mapping[str, Any]], zone: str) -> str:
-    """The most frequent errors (traffic.merged_errors), redacted, each with its count and when it was last seen."""
+    """The most frequent errors (traffic.merged_errors), redacted, each with its count and when it
+    was last seen.
+    """
     shown = [
         (
             row["domain"],
@@ -81,8 +89,12 @@ def watch_for(session: Session) -> Html:
         (f"Error rate > {limits.error_rate_rollback_pct:g} %", "roll back to 0 %"),
         (f"P95 latency > {limits.p95_rollback_ms:,} ms", "roll back to 0 %"),
     ]
-    commands = f"rollout monitor --plan {session.plan.path}\nrollout rollback --emergency --reason '…'"
-    return Html(table(rows, ["<when", "<then"]) + f'<div class="ro-next"><code>{commands}</code></div>')
+    commands = (
+        f"rollout monitor --plan {session.plan.path}\nrollout rollback --emergency --reason '…'"
+    )
+    return Html(
+        table(rows, ["<when", "<then"]) + f'<div class="ro-next"><code>{commands}</code></div>'
+    )
 
 
 def phases_table(result: Report) -> Html:
@@ -103,28 +115,50 @@ def phases_table(result: Report) -> Html:
                 phase.ended_by,
             )
         )
-    columns = ["phase", "<began", "checks", "<worst", "<evaluation", "unified errors", "p95 ms", "<ended by"]
+    columns = [
+        "phase",
+        "<began",
+        "checks",
+        "<worst",
+        "<evaluation",
+        "unified errors",
+        "p95 ms",
+        "<ended by",
+    ]
     return Html(table(rows, columns))
 
 
 def days_table(result: Report) -> Html:
     """One row a local day: routing, checks, the worst of them, evaluations."""
     rows = [
-        (f"{day.day:%a %d %b}", day.routing, f"{day.checks} of {day.expected}",
-         day.worst.value if day.worst else EMPTY, ", ".join(day.evaluations) or EMPTY)
+        (
+            f"{day.day:%a %d %b}",
+            day.routing,
+            f"{day.checks} of {day.expected}",
+            day.worst.value if day.worst else EMPTY,
+            ", ".join(day.evaluations) or EMPTY,
+        )
         for day in result.summary.days
-    ]  # fmt: skip
-    return Html(table(rows, ["<day", "<routing", "checks", "<worst", "<evaluated"]) if rows else "<p>No day yet.</p>")
+    ]
+    return Html(
+        table(rows, ["<day", "<routing", "checks", "<worst", "<evaluated"])
+        if rows
+        else "<p>No day yet.</p>"
+    )
 
 
 def handover(result: Report) -> Html:
-    """What the next operator must know: routing, what is latched and missing, the next step, who stated what."""
+    """What the next operator must know: routing, what is latched and missing, the next step, who
+    stated what.
+    """
     text = "\n".join(f"{what}: {words}" for what, words in result.summary.handover)
     return Html(table(result.summary.handover, ["<", "<now"]), text)
 
 
 def uptime_table(result: Report) -> Html:
-    """Each protected webhook in each phase: answered, failed and unseen probes, checks that its own rows failed."""
+    """Each protected webhook in each phase: answered, failed and unseen probes, checks that its own
+    rows failed.
+    """
     rows = [
         (
             f"{phase.percentage:g} %",
@@ -140,48 +174,72 @@ def uptime_table(result: Report) -> Html:
     if not rows:
         words = "No protected endpoint was probed: the plan names none under probes.protected."
         return Html(f'<div class="ro-soft">{words}</div>', words)
-    return Html(table(rows, ["phase", "<webhook", "answered", "failed", "could not look", "down by its rows"]))
+    return Html(
+        table(
+            rows, ["phase", "<webhook", "answered", "failed", "could not look", "down by its rows"]
+        )
+    )
 
 
 def differences_table(result: Report) -> Html:
     """Where literal and evidence asked for different things, and why."""
     zone = result.run.checkpoint.place.time_zone
     rows = [
-        (_at(item["at"], zone), item["literal"], item["evidence"], item["why"]) for item in result.summary.differed
+        (_at(item["at"], zone), item["literal"], item["evidence"], item["why"])
+        for item in result.summary.differed
     ]
     if not rows:
-        return Html('<div class="ro-soft">Literal and evidence never asked for different things.</div>')
+        return Html(
+            '<div class="ro-soft">Literal and evidence never asked for different things.</div>'
+        )
     return Html(table(rows, ["<from", "<literal", "<evidence", "<because"]))
 
 
 def statements_table(result: Report) -> Html:
     """Who attested, acknowledged or extended what; what was refused; what is missing."""
     zone = result.run.checkpoint.place.time_zone
-    rows = [(_at(item["at"], zone), item["who"], item["what"], item["value"], item["reason"] or EMPTY)
-            for item in result.summary.stated]  # fmt: skip
-    rows += [(_at(item["at"], zone), EMPTY, "refused change", "nothing changed", item["why"])
-             for item in result.summary.refused]  # fmt: skip
-    rows += [(both_times(slot, zone), EMPTY, "missed check", EMPTY, "no completed check of this slot")
-             for slot in result.summary.gaps]  # fmt: skip
-    return Html(table(rows, ["<at", "<who", "<what", "<value", "<reason"]) if rows else "<p>Nothing was stated.</p>")
+    rows = [
+        (_at(item["at"], zone), item["who"], item["what"], item["value"], item["reason"] or EMPTY)
+        for item in result.summary.stated
+    ]
+    rows += [
+        (_at(item["at"], zone), EMPTY, "refused change", "nothing changed", item["why"])
+        for item in result.summary.refused
+    ]
+    rows += [
+        (both_times(slot, zone), EMPTY, "missed check", EMPTY, "no completed check of this slot")
+        for slot in result.summary.gaps
+    ]
+    return Html(
+        table(rows, ["<at", "<who", "<what", "<value", "<reason"])
+        if rows
+        else "<p>Nothing was stated.</p>"
+    )
 
 
 def proof(result: Report) -> Html:
-    """How a stranger checks this report: the chain's head and the command, which can be pasted anywhere."""
+    """How a stranger checks this report: the chain's head and the command, which can be pasted
+    anywhere.
+    """
     seq, digest = result.run.head or result.summary.head
     here = (Path(result.run.checkpoint.plan_path).resolve(), spool.folder().parent.resolve())
     plan, outputs = (escape(shlex.quote(str(path))) for path in here)
-    unsealed = f" {len(result.summary.unsealed)} runs are unsealed." if result.summary.unsealed else ""
+    unsealed = (
+        f" {len(result.summary.unsealed)} runs are unsealed." if result.summary.unsealed else ""
+    )
     return Html(
-        f'<div class="ro-next">Chain head <code>{seq}:{digest[:12]}</code>.{unsealed} To prove it: '
-        f"<code>rollout verify --head {seq}:{digest[:12]} --plan {plan} --outputs {outputs}</code></div>"
+        f'<div class="ro-next">Chain head <code>{seq}:{digest[:12]}</code>.{unsealed} To prove it:'
+        f" <code>rollout verify --head {seq}:{digest[:12]} --plan {plan} --outputs"
+        f" {outputs}</code></div>"
     )
 
 
 def power_lines(run: Recorded) -> Html:
     """What each phase of the plan can and cannot see, by simulation through the same engine."""
     lines = run.checkpoint.evidence.get("power", [])
-    return Html("<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>", "\n".join(lines))
+    return Html(
+        "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>", "\n".join(lines)
+    )
 
 
 def checks(run: Recorded) -> Html:
@@ -191,7 +249,9 @@ def checks(run: Recorded) -> Html:
 
 
 def conclude(run: Recorded) -> Html:
-    """The end of a notebook: the answer once more where it is "go on" (0, 10), else the error that carries it."""
+    """The end of a notebook: the answer once more where it is "go on" (0, 10), else the error that
+    carries it.
+    """
     raise_unless_good(run)
     found = run.checkpoint
     step = found.verdict.next_step if found.verdict else ""

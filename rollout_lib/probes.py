@@ -1,7 +1,8 @@
-"""Endpoints asked with GET: the protected ones, the router, a witness of our own network, the function list.
+"""Endpoints asked with GET: the protected ones, the router, a witness of our own network, the
+function list.
 
-Nothing here judges. Facts carry their time; what is not configured is not asked, and says so elsewhere.
-"""
+Nothing here judges. Facts carry their time; what is not configured is not asked, and says so
+elsewhere."""
 
 from __future__ import annotations
 
@@ -33,10 +34,9 @@ _GONE = (404, 410)  # the platform answers for a function that is not there
 def take_probes(plan: Plan, *, function: bool = False) -> tuple[Probe, ...]:
     """Ask every configured address, side by side, each twice where the first try failed.
 
-    function: the function list too, which only a pre-flight needs.
-    The witness (a reference address) must answer beside the others and, where a protected endpoint did not,
-    once more after it: a network of ours that was away for a moment is then not taken for theirs.
-    """
+    function: the function list too, which only a pre-flight needs. The witness (a reference
+    address) must answer beside the others and, where a protected endpoint did not, once more after
+    it: a network of ours that was away for a moment is then not taken for theirs."""
     timeout = plan.probes.timeout.total_seconds()
     wanted = [("protected", name, address) for name, address in plan.probes.protected.items()]
     if plan.probes.witness:
@@ -56,18 +56,31 @@ def take_probes(plan: Plan, *, function: bool = False) -> tuple[Probe, ...]:
 
 
 def take_again(plan: Plan, failed: Collection[str]) -> tuple[Probe, ...]:
-    """All is asked once more, a tripwire's period later; `failures` of what failed before says both."""
+    """All is asked once more, a tripwire's period later; `failures` of what failed before says
+    both.
+    """
     time.sleep(plan.monitoring.tripwire.total_seconds())
-    return tuple(replace(probe, failures=probe.failures + 1) if probe.kind == "protected" and probe.name in failed
-                 else probe for probe in take_probes(plan))  # fmt: skip
+    return tuple(
+        (
+            replace(probe, failures=probe.failures + 1)
+            if probe.kind == "protected" and probe.name in failed
+            else probe
+        )
+        for probe in take_probes(plan)
+    )
 
 
 def _get(address: str, timeout: float, headers: Mapping[str, str] | None = None) -> httpx2.Response:
     import httpx2
 
     # A proxy of the environment is for the world outside, never for this machine.
-    return httpx2.get(address, headers=headers, timeout=timeout, follow_redirects=False,
-                      trust_env=not _is_loopback(address))  # fmt: skip
+    return httpx2.get(
+        address,
+        headers=headers,
+        timeout=timeout,
+        follow_redirects=False,
+        trust_env=not _is_loopback(address),
+    )
 
 
 def _is_loopback(address: str) -> bool:
@@ -93,14 +106,16 @@ def _ask(kind: str, name: str, address: str, timeout: float) -> Probe:
             detail = f"could not be asked ({type(error).__name__})"
         else:
             detail = f"HTTP {status}"
-            # A webhook may well refuse a GET: that is its own answer, and it is up. A redirect is somebody else's.
+            # A webhook may well refuse a GET: that is its own answer, and it is up. A redirect is
+            # somebody else's.
             if 200 <= status < 300 or (400 <= status < 500 and status not in _GONE):
                 return _probe(kind, name, True, 0, detail)
     return _probe(kind, name, False, 1, detail)
 
 
 def look_for_function(plan: Plan) -> Probe:
-    """Is webhook-traffic-router ACTIVE? By the Management API, else the `supabase` command, else its health.
+    """Is webhook-traffic-router ACTIVE? By the Management API, else the `supabase` command, else
+    its health.
 
     up is None where there is no way to look, or looking failed.
     """
@@ -109,14 +124,21 @@ def look_for_function(plan: Plan) -> Probe:
     if plan.probes.management_project and shutil.which("supabase"):
         return _by_command(plan)
     if plan.probes.router_health:
-        return _ask("function", ROUTER_FUNCTION, plan.probes.router_health, plan.probes.timeout.total_seconds())
+        return _ask(
+            "function",
+            ROUTER_FUNCTION,
+            plan.probes.router_health,
+            plan.probes.timeout.total_seconds(),
+        )
     return _function(None, "no token, no `supabase` command, no health address", failures=0)
 
 
 def _by_api(plan: Plan) -> Probe:
     import httpx2
 
-    address = f"{plan.probes.management_address}/v1/projects/{plan.probes.management_project}/functions"
+    address = (
+        f"{plan.probes.management_address}/v1/projects/{plan.probes.management_project}/functions"
+    )
     headers = {"Authorization": f"Bearer {os.environ[TOKEN]}"}
     try:
         answer = _get(address, plan.probes.timeout.total_seconds(), headers)
@@ -129,7 +151,15 @@ def _by_api(plan: Plan) -> Probe:
 
 
 def _by_command(plan: Plan) -> Probe:
-    command = ["supabase", "functions", "list", "--project-ref", str(plan.probes.management_project), "-o", "json"]
+    command = [
+        "supabase",
+        "functions",
+        "list",
+        "--project-ref",
+        str(plan.probes.management_project),
+        "-o",
+        "json",
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
         return _listed(json.loads(done.stdout))
@@ -144,7 +174,9 @@ def _listed(functions: object) -> Probe:
     for item in functions:
         if ROUTER_FUNCTION in (item.get("slug"), item.get("name")):
             status = str(item.get("status", "unknown"))
-            return _function(status == "ACTIVE", f"{status}, version {item.get('version', '?')}", failures=0)
+            return _function(
+                status == "ACTIVE", f"{status}, version {item.get('version', '?')}", failures=0
+            )
     return _function(False, "not among the deployed functions", failures=0)
 
 
@@ -153,4 +185,6 @@ def _function(up: bool | None, detail: str, *, failures: int = 1) -> Probe:
 
 
 def _probe(kind: str, name: str, up: bool | None, failures: int, detail: str) -> Probe:
-    return Probe(kind=kind, name=name, up=up, failures=failures, at=datetime.now(UTC), detail=detail)
+    return Probe(
+        kind=kind, name=name, up=up, failures=failures, at=datetime.now(UTC), detail=detail
+    )

@@ -1,4 +1,6 @@
-"""Ledger entries that could not be appended: kept as files, appended by the next run. psycopg alone."""
+"""Ledger entries that could not be appended: kept as files, appended by the next run. psycopg
+alone.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,14 @@ APPEND = """SELECT seq, hash FROM rollout.append_entry(
     CAST(%(run_id)s AS text), CAST(%(body)s AS text))"""
 KNOWN = "SELECT 1 FROM rollout.ledger WHERE run_id = %(run_id)s AND operation = %(operation)s"
 # Not of one entry: the ledger is away, missing, locked, read-only or not ours to write.
-_OF_THE_LEDGER = (psycopg.OperationalError, pg.UndefinedTable, pg.UndefinedFunction, pg.InvalidSchemaName,
-                  pg.InsufficientPrivilege, pg.ReadOnlySqlTransaction)  # fmt: skip
+_OF_THE_LEDGER = (
+    psycopg.OperationalError,
+    pg.UndefinedTable,
+    pg.UndefinedFunction,
+    pg.InvalidSchemaName,
+    pg.InsufficientPrivilege,
+    pg.ReadOnlySqlTransaction,
+)
 _NEEDED = {"kind", "operation", "rollout", "at", "run_id", "body"}
 _OPTIONAL: dict[str, Any] = {"phase_began": None, "slot": None}
 
@@ -37,8 +45,8 @@ def folder() -> Path:
 def ledger_of(host: str, database: str, user: str) -> str:
     """Which ledger an address leads to: the database, and the project or the host that holds it.
 
-    A Supabase project is named by its own host or, through the pooler, by the user; this machine has many names.
-    """
+    A Supabase project is named by its own host or, through the pooler, by the user; this machine
+    has many names."""
     own = re.match(r"db\.(\w+)\.supabase\.", host or "")
     project = own[1] if own else (user or "").partition(".")[2]
     here = not host or host.startswith(("/", "127.")) or host in ("localhost", "::1", "local")
@@ -46,7 +54,9 @@ def ledger_of(host: str, database: str, user: str) -> str:
 
 
 def append(connection: Any, entry: dict[str, Any]) -> str:
-    """Append one entry in a transaction of its own; returns the chain's head as `#7:ab12cd34ef56`."""
+    """Append one entry in a transaction of its own; returns the chain's head as
+    `#7:ab12cd34ef56`.
+    """
     with connection.transaction():
         connection.execute("SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '5s'")
         seq, digest = connection.execute(APPEND, {**_OPTIONAL, **entry}).fetchone()
@@ -54,7 +64,9 @@ def append(connection: Any, entry: dict[str, Any]) -> str:
 
 
 def keep(entry: dict[str, Any], ledger: str) -> Path:
-    """Write an entry to a file of its own (complete or not at all), named by its run; for that ledger only."""
+    """Write an entry to a file of its own (complete or not at all), named by its run; for that
+    ledger only.
+    """
     target = folder()
     target.mkdir(parents=True, exist_ok=True)
     turn = 2 if entry["kind"] == "archived" else 1  # a run's second entry after its first
@@ -75,19 +87,21 @@ def waiting() -> list[Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class Drained:
-    """What became of the kept entries: heads of those appended, a line for each that stays, and why."""
+    """What became of the kept entries: heads of those appended, a line for each that stays, and
+    why.
+    """
 
     appended: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
 
 
 def drain(connection: Any) -> Drained:
-    """Append what waits, oldest first; a file goes only after its entry is committed (psycopg connection).
+    """Append what waits, oldest first; a file goes only after its entry is committed (psycopg
+    connection).
 
-    A check whose slot somebody else has judged meanwhile becomes an extra one. A file of another database's ledger
-    waits for that one. One that cannot be read, appended or removed here stays, is reported, and stops no other.
-    Raises psycopg.Error where the ledger takes none of them.
-    """
+    A check whose slot somebody else has judged meanwhile becomes an extra one. A file of another
+    database's ledger waits for that one. One that cannot be read, appended or removed here stays,
+    is reported, and stops no other. Raises psycopg.Error where the ledger takes none of them."""
     appended, left, info = [], [], connection.info
     here = ledger_of(info.host, info.dbname, info.user)
     for path in waiting():
@@ -116,7 +130,9 @@ def _append_late(connection: Any, entry: dict[str, Any]) -> list[str]:
     for kind in (entry, {**entry, "kind": "extra", "slot": None}):
         try:
             with connection.transaction():
-                connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%(run_id)s, 0))", entry)
+                connection.execute(
+                    "SELECT pg_advisory_xact_lock(hashtextextended(%(run_id)s, 0))", entry
+                )
                 known = connection.execute(KNOWN, entry).fetchone()
                 return [] if known else [append(connection, kind)]
         except pg.UniqueViolation:

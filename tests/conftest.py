@@ -1,8 +1,8 @@
-"""Real servers for the tests: the embedded PostgreSQL 18, Debian's 15, a pooler, a database for each test.
+"""Real servers for the tests: the embedded PostgreSQL 18, Debian's 15, a pooler, a database for
+each test.
 
-Every test in tests/db that uses the `database` runs three times: on 18, on 15, and on 18 through pgbouncer in
-transaction mode, as Supabase's port 6543 does it. All others run on 18.
-"""
+Every test in tests/db that uses the `database` runs three times: on 18, on 15, and on 18 through
+pgbouncer in transaction mode, as Supabase's port 6543 does it. All others run on 18."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ import psycopg
 import pytest
 
 from rollout_lib import operations as op
-from rollout_lib.database import Database, connect
-from rollout_lib.migrations import migrate
+from rollout_lib.database.connection import Database, connect
+from rollout_lib.database.migrations import migrate
+from rollout_lib.database.session import open_session
 from rollout_lib.model import State
 from rollout_lib.plan import Plan, load_plan
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.server import create_database, drop_database, embedded, stop
 from rollout_lib.rehearsal.world import World
-from rollout_lib.session import open_session
 
 SERVERS = ("postgresql-18", "postgresql-15", "pgbouncer")
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
@@ -47,21 +47,29 @@ POOLED_USERS = (
     "stranger",
 )
 VARIABLE = "ROLLOUT_REHEARSAL_URL"
-FREEZE = 'freezes: [{start: 2025-12-03T14:10:00+01:00, end: 2025-12-03T14:20:00+01:00, reason: "release"}]\n'
+FREEZE = (
+    "freezes: [{start: 2025-12-03T14:10:00+01:00, end: 2025-12-03T14:20:00+01:00, reason:"
+    ' "release"}]\n'
+)
 # What Debian calls a package, and the program of it that the tests use.
-PROGRAMS = {"postgresql-15": str(DEBIAN_15 / "initdb"), "systemd": "systemd-analyze", "prometheus": "promtool"}
+PROGRAMS = {
+    "postgresql-15": str(DEBIAN_15 / "initdb"),
+    "systemd": "systemd-analyze",
+    "prometheus": "promtool",
+}
 
 
 def needs(package: str, program: str = "") -> str:
     """The path of a Debian package's program; without it the test is skipped by the package's name.
 
-    With $ROLLOUT_REQUIRE_ALL set, as CI does, it fails instead: there nothing may be left out unseen.
-    """
+    With $ROLLOUT_REQUIRE_ALL set, as CI does, it fails instead: there nothing may be left out
+    unseen."""
     wanted = program or PROGRAMS.get(package, package)
     found = shutil.which(wanted, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if found is None and os.environ.get("ROLLOUT_REQUIRE_ALL"):
         pytest.fail(
-            f"the package {package} is not installed here, and $ROLLOUT_REQUIRE_ALL asks for it", pytrace=False
+            f"the package {package} is not installed here, and $ROLLOUT_REQUIRE_ALL asks for it",
+            pytrace=False,
         )
     if found is None:
         pytest.skip(f"the package {package} is not installed here")
@@ -89,7 +97,11 @@ def _running(tmp_path_factory) -> Iterator[Callable[[str], str]]:
         if package not in started:
             binaries = DEBIAN_15 if package == "postgresql-15" else None
             folder = tmp_path_factory.mktemp("postgres")
-            started[package] = (folder, binaries, embedded(folder, durable=False, binaries=binaries))
+            started[package] = (
+                folder,
+                binaries,
+                embedded(folder, durable=False, binaries=binaries),
+            )
         return started[package][2]
 
     yield address
@@ -108,7 +120,9 @@ def server(server_kind, _running) -> str:
 
 @pytest.fixture(scope="session")
 def door(server_kind, server, tmp_path_factory) -> Iterator[Callable[[str], str]]:
-    """From the direct address of a database to the one that the suite is given: the pooler's, or the same."""
+    """From the direct address of a database to the one that the suite is given: the pooler's, or
+    the same.
+    """
     if server_kind != "pgbouncer":
         yield lambda address: address
         return
@@ -120,16 +134,20 @@ def door(server_kind, server, tmp_path_factory) -> Iterator[Callable[[str], str]
 
 
 def _start_pooler(program: str, server: str) -> tuple[subprocess.Popen, Path]:
-    """pgbouncer in transaction mode in front of a server; as root it runs as the server's own user."""
+    """pgbouncer in transaction mode in front of a server; as root it runs as the
+    server's own user.
+    """
     behind = psycopg.conninfo.conninfo_to_dict(server)
-    place = Path(f"/tmp/rollout-pooler-{uuid.uuid4().hex[:10]}")  # a socket's path may have 107 characters
+    place = Path(
+        f"/tmp/rollout-pooler-{uuid.uuid4().hex[:10]}"
+    )  # a socket's path may have 107 characters
     place.mkdir(mode=0o700)
     (place / "users").write_text("".join(f'"{name}" ""\n' for name in POOLED_USERS))
     (place / "pgbouncer.ini").write_text(
-        f"[databases]\n* = host={behind['host']} port={behind['port']}\n"
-        f"[pgbouncer]\nlisten_addr =\nlisten_port = 6543\nunix_socket_dir = {place}\nauth_type = trust\n"
-        f"auth_file = {place}/users\npool_mode = transaction\nmax_client_conn = 200\ndefault_pool_size = 10\n"
-        f"server_idle_timeout = 5\nlogfile = {place}/log\n"
+        f"[databases]\n* = host={behind['host']} port={behind['port']}\n[pgbouncer]\nlisten_addr"
+        f" =\nlisten_port = 6543\nunix_socket_dir = {place}\nauth_type = trust\nauth_file ="
+        f" {place}/users\npool_mode = transaction\nmax_client_conn = 200\ndefault_pool_size ="
+        f" 10\nserver_idle_timeout = 5\nlogfile = {place}/log\n"
     )
     account = pwd.getpwnam("nobody") if os.getuid() == 0 else None
     if account:
@@ -155,10 +173,16 @@ def _start_pooler(program: str, server: str) -> tuple[subprocess.Popen, Path]:
 
 @pytest.fixture(autouse=True)
 def _outputs_of_before() -> Iterator[None]:
-    """A command that a test runs in this process names its output folder for what runs below it, and no further."""
+    """A command that a test runs in this process names its output folder for what runs below it,
+    and no further.
+    """
     before = os.environ.get("ROLLOUT_OUTPUTS")
     yield
-    os.environ.pop("ROLLOUT_OUTPUTS", None) if before is None else os.environ.update(ROLLOUT_OUTPUTS=before)
+    (
+        os.environ.pop("ROLLOUT_OUTPUTS", None)
+        if before is None
+        else os.environ.update(ROLLOUT_OUTPUTS=before)
+    )
 
 
 @pytest.fixture
@@ -191,7 +215,9 @@ def supabase_roles(server) -> Iterator[tuple[str, ...]]:
     roles = ("anon", "authenticated", "service_role")
     with psycopg.connect(server, autocommit=True) as connection:
         for role in roles:
-            connection.execute(f"CREATE ROLE {role} LOGIN {'BYPASSRLS' if role == 'service_role' else ''}")
+            connection.execute(
+                f"CREATE ROLE {role} LOGIN {'BYPASSRLS' if role == 'service_role' else ''}"
+            )
         yield roles
         for role in roles:
             connection.execute(f"DROP ROLE {role}")
@@ -204,7 +230,9 @@ def direct(server, database) -> str:
 
 
 class Evening:
-    """A rollout at some moment of its day: sessions at `now`, what a person does to it, what is configured."""
+    """A rollout at some moment of its day: sessions at `now`, what a person does to it, what is
+    configured.
+    """
 
     def __init__(self, direct: str, plan_file: Path, now: datetime) -> None:
         self.direct, self.plan_file, self.now = direct, plan_file, now
@@ -221,7 +249,9 @@ class Evening:
         return self.sql("SELECT c::text FROM webhook_routing_config c")
 
     def attest(self, value: str = "none") -> None:
-        op.attest(self.session(), subject="complaints", value=value, reason="asked the support desk")
+        op.attest(
+            self.session(), subject="complaints", value=value, reason="asked the support desk"
+        )
 
     def acknowledge(self, subject: str, value: str) -> None:
         op.attest(self.session(), subject=subject, value=value, reason="talked about it")
@@ -238,14 +268,18 @@ class Evening:
         assert (done.exit_code, done.change.applied) == (60, False)
         assert all(name in done.sentence for name in names)
         assert self.configuration() == before
-        kinds = self.sql("SELECT kind FROM rollout.ledger WHERE operation = 'change' ORDER BY seq DESC LIMIT 1")
+        kinds = self.sql(
+            "SELECT kind FROM rollout.ledger WHERE operation = 'change' ORDER BY seq DESC LIMIT 1"
+        )
         assert kinds == [("attempt",)], "a refusal is recorded as an attempt"
         return names
 
 
 @pytest.fixture(scope="session")
 def passed(server, tmp_path_factory):
-    """Names of two databases to copy: the morning (nothing begun) and the end of a passed 10 % phase."""
+    """Names of two databases to copy: the morning (nothing begun) and the end of a passed 10 %
+    phase.
+    """
     file = tmp_path_factory.mktemp("gates") / "plan.yaml"
     file.write_text(Path("parameters/week6.rehearsal.yaml").read_text() + FREEZE)
     plan, names, moments = load_plan(file), {}, {}
@@ -279,7 +313,9 @@ def passed(server, tmp_path_factory):
 
 @pytest.fixture
 def a_day(server, door, passed, tmp_path, monkeypatch) -> Iterator[Callable[[str], Evening]]:
-    """Copies of the two days, each in a database of its own, the environment set for the last one made."""
+    """Copies of the two days, each in a database of its own, the environment set for the last one
+    made.
+    """
     made = []
 
     def a_day(kind: str) -> Evening:
@@ -304,7 +340,9 @@ def evening(a_day) -> Evening:
 
 
 class Hook:
-    """An HTTP endpoint that keeps what was posted to it; `answer` is its status, `opens` may keep it waiting."""
+    """An HTTP endpoint that keeps what was posted to it; `answer` is its status, `opens` may keep
+    it waiting.
+    """
 
     def __init__(self) -> None:
         hook, self.posts, self.answer, self.opens = self, [], 200, threading.Event()

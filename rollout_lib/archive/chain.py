@@ -1,4 +1,6 @@
-"""The hash chain of the ledger: the text that is hashed, and what is wrong with a row of entries. Pure."""
+"""The hash chain of the ledger: the text that is hashed, and what is wrong with a row of entries.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,26 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 FIELDS = (
-    "previous_hash", "seq", "kind", "operation", "rollout", "at", "phase_began", "slot", "recorded_at", "run_id",
+    "previous_hash",
+    "seq",
+    "kind",
+    "operation",
+    "rollout",
+    "at",
+    "phase_began",
+    "slot",
+    "recorded_at",
+    "run_id",
     "body",
-)  # fmt: skip
+)
 SHORT = 12  # signs of a hash in names and heads; fewer prove nothing
 _NEARBY = 50  # how far from its place an entry is looked for
 
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """One ledger entry as it was hashed: instants as UTC text, "" for none; hash is what is claimed for it.
+    """One ledger entry as it was hashed: instants as UTC text, "" for none; hash is what is claimed
+    for it.
 
     From a file's name the claim is the first 12 signs only.
     """
@@ -40,8 +52,8 @@ class Link:
 class Finding:
     """One thing that is not as it was written.
 
-    kind: edited, deleted, added, reordered, truncated, unsealed, uncopied, waiting. where: "database" or "files".
-    """
+    kind: edited, deleted, added, reordered, truncated, unsealed, uncopied, waiting. where:
+    "database" or "files"."""
 
     kind: str
     where: str
@@ -73,7 +85,9 @@ def from_text(text: str, claimed: str) -> Link:
 
 def words(entry: Link) -> str:
     """`#7 (checkpoint monitor, 2025-12-03T09:15:00Z, run 1a2b3c4d)`."""
-    return f"#{entry.seq} ({entry.kind} {entry.operation}, {entry.at[:19]}Z, run {entry.run_id[:8]})"
+    return (
+        f"#{entry.seq} ({entry.kind} {entry.operation}, {entry.at[:19]}Z, run {entry.run_id[:8]})"
+    )
 
 
 def check_links(links: Sequence[Link], where: str) -> list[Finding]:
@@ -85,7 +99,9 @@ def check_links(links: Sequence[Link], where: str) -> list[Finding]:
     found: list[Finding] = []
     wrong = {entry.seq for entry in links if not _is_itself(entry)}
     for entry in (entry for entry in links if entry.seq in wrong):
-        home = next((seq for seq in _around(entry.seq) if _is_itself(replace(entry, seq=seq))), None)
+        home = next(
+            (seq for seq in _around(entry.seq) if _is_itself(replace(entry, seq=seq))), None
+        )
         if home:
             say("reordered", f"the entry at #{entry.seq} was written as #{home}")
         else:
@@ -98,16 +114,23 @@ def check_links(links: Sequence[Link], where: str) -> list[Finding]:
             continue
         if entry.seq > expected:
             say("deleted", _span(expected, entry.seq - 1))
-        elif entry.previous_hash != (digest(before) if before else "") and not wrong & {expected, expected - 1}:
+        elif entry.previous_hash != (digest(before) if before else "") and not wrong & {
+            expected,
+            expected - 1,
+        }:
             say(
-                "edited", f"{words(before) if before else 'the beginning'} is not what #{entry.seq} was written after"
+                "edited",
+                f"{words(before) if before else 'the beginning'} is not what #{entry.seq} was"
+                " written after",
             )
         before = entry
     return found
 
 
 def check_head(links: Sequence[Link], head: tuple[int, str], where: str) -> list[Finding]:
-    """Is the entry that a message named still there, and is it the same? The chain alone cannot show its end."""
+    """Is the entry that a message named still there, and is it the same? The chain alone cannot
+    show its end.
+    """
     number, claimed = head
     entry = next((entry for entry in links if entry.seq == number), None)
     if entry is None:
@@ -115,7 +138,10 @@ def check_head(links: Sequence[Link], head: tuple[int, str], where: str) -> list
         what = f"the chain ends at #{last}; the head given is #{number}:{claimed[:SHORT]}"
         return [Finding(kind="truncated" if number > last else "deleted", where=where, what=what)]
     if not digest(entry).startswith(claimed):
-        what = f"{words(entry)} gives {digest(entry)[:SHORT]}; the head given is #{number}:{claimed[:SHORT]}"
+        what = (
+            f"{words(entry)} gives {digest(entry)[:SHORT]}; the head given is"
+            f" #{number}:{claimed[:SHORT]}"
+        )
         return [Finding(kind="edited", where=where, what=what)]
     return []
 

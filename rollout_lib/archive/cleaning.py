@@ -1,4 +1,6 @@
-"""HTML that a cell showed, rewritten with an allow-list: nothing that runs, nothing that is fetched."""
+"""HTML that a cell showed, rewritten with an allow-list: nothing that runs, nothing that is
+fetched.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,16 @@ _DRAWING = """svg g path text tspan rect line circle ellipse polygon polyline de
 radialgradient stop pattern marker mask use title desc"""
 _TAGS = frozenset(f"{_PROSE} {_DRAWING}".split())
 _EMPTY = frozenset({"br", "hr", "col"})
-_DROPPED_WHOLE = frozenset({"script", "style", "iframe", "object", "noscript", "template", "textarea", "xmp"})
-_FETCHES = frozenset({"src", "srcset", "action", "formaction", "data", "poster", "background", "ping", "srcdoc"})
+_DROPPED_WHOLE = frozenset(
+    {"script", "style", "iframe", "object", "noscript", "template", "textarea", "xmp"}
+)
+_FETCHES = frozenset(
+    {"src", "srcset", "action", "formaction", "data", "poster", "background", "ping", "srcdoc"}
+)
 _NAME = re.compile(r"[a-z][a-z0-9:_.-]*")
-_REACHES_OUT = re.compile(r"url\(\s*[\"']?\s*(?!#)|@import|javascript:|expression\(|image-set\(|src\(|\\", re.I)
+_REACHES_OUT = re.compile(
+    r"url\(\s*[\"']?\s*(?!#)|@import|javascript:|expression\(|image-set\(|src\(|\\", re.I
+)
 
 
 def clean(html: str) -> str:
@@ -38,8 +46,11 @@ class _Cleaner(HTMLParser):
         if tag in _DROPPED_WHOLE:
             self.inside.append(tag)
         elif tag in _TAGS and not self.inside:
-            kept = [f' {name}="{escape(_said(name, value or ""), quote=True)}"' for name, value in attrs
-                    if _harmless(name, value)]  # fmt: skip
+            kept = [
+                f' {name}="{escape(_said(name, value or ""), quote=True)}"'
+                for name, value in attrs
+                if _harmless(name, value)
+            ]
             self.parts.append(f"<{tag}{''.join(kept)}>")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

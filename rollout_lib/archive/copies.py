@@ -1,8 +1,7 @@
 """The ledger in files: one file an entry, holding exactly the text that was hashed.
 
-`sha256sum` of a file gives the entry's hash, which its successor's first line repeats. Folders are named by the
-first entry's hash, so that several databases can share one output folder.
-"""
+`sha256sum` of a file gives the entry's hash, which its successor's first line repeats. Folders are
+named by the first entry's hash, so that several databases can share one output folder."""
 
 from __future__ import annotations
 
@@ -20,7 +19,9 @@ _NAME = re.compile(rf"(\d{{7}})_([0-9a-f]{{{SHORT}}})\.txt")
 
 
 def copied(outputs: Path) -> dict[str, int]:
-    """chain -> number of the last entry that is copied; entries are copied in order, so none before it is missing."""
+    """chain -> number of the last entry that is copied; entries are copied in order, so none before
+    it is missing.
+    """
     return {folder.name: max(numbers(folder), default=0) for folder in chains(outputs)}
 
 
@@ -35,7 +36,9 @@ def numbers(folder: Path) -> Iterable[int]:
 
 
 def copy(outputs: Path, rows: Iterable[Any]) -> None:
-    """Write rows of sql/chain.sql, in order; the first that the disk does not take ends it (ArchiveFailed)."""
+    """Write rows of sql/chain.sql, in order; the first that the disk does not take ends it
+    (ArchiveFailed).
+    """
     for row in rows:
         if not row.chain:
             raise ArchiveFailed(reason="the ledger's first entry is gone. See: rollout verify")
@@ -58,15 +61,21 @@ def read(folder: Path) -> tuple[list[Link], list[Finding]]:
         if path.name.startswith(".part-"):
             continue
         if not match:
-            found.append(Finding(kind="added", where="files", what=f"{where}: no entry has this name"))
+            found.append(
+                Finding(kind="added", where="files", what=f"{where}: no entry has this name")
+            )
             continue
         try:
             entry = from_text(path.read_bytes().decode(), match[2])
         except (OSError, ValueError):
-            found.append(Finding(kind="edited", where="files", what=f"{where} is not the text of an entry"))
+            found.append(
+                Finding(kind="edited", where="files", what=f"{where} is not the text of an entry")
+            )
             continue
         if entry.seq != int(match[1]):
-            found.append(Finding(kind="reordered", where="files", what=f"{where} holds entry #{entry.seq}"))
+            found.append(
+                Finding(kind="reordered", where="files", what=f"{where} holds entry #{entry.seq}")
+            )
             continue
         links.append(entry)
     return sorted(links, key=lambda entry: entry.seq), found

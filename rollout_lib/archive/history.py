@@ -1,8 +1,8 @@
-"""What the index shows of each ledger entry: a few fields, read once from its copy and kept beside the index.
+"""What the index shows of each ledger entry: a few fields, read once from its copy and kept beside
+the index.
 
-The copies are written once and named by their hash, so a line that was kept is right for ever; without the
-file, or with a torn line in it, the copies are read again.
-"""
+The copies are written once and named by their hash, so a line that was kept is right for ever;
+without the file, or with a torn line in it, the copies are read again."""
 
 from __future__ import annotations
 
@@ -53,12 +53,24 @@ def _row(path: Path) -> Row:
         body = json.loads(entry.body)
     except ValueError:
         return {"kind": "unreadable"}
-    row = {"seq": entry.seq, "kind": entry.kind, "operation": entry.operation, "rollout": entry.rollout,
-           "at": entry.at, "slot": entry.slot, "run": entry.run_id}  # fmt: skip
+    row = {
+        "seq": entry.seq,
+        "kind": entry.kind,
+        "operation": entry.operation,
+        "rollout": entry.rollout,
+        "at": entry.at,
+        "slot": entry.slot,
+        "run": entry.run_id,
+    }
     if "files" in body:
         died = body.get("died") or body.get("lost")
         decided = entry.kind == "archived"
-        return row | {"kind": "files", "files": sorted(body["files"]), "died": died, "decided": decided}
+        return row | {
+            "kind": "files",
+            "files": sorted(body["files"]),
+            "died": died,
+            "decided": decided,
+        }
     return row | _shown(entry, body) if entry.kind in _SHOWN else row | {"kind": "other"}
 
 
@@ -76,5 +88,7 @@ def _shown(entry: Link, body: dict[str, Any]) -> Row:
         "sentence": textwrap.shorten(str(body.get("sentence", "")), 400, placeholder=" …"),
         "differ": bool(verdict.get("differ")),
         "after": after,
-        "place": {name: place.get(name) for name in ("environment", "host", "database", "time_zone")},
+        "place": {
+            name: place.get(name) for name in ("environment", "host", "database", "time_zone")
+        },
     }

@@ -1,4 +1,6 @@
-"""outputs/index.html: days, phases, slots, verdicts, gaps and links to the twins. A view, rebuilt by each run."""
+"""outputs/index.html: days, phases, slots, verdicts, gaps and links to the twins. A view, rebuilt
+by each run.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,13 @@ from zoneinfo import ZoneInfo
 
 from rollout_lib.archive.history import Row, rows
 from rollout_lib.archive.page import page
-from rollout_lib.clock import both_times
-from rollout_lib.look.page import badge
-from rollout_lib.look.words import BADGES, HATCHED
+from rollout_lib.display.page import badge
+from rollout_lib.display.words import BADGES, HATCHED
+from rollout_lib.judgement.timeline import expected_slots
 from rollout_lib.model import STATES, State
 from rollout_lib.plan import Plan
 from rollout_lib.redaction import redact
-from rollout_lib.slots import expected_slots
+from rollout_lib.text import both_times
 
 NAME = "index.html"
 _WELL = {state for state, code in STATES.items() if code == 0}
@@ -40,10 +42,11 @@ class _Stretch:
 
 
 def rebuild(outputs: Path, plan: Plan | None = None) -> Path:
-    """Write the index from the ledger's copies, whole or not at all; of two at once the later one stands.
+    """Write the index from the ledger's copies, whole or not at all; of two at once the later one
+    stands.
 
-    plan: whose slots are expected, for the gaps; other rollouts show the ones that the ledger says were missed.
-    """
+    plan: whose slots are expected, for the gaps; other rollouts show the ones that the ledger says
+    were missed."""
     outputs.mkdir(parents=True, exist_ok=True)
     with open(outputs / ".index.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -60,13 +63,16 @@ def render(found: Sequence[Row], plan: Plan | None) -> str:
     """The page of all chains and rollouts, the newest first."""
     readable = [row for row in found if row["kind"] not in ("unreadable", "other")]
     unreadable = len([row for row in found if row["kind"] == "unreadable"])
-    parts = [f'<p class="bad">{unreadable} ledger entries cannot be read: <code>rollout verify</code>.</p>'] * bool(
-        unreadable
-    )
+    parts = [
+        f'<p class="bad">{unreadable} ledger entries cannot be read: <code>rollout'
+        " verify</code>.</p>"
+    ] * bool(unreadable)
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in readable:
         groups.setdefault((row["chain"], row["rollout"]), []).append(row)
-    for (_, rollout), group in sorted(groups.items(), key=lambda item: item[1][-1]["at"], reverse=True):
+    for (_, rollout), group in sorted(
+        groups.items(), key=lambda item: item[1][-1]["at"], reverse=True
+    ):
         parts.append(_rollout(rollout, sorted(group, key=lambda row: row["seq"]), plan))
     if not groups:
         parts.append("<p>Nothing has been archived here yet.</p>")
@@ -80,9 +86,14 @@ def _rollout(rollout: str, group: list[Row], plan: Plan | None) -> str:
     zone = ZoneInfo(place["time_zone"] if place else "UTC")
     html = _top(rollout, runs, place, zone, files)
     stretches = _stretches(group, plan if plan and plan.rollout == rollout else None)
-    pieces = [(day, stretch, list(of_day)) for stretch in stretches
-              for day, of_day in groupby(stretch.rows, key=lambda row: _at(row).astimezone(zone).date())]  # fmt: skip
-    for day, of_day in groupby(sorted(pieces, key=lambda piece: piece[0], reverse=True), key=lambda piece: piece[0]):
+    pieces = [
+        (day, stretch, list(of_day))
+        for stretch in stretches
+        for day, of_day in groupby(stretch.rows, key=lambda row: _at(row).astimezone(zone).date())
+    ]
+    for day, of_day in groupby(
+        sorted(pieces, key=lambda piece: piece[0], reverse=True), key=lambda piece: piece[0]
+    ):
         html += f"<h2>{day:%A} {day.day} {day:%B %Y}</h2>"
         for _, stretch, shown in of_day:
             html += _stretch(stretch, shown, zone, files)
@@ -94,7 +105,10 @@ def _top(rollout: str, runs: list[Row], place, zone: ZoneInfo, files) -> str:
         return f'<div class="ro-bar"><b>{escape(rollout)}</b></div>'
     last = runs[-1]
     words = (place["host"], place["database"], rollout, f"as of {both_times(_at(last), zone.key)}")
-    html = f'<div class="ro-bar {escape(place["environment"])}"><b>{escape(place["environment"].upper())}</b>'
+    html = (
+        '<div class="ro-bar'
+        f' {escape(place["environment"])}"><b>{escape(place["environment"].upper())}</b>'
+    )
     html += "".join(f"<span>{escape(str(word))}</span>" for word in words) + "</div>"
     html += f'<div class="ro-answer">{badge(State(last["state"]))}<span class="ro-sentence">'
     html += f"{escape(redact(last['sentence']))}</span>{_links(files.get(last['run']))}</div>"
@@ -126,32 +140,48 @@ def _stretches(group: Sequence[Row], plan: Plan | None) -> list[_Stretch]:
             gaps = expected_slots(stretch.began, until, plan)
             stretch.gaps = [gap for gap in gaps if f"{gap:%Y-%m-%dT%H:%M:%S.%fZ}" not in done]
         else:
-            stretch.gaps = [datetime.fromisoformat(row["slot"] or row["at"]) for row in stretch.rows
-                            if row["kind"] == "missed"]  # fmt: skip
+            stretch.gaps = [
+                datetime.fromisoformat(row["slot"] or row["at"])
+                for row in stretch.rows
+                if row["kind"] == "missed"
+            ]
     return [stretch for stretch in stretches if stretch.rows]
 
 
 def _begin(after, row: Row, before: _Stretch) -> _Stretch:
     before.ended = _at(row)
     percentage, enabled = float(after[0]), after[1]
-    return _Stretch(words=f"{percentage:g} %" if enabled and percentage else "routing off", began=_at(row))
+    return _Stretch(
+        words=f"{percentage:g} %" if enabled and percentage else "routing off", began=_at(row)
+    )
 
 
 def _stretch(stretch: _Stretch, shown: list[Row], zone: ZoneInfo, files) -> str:
     days = {_at(row).astimezone(zone).date() for row in shown}
     gaps = [gap for gap in stretch.gaps if gap.astimezone(zone).date() in days]
-    checks = [row for row in shown if row["kind"] == "checkpoint" and row["operation"] == "monitor" and row["slot"]]
+    checks = [
+        row
+        for row in shown
+        if row["kind"] == "checkpoint" and row["operation"] == "monitor" and row["slot"]
+    ]
     until = f"{stretch.ended.astimezone(zone):%H:%M}" if stretch.ended else "now"
     note = f"{stretch.began.astimezone(zone):%H:%M} to {until}"
     if checks or gaps:
-        note += f" · {len(checks)} checks, " + (f'<span class="ro-bad">{len(gaps)} missed</span>' if gaps else
-                                                "none missed")  # fmt: skip
+        note += f" · {len(checks)} checks, " + (
+            f'<span class="ro-bad">{len(gaps)} missed</span>' if gaps else "none missed"
+        )
     html = f"<h3>{escape(stretch.words)} <small>· {note}</small></h3>"
     cells = [(datetime.fromisoformat(row["slot"]), _cell(row, zone, files)) for row in checks]
-    cells += [(gap, f'<span class="gap"><b>✕</b>{gap.astimezone(zone):%H:%M}</span>') for gap in gaps]
+    cells += [
+        (gap, f'<span class="gap"><b>✕</b>{gap.astimezone(zone):%H:%M}</span>') for gap in gaps
+    ]
     if cells:
         html += f'<div class="strip">{"".join(cell for _, cell in sorted(cells))}</div>'
-    told = [row for row in shown if row not in checks or State(row["state"]) not in _WELL or row["after"]]
+    told = [
+        row
+        for row in shown
+        if row not in checks or State(row["state"]) not in _WELL or row["after"]
+    ]
     return html + "".join(_line(row, zone, files) for row in told if row["kind"] != "missed")
 
 
@@ -161,7 +191,10 @@ def _cell(row: Row, zone: ZoneInfo, files) -> str:
     hatch = "ro-hatch" if state in HATCHED else ""
     at = f"{datetime.fromisoformat(row['slot']).astimezone(zone):%H:%M}"
     inner = f"<b>{sign}</b>{at}"
-    look = f'class="{hatch}" style="background-color:{colour}" title="{escape(f"{at} {word}", quote=True)}"'
+    look = (
+        f'class="{hatch}" style="background-color:{colour}"'
+        f' title="{escape(f"{at} {word}", quote=True)}"'
+    )
     target = _path(files.get(row["run"]), ".html")
     return f'<a {look} href="{target}">{inner}</a>' if target else f"<span {look}>{inner}</span>"
 
@@ -171,13 +204,19 @@ def _line(row: Row, zone: ZoneInfo, files) -> str:
         ended = "ended after its checkpoint" if row.get("decided") else "left no checkpoint"
         state, sentence = badge(State.COULD_NOT_LOOK), f"{row['operation']} {ended}: {row['died']}"
     else:
-        state = badge(State(row["state"])) if row.get("state") else '<span class="ro-soft">statement</span>'
+        state = (
+            badge(State(row["state"]))
+            if row.get("state")
+            else '<span class="ro-soft">statement</span>'
+        )
         extra = "" if row["kind"] == "checkpoint" else f" ({row['kind']})"
         named = f"{row['operation']}{extra}: " if row.get("state") else ""
         sentence = named + row["sentence"]
     links = _links(files.get(row["run"]) if row["kind"] != "files" else row)
-    return (f'<div class="row"><time>{_at(row).astimezone(zone):%H:%M}</time>{state}'
-            f"<p>{escape(redact(sentence))}</p>{links}</div>")  # fmt: skip
+    return (
+        f'<div class="row"><time>{_at(row).astimezone(zone):%H:%M}</time>{state}'
+        f"<p>{escape(redact(sentence))}</p>{links}</div>"
+    )
 
 
 def _links(row: Row | None) -> str:
@@ -187,7 +226,14 @@ def _links(row: Row | None) -> str:
 
 
 def _path(row: Row | None, ending: str) -> str:
-    return next((escape(path, quote=True) for path in (row or {}).get("files", ()) if path.endswith(ending)), "")
+    return next(
+        (
+            escape(path, quote=True)
+            for path in (row or {}).get("files", ())
+            if path.endswith(ending)
+        ),
+        "",
+    )
 
 
 def _at(row: Row) -> datetime:

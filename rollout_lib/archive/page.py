@@ -1,4 +1,6 @@
-"""A page that stands alone: no script, no external reference, one stylesheet, readable on paper and on a phone."""
+"""A page that stands alone: no script, no external reference, one stylesheet, readable on paper and
+on a phone.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from functools import cache
 from html import escape
 from pathlib import Path
 
-from rollout_lib.look.page import stylesheet
+from rollout_lib.display.page import stylesheet
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">

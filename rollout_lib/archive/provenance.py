@@ -9,12 +9,15 @@ from pathlib import Path
 
 from rollout_lib import __version__
 
-SOURCE_VARIABLE = "ROLLOUT_NOTEBOOK_SOURCE"  # "name:sha256", set by the runner for the time of a run
+SOURCE_VARIABLE = (  # "name:sha256", set by the runner for the time of a run
+    "ROLLOUT_NOTEBOOK_SOURCE"
+)
 
 
 @cache
 def git_commit() -> str:
-    """The commit of the checkout this library runs from, with `+` where files differ; "none" outside git.
+    """The commit of the checkout this library runs from, with `+` where files differ; "none"
+    outside git.
 
     Asked once by each process that loads the library: another checkout later is not what runs.
     """
@@ -43,6 +46,12 @@ def provenance() -> dict[str, str]:
 
 
 def _by_hand() -> str:
-    """The notebook that a person has open in Jupyter; the control room's clicks leave nothing to archive."""
+    """The notebook that a person has open in Jupyter; the control room's clicks leave nothing to
+    archive.
+    """
     session = os.environ.get("JPY_SESSION_NAME", "")
-    return f"by hand:{session}" if session.endswith(".ipynb") and "50_control_room" not in session else "none"
+    return (
+        f"by hand:{session}"
+        if session.endswith(".ipynb") and "50_control_room" not in session
+        else "none"
+    )

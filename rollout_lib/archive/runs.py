@@ -1,4 +1,6 @@
-"""Which runs the ledger knows, and which of their records it can prove. Pure, but for the reading of bodies."""
+"""Which runs the ledger knows, and which of their records it can prove. Pure, but for the reading
+of bodies.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,20 @@ _STILL_OPEN = timedelta(hours=12)  # a notebook that a person has open
 
 @dataclass(kw_only=True)
 class Runs:
-    """waiting: run id -> the entry of a notebook's checkpoint without its second one. archived: path -> (hash,
-    entry) of every file that an entry vouches for. orphans: archived entries whose checkpoint is not there."""
+    """waiting: run id -> the entry of a notebook's checkpoint without its second one. archived:
+    path -> (hash, entry) of every file that an entry vouches for. orphans: archived entries whose
+    checkpoint is not there."""
 
     waiting: dict[str, Link] = field(default_factory=dict)
     archived: dict[str, tuple[str, Link]] = field(default_factory=dict)
     orphans: list[Link] = field(default_factory=list)
     sealed: set[str] = field(default_factory=set)
-    lost: list[Link] = field(default_factory=list)  # sealed without their notebook: it was never archived
-    changed: list[str] = field(default_factory=list)  # model notebooks that were edited between two runs
+    lost: list[Link] = field(
+        default_factory=list
+    )  # sealed without their notebook: it was never archived
+    changed: list[str] = field(
+        default_factory=list
+    )  # model notebooks that were edited between two runs
 
 
 def runs_of(links: Iterable[Link]) -> Runs:
@@ -40,7 +47,9 @@ def runs_of(links: Iterable[Link]) -> Runs:
             name, _, source = str(body.get("source") or "").rpartition(":")
             if source != sources.get(name, (source,))[0]:
                 before = sources[name][1]
-                runs.changed.append(f"{name} was edited between the runs of #{before} and #{link.seq}")
+                runs.changed.append(
+                    f"{name} was edited between the runs of #{before} and #{link.seq}"
+                )
             sources[name] = (source, link.seq)
             if link.kind == "archived":
                 runs.orphans.append(link)
@@ -66,6 +75,8 @@ def is_by_hand(link: Link) -> bool:
 
 
 def may_still_run(link: Link, now: datetime) -> bool:
-    """Is it so young that its run (or the session of the person who made it) need not have ended yet?"""
+    """Is it so young that its run (or the session of the person who made it) need not have ended
+    yet?
+    """
     patience = _STILL_OPEN if is_by_hand(link) else _STILL_RUNNING
     return now - datetime.fromisoformat(link.recorded_at) < patience

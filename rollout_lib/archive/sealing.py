@@ -13,13 +13,14 @@ from typing import Any
 
 import nbformat
 
-from rollout_lib import spool, store
+from rollout_lib import spool
 from rollout_lib.archive import copies, index, names
 from rollout_lib.archive.chain import Link, link
 from rollout_lib.archive.runs import Runs, is_by_hand, may_still_run, runs_of
 from rollout_lib.archive.twin import twin
 from rollout_lib.archive.writing import write_once
-from rollout_lib.database import connect
+from rollout_lib.database import ledger as store
+from rollout_lib.database.connection import connect
 from rollout_lib.errors import ArchiveFailed, NameTaken, RolloutError
 from rollout_lib.model import Place
 from rollout_lib.plan import Plan
@@ -31,13 +32,21 @@ _LONGEST, _LONGEST_HTML = 20_000, 400_000  # characters of one text, or HTML, of
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _DRAWN = ("<style", "<svg")  # numbers that are no data
 _MARKUP = re.compile(r"(<style.*?</style>|<svg.*?</svg>|<[^>]*>)", re.DOTALL)
-_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, nbformat.ValidationError)
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    nbformat.ValidationError,
+)
 Files = dict[str, str]  # path below the output folder -> sha256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sealed:
-    """One run that was sealed now, and its entry's number; or (seq None) what was found and why it was not.
+    """One run that was sealed now, and its entry's number; or (seq None) what was found and why it
+    was not.
 
     run_id is "" for a working copy that cannot be read.
     """
@@ -51,7 +60,9 @@ class Sealed:
         return f"{f'✓ #{self.seq}' if self.seq else '✗'}  {whose}{self.what}"
 
 
-def archive(executed: Any, stem: str, base: Path, outputs: Path, record: str) -> tuple[Files, ArchiveFailed | None]:
+def archive(
+    executed: Any, stem: str, base: Path, outputs: Path, record: str
+) -> tuple[Files, ArchiveFailed | None]:
     """Write notebook, record (the stored text as it is, "" for none) and twin, each once.
 
     Returns what was written and, where the disk or the folder did not take the rest, why.
@@ -81,13 +92,17 @@ def _tidy(executed: Any) -> None:
         for kind in data:
             if kind == "text/html":
                 data[kind] = _html("".join(data[kind]))
-            elif kind != MIMETYPE and not kind.startswith("image/"):  # the record is redacted already, and is hashed
+            elif kind != MIMETYPE and not kind.startswith(
+                "image/"
+            ):  # the record is redacted already, and is hashed
                 data[kind] = _hidden(data[kind])
 
 
 def _html(html: str) -> str:
     shown = "".join(part if part.startswith(_DRAWN) else hide(part) for part in _MARKUP.split(html))
-    return shown if len(html) <= _LONGEST_HTML else f"<p>{len(html):,} characters of HTML left out</p>"
+    return (
+        shown if len(html) <= _LONGEST_HTML else f"<p>{len(html):,} characters of HTML left out</p>"
+    )
 
 
 def _hidden(value: Any) -> Any:
@@ -102,15 +117,20 @@ def _hidden(value: Any) -> Any:
 def _cut(text: str | list[str]) -> str:
     text = _COLOURS.sub("", "".join(text))  # they would part a secret in two
     shown = hide(text[: 2 * _LONGEST])
-    return shown if len(text) <= _LONGEST else f"{shown[:_LONGEST]} [… {len(text) - _LONGEST:,} characters left out]"
+    return (
+        shown
+        if len(text) <= _LONGEST
+        else f"{shown[:_LONGEST]} [… {len(text) - _LONGEST:,} characters left out]"
+    )
 
 
-def seal_run(plan: Plan, outputs: Path, entry: Mapping[str, Any]) -> tuple[tuple[int, str] | None, str]:
+def seal_run(
+    plan: Plan, outputs: Path, entry: Mapping[str, Any]
+) -> tuple[tuple[int, str] | None, str]:
     """Append a run's second entry, copy what is new on the ledger, rebuild the index.
 
-    Returns the entry's (seq, hash), and what went wrong ("" for nothing); an entry that the database does not
-    take is kept in the spool, and the next run appends it.
-    """
+    Returns the entry's (seq, hash), and what went wrong ("" for nothing); an entry that the
+    database does not take is kept in the spool, and the next run appends it."""
     try:
         database = connect(plan)
     except RolloutError as failure:
@@ -135,7 +155,9 @@ def seal_run(plan: Plan, outputs: Path, entry: Mapping[str, Any]) -> tuple[tuple
     return head, ""
 
 
-def entry_for(name: str, plan: Plan, run_id: str, at: str, files: Files, *, kind: str, **more: str) -> dict[str, Any]:
+def entry_for(
+    name: str, plan: Plan, run_id: str, at: str, files: Files, *, kind: str, **more: str
+) -> dict[str, Any]:
     """The ledger entry that vouches for a run's files."""
     body = {"run_id": run_id, "notebook": name, **more, "files": files}
     return {
@@ -151,15 +173,18 @@ def entry_for(name: str, plan: Plan, run_id: str, at: str, files: Files, *, kind
 
 
 def seal(plan: Plan, outputs: Path, now: datetime | None = None) -> list[Sealed]:
-    """Seal what is not: notebooks saved by hand below outputs/working/, and runs that ended before they could.
+    """Seal what is not: notebooks saved by hand below outputs/working/, and runs that ended before
+    they could.
 
-    A run whose notebook will never come is closed with its record, written from the ledger. Idempotent.
-    Raises CouldNotMeasure where the database cannot be reached, ArchiveFailed where the disk does not take it.
-    """
+    A run whose notebook will never come is closed with its record, written from the ledger.
+    Idempotent. Raises CouldNotMeasure where the database cannot be reached, ArchiveFailed where the
+    disk does not take it."""
     outputs, database = outputs.resolve(), connect(plan)
     database.drain()
     with database.transaction(readonly=True) as connection:
-        now = now or store.read_clock(connection)  # what may still run is judged by the clock that recorded it
+        now = now or store.read_clock(
+            connection
+        )  # what may still run is judged by the clock that recorded it
         links = [link(row) for row in store.chain(connection) if row.rollout == plan.rollout]
     runs, done = runs_of(links), []
     known = {entry.hash: entry for entry in links}
@@ -189,9 +214,14 @@ def _copies(outputs: Path) -> list[Path]:
 
 
 def _not_read(outputs: Path, path: Path, error: Exception) -> Sealed:
-    """A working copy that is no notebook, or shows no checkpoint that can be read: said, and left as it is."""
+    """A working copy that is no notebook, or shows no checkpoint that can be read: said, and left
+    as it is.
+    """
     why = " ".join(str(error).split())[:120]
-    what = f"{path.relative_to(outputs).as_posix()} cannot be read ({type(error).__name__}: {why}): not sealed"
+    what = (
+        f"{path.relative_to(outputs).as_posix()} cannot be read ({type(error).__name__}: {why}):"
+        " not sealed"
+    )
     return Sealed(run_id="", what=f"{what}. Mend or remove it, then: rollout seal", seq=None)
 
 
@@ -202,7 +232,9 @@ def _is_of(checkpoint: Mapping[str, Any], place: Place) -> bool:
 
 
 def shown_checkpoint(executed: Any) -> dict[str, Any] | None:
-    """The checkpoint that a notebook shows ({"text", "seq", "hash"}), the last one where it shows several."""
+    """The checkpoint that a notebook shows ({"text", "seq", "hash"}), the last one where it shows
+    several.
+    """
     for cell in reversed(executed.cells):
         for output in reversed(cell.get("outputs", []) if cell.cell_type == "code" else []):
             if MIMETYPE in output.get("data", {}):
@@ -210,22 +242,34 @@ def shown_checkpoint(executed: Any) -> dict[str, Any] | None:
     return None
 
 
-def _seal_saved(plan, outputs, path, notebook, shown, known: Mapping[str, Link], runs: Runs) -> Sealed | None:
-    """A notebook saved by hand, copied into the archive and vouched for; None where that was done before."""
+def _seal_saved(
+    plan, outputs, path, notebook, shown, known: Mapping[str, Link], runs: Runs
+) -> Sealed | None:
+    """A notebook saved by hand, copied into the archive and vouched for; None where that was done
+    before.
+    """
     checkpoint = json.loads(shown["text"])
     run_id, where = checkpoint["run_id"], path.relative_to(outputs).as_posix()
     if any(run_id[:8] in name and name.endswith(".ipynb") for name in runs.archived):
         return None
     entry = known.get(shown.get("hash") or "")
     if entry is None or entry.body != shown["text"]:
-        return Sealed(run_id=run_id, what=f"{where} shows a checkpoint that the ledger does not hold", seq=None)
+        return Sealed(
+            run_id=run_id,
+            what=f"{where} shows a checkpoint that the ledger does not hold",
+            seq=None,
+        )
     stem = names.stem_of(checkpoint, plan.rollout, path.stem, run_id)
     base = names.folder(outputs, plan.rollout, datetime.fromisoformat(checkpoint["at"]))
-    files, failure = archive(notebook, stem, base, outputs, _unless_there(base, stem, shown["text"]))
+    files, failure = archive(
+        notebook, stem, base, outputs, _unless_there(base, stem, shown["text"])
+    )
     if failure:
         raise failure
     source = f"{where}:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-    made = entry_for(path.stem, plan, run_id, checkpoint["at"], files, kind="archived", source=source)
+    made = entry_for(
+        path.stem, plan, run_id, checkpoint["at"], files, kind="archived", source=source
+    )
     return _sealed(plan, made, f"{where}, saved by hand")
 
 
@@ -234,7 +278,9 @@ def _unless_there(base: Path, stem: str, text: str) -> str:
 
 
 def _close(plan: Plan, outputs: Path, entry: Link) -> Sealed:
-    """A run that ended before its second entry: what is there of its files, and its record from the ledger."""
+    """A run that ended before its second entry: what is there of its files, and its record from the
+    ledger.
+    """
     checkpoint = json.loads(entry.body)
     notebook = checkpoint["provenance"]["notebook"].rsplit(":", 1)[0]
     name = Path(notebook.rsplit(":", 1)[-1]).stem
@@ -246,7 +292,10 @@ def _close(plan: Plan, outputs: Path, entry: Link) -> Sealed:
         if (base / f"{stem}.json").read_bytes() != entry.body.encode():
             raise
     there = sorted(base.glob(f"*_{entry.run_id[:8]}.*"))
-    files = {path.relative_to(outputs).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in there}
+    files = {
+        path.relative_to(outputs).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in there
+    }
     why = "the run ended before its notebook was archived"
     if any(path.suffix == ".ipynb" for path in there):
         why = ""

@@ -1,4 +1,6 @@
-"""The HTML twin of an executed notebook: no script, no external reference, small, escaped, redacted."""
+"""The HTML twin of an executed notebook: no script, no external reference, small, escaped,
+redacted.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,18 @@ from rollout_lib.redaction import redact
 def twin(notebook: Any, title: str) -> str:
     """The page of an executed notebook, readable offline in ten years."""
     died = notebook.metadata.get("papermill", {}).get("rollout_died")
-    parts = [f'<div class="bad"><b>This run did not finish:</b> {escape(redact(died))}</div>'] if died else []
+    parts = (
+        [f'<div class="bad"><b>This run did not finish:</b> {escape(redact(died))}</div>']
+        if died
+        else []
+    )
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             parts.append(_markdown()(cell.source))
         elif cell.cell_type == "code" and "".join(cell.source).strip():
-            parts.append(f"<details><summary>code</summary><pre>{escape(redact_lines(cell.source))}</pre></details>")
+            parts.append(
+                f"<details><summary>code</summary><pre>{escape(redact_lines(cell.source))}</pre></details>"
+            )
             parts += [_output(output) for output in cell.get("outputs", [])]
     return page(title, "\n".join(parts))
 
@@ -34,7 +42,8 @@ def _markdown():
 def redact_lines(text: str) -> str:
     """Line by line, so that code keeps its shape."""
     return "\n".join(
-        line[: len(line) - len(line.lstrip())] + redact(line) if line.strip() else "" for line in text.split("\n")
+        line[: len(line) - len(line.lstrip())] + redact(line) if line.strip() else ""
+        for line in text.split("\n")
     )
 
 

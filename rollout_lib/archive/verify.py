@@ -1,4 +1,6 @@
-"""Does the archive prove itself? Every hash again, from the stored texts, in the database and in the files."""
+"""Does the archive prove itself? Every hash again, from the stored texts, in the database and in
+the files.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,16 @@ from pathlib import Path
 
 from rollout_lib import spool
 from rollout_lib.archive import copies, names
-from rollout_lib.archive.chain import SHORT, Finding, Link, check_head, check_links, compare, digest, words
+from rollout_lib.archive.chain import (
+    SHORT,
+    Finding,
+    Link,
+    check_head,
+    check_links,
+    compare,
+    digest,
+    words,
+)
 from rollout_lib.archive.runs import Runs, may_still_run, runs_of
 from rollout_lib.errors import ParameterError
 
@@ -20,7 +31,9 @@ _DAY = "????-??-??"
 
 @dataclass(kw_only=True)
 class Proof:
-    """What was proved, and what was not: the archive is whole only where `findings` is empty and entries > 0."""
+    """What was proved, and what was not: the archive is whole only where `findings` is empty and
+    entries > 0.
+    """
 
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # worth knowing, and no fault of the archive
@@ -40,19 +53,27 @@ def parse_head(text: str) -> tuple[int, str] | None:
     number, _, claimed = text.removeprefix("#").partition(":")
     claimed = claimed.strip().lower()
     if not number.isdigit() or len(claimed) < SHORT or set(claimed) - set("0123456789abcdef"):
-        raise ParameterError(problems=f"head: must be NUMBER:HASH with at least {SHORT} signs of the hash, as "
-                             f"87:d3190f2f6b7c, not {text!r}")  # fmt: skip
+        raise ParameterError(
+            problems=(
+                f"head: must be NUMBER:HASH with at least {SHORT} signs of the hash, as "
+                f"87:d3190f2f6b7c, not {text!r}"
+            )
+        )
     return int(number), claimed
 
 
 def verify(
-    database: Sequence[Link] | None, outputs: Path, head: tuple[int, str] | None = None, now: datetime | None = None
+    database: Sequence[Link] | None,
+    outputs: Path,
+    head: tuple[int, str] | None = None,
+    now: datetime | None = None,
 ) -> Proof:
-    """Prove the archive in an output folder against the database's ledger; None where the database is gone.
+    """Prove the archive in an output folder against the database's ledger; None where the database
+    is gone.
 
-    head: a number and (the beginning of) its hash that somebody outside has kept: without one, a chain that
-    was cut off at its end in every place looks whole. now: for what may still be running.
-    """
+    head: a number and (the beginning of) its hash that somebody outside has kept: without one, a
+    chain that was cut off at its end in every place looks whole. now: for what may still be
+    running."""
     proof, now = Proof(), now or datetime.now(UTC)
     chains: list[Sequence[Link]] = []
     matched: Sequence[Link] = ()
@@ -66,11 +87,16 @@ def verify(
         chains.append(links)
         if database is None:
             continue
-        if known & {digest(entry) for entry in links} or any(entry.hash[:SHORT] == folder.name for entry in database):
+        if known & {digest(entry) for entry in links} or any(
+            entry.hash[:SHORT] == folder.name for entry in database
+        ):
             matched = links
             proof.findings += compare(database, links)
         else:
-            proof.notes.append(f"files: also hold the chain {folder.name} of another database ({len(links)} entries)")
+            proof.notes.append(
+                f"files: also hold the chain {folder.name} of another database ({len(links)}"
+                " entries)"
+            )
     if database is not None and not database and chains[1:]:
         what = "the ledger is empty, and the files hold one"
         proof.findings.append(Finding(kind="truncated", where="database", what=what))
@@ -90,47 +116,76 @@ def verify(
 
 
 def _is_elsewhere(database: Sequence[Link], outputs: Path) -> str:
-    """What to say where the folder has nothing at all of what the ledger archived; "" where it has something."""
+    """What to say where the folder has nothing at all of what the ledger archived; "" where it has
+    something.
+    """
     try:
         archived = runs_of(database).archived
     except ValueError:
         return ""  # found by its hash already
     if not archived or any((outputs / path).exists() for path in archived):
         return ""
-    return (f"{outputs} holds none of the {len(archived):,} files that this ledger archived. Name the folder that "
-            "does with --outputs or $ROLLOUT_OUTPUTS; if it is this one, all of it was deleted")  # fmt: skip
+    return (
+        f"{outputs} holds none of the {len(archived):,} files that this ledger archived. Name the"
+        " folder that does with --outputs or $ROLLOUT_OUTPUTS; if it is this one, all of it was"
+        " deleted"
+    )
 
 
-def _check_head(proof: Proof, database: Sequence[Link] | None, chains, head: tuple[int, str]) -> None:
+def _check_head(
+    proof: Proof, database: Sequence[Link] | None, chains, head: tuple[int, str]
+) -> None:
     """The database must hold the head; without it, one of the chains in the files."""
     where = "files" if database is None else "database"
-    tried = [check_head(links, head, where) for links in ([database] if database is not None else chains)]
+    tried = [
+        check_head(links, head, where) for links in ([database] if database is not None else chains)
+    ]
     if not tried:
         tried = [check_head((), head, where)]
     if all(tried):
         proof.findings += min(tried, key=len)
 
 
-def _uncopied(database: Sequence[Link], copied: Sequence[Link], now: datetime, proof: Proof) -> list[Finding]:
-    """Entries without their copy; what nobody has run since may wait, what a run should have copied may not."""
+def _uncopied(
+    database: Sequence[Link], copied: Sequence[Link], now: datetime, proof: Proof
+) -> list[Finding]:
+    """Entries without their copy; what nobody has run since may wait, what a run should have copied
+    may not.
+    """
     there = {entry.seq for entry in copied}
     missing = [entry for entry in database if entry.seq not in there]
-    due = max((entry.seq for entry in database if entry.kind in ("archived", "attempt")
-               and now - datetime.fromisoformat(entry.recorded_at) > _COPIED_WITHIN), default=0)  # fmt: skip
+    due = max(
+        (
+            entry.seq
+            for entry in database
+            if entry.kind in ("archived", "attempt")
+            and now - datetime.fromisoformat(entry.recorded_at) > _COPIED_WITHIN
+        ),
+        default=0,
+    )
     last = max(there, default=0)
-    late = [entry for entry in missing if last < entry.seq <= due]  # gaps before are found in the files themselves
+    late = [
+        entry for entry in missing if last < entry.seq <= due
+    ]  # gaps before are found in the files themselves
     waiting = [entry for entry in missing if entry.seq > max(due, last)]
     if waiting:
         what = f"{len(waiting)} entries from #{waiting[0].seq} on are not copied to the files yet"
         proof.notes.append(f"database: {what} (the next run, or rollout seal, does it)")
     if not late:
         return []
-    what = f"{words(late[0])} and {len(late) - 1} more have no copy: never made (rollout seal makes them), or deleted"
+    what = (
+        f"{words(late[0])} and {len(late) - 1} more have no copy: never made (rollout seal makes"
+        " them), or deleted"
+    )
     return [Finding(kind="uncopied", where="files", what=what)]
 
 
 def _check_runs(
-    proof: Proof, chains: Sequence[Sequence[Link]], outputs: Path, now: datetime, database: Sequence[Link] | None
+    proof: Proof,
+    chains: Sequence[Sequence[Link]],
+    outputs: Path,
+    now: datetime,
+    database: Sequence[Link] | None,
 ) -> None:
     archived: dict[str, tuple[str, Link]] = {}
     rollouts: set[str] = set()
@@ -152,13 +207,18 @@ def _check_runs(
         _check_file(proof, outputs / path, path, claimed, entry)
     for entry in waiting.values():
         if may_still_run(entry, now):
-            proof.notes.append(f"{words(entry)} is not sealed yet: it may still be running, or its notebook open")
+            proof.notes.append(
+                f"{words(entry)} is not sealed yet: it may still be running, or its notebook open"
+            )
         else:
             what = (
-                f"{words(entry)} has no second entry: its run ended before it was archived (rollout seal closes it)"
+                f"{words(entry)} has no second entry: its run ended before it was archived (rollout"
+                " seal closes it)"
             )
             proof.findings.append(Finding(kind="unsealed", where="files", what=what))
-    _unknown_files(proof, outputs, rollouts, archived, {run[:8]: entry for run, entry in waiting.items()})
+    _unknown_files(
+        proof, outputs, rollouts, archived, {run[:8]: entry for run, entry in waiting.items()}
+    )
 
 
 def _say_of_runs(proof: Proof, runs: Runs, where: str) -> None:
@@ -166,7 +226,10 @@ def _say_of_runs(proof: Proof, runs: Runs, where: str) -> None:
         what = f"{words(entry)} vouches for a run whose own entry is not there"
         if not any(what == finding.what for finding in proof.findings):
             proof.findings.append(Finding(kind="deleted", where=where, what=what))
-    notes = [f"{words(entry)}: its notebook was never archived, and was closed as that" for entry in runs.lost]
+    notes = [
+        f"{words(entry)}: its notebook was never archived, and was closed as that"
+        for entry in runs.lost
+    ]
     notes += runs.changed
     proof.notes += [note for note in notes if note not in proof.notes]
 
@@ -175,7 +238,9 @@ def _check_file(proof: Proof, path: Path, name: str, claimed: str, entry: Link) 
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except FileNotFoundError:
-        proof.findings.append(Finding(kind="deleted", where="files", what=f"{name}, archived by {words(entry)}"))
+        proof.findings.append(
+            Finding(kind="deleted", where="files", what=f"{name}, archived by {words(entry)}")
+        )
         return
     except OSError as error:
         what = f"{name} cannot be read: {error.strerror}"
@@ -187,25 +252,44 @@ def _check_file(proof: Proof, path: Path, name: str, claimed: str, entry: Link) 
 
 
 def _unknown_files(
-    proof: Proof, outputs: Path, rollouts: set[str], known: Mapping[str, object], unsealed: Mapping[str, Link]
+    proof: Proof,
+    outputs: Path,
+    rollouts: set[str],
+    known: Mapping[str, object],
+    unsealed: Mapping[str, Link],
 ) -> None:
     """Files in the days' folders that no entry vouches for."""
-    folders = {path.parent for path in outputs.glob(f"*/{_DAY}")} | {outputs / rollout for rollout in rollouts}
-    folders = {folder for folder in folders if folder.name not in (names.DRY_RUNS, copies.FOLDER, "working")}
-    for path in sorted(path for folder in folders for path in folder.rglob("*") if not path.is_dir()):
+    folders = {path.parent for path in outputs.glob(f"*/{_DAY}")} | {
+        outputs / rollout for rollout in rollouts
+    }
+    folders = {
+        folder
+        for folder in folders
+        if folder.name not in (names.DRY_RUNS, copies.FOLDER, "working")
+    }
+    for path in sorted(
+        path for folder in folders for path in folder.rglob("*") if not path.is_dir()
+    ):
         name = path.relative_to(outputs).as_posix()
         if name in known:
             continue
         if path.name.startswith(".part-"):
-            proof.notes.append(f"files: {name} is what a killed run left of a file; nothing reads it")
+            proof.notes.append(
+                f"files: {name} is what a killed run left of a file; nothing reads it"
+            )
         elif path.stem.rpartition("_")[2] not in unsealed:
-            proof.findings.append(Finding(kind="added", where="files", what=f"{name}: no entry knows it"))
+            proof.findings.append(
+                Finding(kind="added", where="files", what=f"{name}: no entry knows it")
+            )
 
 
 def _check_spool(proof: Proof, now: datetime) -> None:
     for path in spool.waiting():
         age = now - datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        what = f"{path.name} waits to be appended to the ledger (the next run, or rollout seal, does it)"
+        what = (
+            f"{path.name} waits to be appended to the ledger (the next run, or rollout seal,"
+            " does it)"
+        )
         if age > _COPIED_WITHIN:
             proof.findings.append(Finding(kind="waiting", where="files", what=what))
         else:

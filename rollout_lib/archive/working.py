@@ -1,4 +1,6 @@
-"""Working copies: what a person opens, below outputs/working/, so that the models in notebooks/ stay as they are."""
+"""Working copies: what a person opens, below outputs/working/, so that the models in notebooks/
+stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,8 @@ from rollout_lib.plan import Plan
 def working_folder(outputs: Path, plan: Plan, operator: str, now: datetime) -> Path:
     """outputs/working/<day>_<operator>/, by the rollout's own day; made where it is not there.
 
-    Outside rehearsals the environment stands in the name: what was practised is never taken for what was done.
-    Raises UsageError where the folder cannot be written.
-    """
+    Outside rehearsals the environment stands in the name: what was practised is never taken for
+    what was done. Raises UsageError where the folder cannot be written."""
     who = re.sub(r"[^\w.-]+", "-", operator).strip("-.") or "nobody"
     name = f"{now.astimezone(plan.zone):%Y-%m-%d}_{who}"
     if plan.environment != "rehearsal":
@@ -30,20 +31,29 @@ def working_folder(outputs: Path, plan: Plan, operator: str, now: datetime) -> P
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UsageError(reason=f"The output folder {outputs} cannot be written ({error.strerror}); "
-                         "name another with --outputs or $ROLLOUT_OUTPUTS.") from None  # fmt: skip
+        raise UsageError(
+            reason=(
+                f"The output folder {outputs} cannot be written ({error.strerror}); "
+                "name another with --outputs or $ROLLOUT_OUTPUTS."
+            )
+        ) from None
     return folder
 
 
 def copy_models(models: Iterable[Path], folder: Path) -> list[Path]:
-    """Copy each model that is not there yet; what somebody has worked in is left as it is. Returns the new ones.
+    """Copy each model that is not there yet; what somebody has worked in is left as it is. Returns
+    the new ones.
 
     Raises UsageError where there is no model at all.
     """
     made, models = [], list(models)
     if not models:
-        raise UsageError(reason="There are no notebooks beside rollout_lib to copy: run it in the project's folder, "
-                         "from its own .venv.")  # fmt: skip
+        raise UsageError(
+            reason=(
+                "There are no notebooks beside rollout_lib to copy: run it in the project's folder,"
+                " from its own .venv."
+            )
+        )
     for model in models:
         copy = folder / model.name
         if not copy.exists():

@@ -6,7 +6,9 @@ import sys
 
 
 def main() -> None:
-    """Entry point: `rollout rollback --emergency` goes its own short way, everything else through typer."""
+    """Entry point: `rollout rollback --emergency` goes its own short way, everything else through
+    typer.
+    """
     arguments = sys.argv[1:]
     if arguments[:1] == ["rollback"] and "--emergency" in arguments and "--help" not in arguments:
         from rollout_lib.cli.emergency import emergency

@@ -1,4 +1,6 @@
-"""The commands that judge and change, each thin: options in, one notebook or operation, its exit code."""
+"""The commands that judge and change, each thin: options in, one notebook or operation, its exit
+code.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,19 @@ import typer
 from rollout_lib.cli.options import FOLDER, Apply, AsOf, Json, Operator, Outputs, Plan, Reason, app
 from rollout_lib.errors import ParameterError, RolloutError
 
-ROOMS = ("lab", "looking", "proof", "replaying", "watching")  # modules of rollout_lib.cli with further commands
+ROOMS = (
+    "lab",
+    "looking",
+    "proof",
+    "replaying",
+    "watching",
+)  # modules of rollout_lib.cli with further commands
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command line; returns its exit code. Errors of ours are one message, never a traceback."""
+    """Run a command line; returns its exit code. Errors of ours are one message,
+    never a traceback.
+    """
     for room in ROOMS:
         importlib.import_module(f"rollout_lib.cli.{room}")
     try:
@@ -33,9 +43,12 @@ def run(arguments: list[str]) -> int:
         if show is None:
             if os.environ.get("ROLLOUT_DEBUG"):
                 raise
-            print(f"A defect of ours, please report it: {type(error).__name__}: {error}\n"
-                  "It may have come after a change: `rollout status` says what is true of the routing now. "
-                  "ROLLOUT_DEBUG=1 shows where.", file=sys.stderr)  # fmt: skip
+            print(
+                f"A defect of ours, please report it: {type(error).__name__}: {error}\nIt may have"
+                " come after a change: `rollout status` says what is true of the routing now."
+                " ROLLOUT_DEBUG=1 shows where.",
+                file=sys.stderr,
+            )
             return 1
         show()
         return 2
@@ -49,18 +62,29 @@ def _notebook(name: str, parameters: dict, outputs: Path, as_json: bool) -> int:
     sources = dict.fromkeys(parameters, "command line")
     result = run_notebook(name, parameters, outputs=outputs, sources=sources, by_hand=True)
     if as_json:
-        shown = {"exit_code": result.exit_code, "run_id": result.run_id, "error": result.error,
-                 "notebook": str(result.notebook), "html": str(result.html), "record": str(result.record),
-                 "sealed": result.sealed, "died": result.died, "trouble": result.trouble, "told": result.told,
-                 "checkpoint": result.checkpoint}  # fmt: skip
+        shown = {
+            "exit_code": result.exit_code,
+            "run_id": result.run_id,
+            "error": result.error,
+            "notebook": str(result.notebook),
+            "html": str(result.html),
+            "record": str(result.record),
+            "sealed": result.sealed,
+            "died": result.died,
+            "trouble": result.trouble,
+            "told": result.told,
+            "checkpoint": result.checkpoint,
+        }
         print(json.dumps(shown, ensure_ascii=False))
         return result.exit_code
     if result.checkpoint:
-        from rollout_lib.look import checkpoint_text
-        from rollout_lib.serial import from_json
+        from rollout_lib.display import checkpoint_text
+        from rollout_lib.model.record import from_json
 
         checkpoint = from_json(json.dumps(result.checkpoint))
-        print("\n".join([checkpoint_text(checkpoint, result.sealed or result.recorded), *result.told]))
+        print(
+            "\n".join([checkpoint_text(checkpoint, result.sealed or result.recorded), *result.told])
+        )
     if result.died or not result.checkpoint:
         print(result.died or result.error, file=sys.stderr)
     if result.trouble:
@@ -76,7 +100,11 @@ def _common(plan: str, as_of: str, operator: str) -> dict:
 
 @app.command()
 def preflight(
-    plan: Plan = "", as_of: AsOf = "", operator: Operator = "", outputs: Outputs = FOLDER, as_json: Json = False
+    plan: Plan = "",
+    as_of: AsOf = "",
+    operator: Operator = "",
+    outputs: Outputs = FOLDER,
+    as_json: Json = False,
 ) -> int:
     """Look at everything that must be true before the percentage rises. Changes nothing."""
     return _notebook("00_preflight", _common(plan, as_of, operator), outputs, as_json)
@@ -86,11 +114,17 @@ def preflight(
 def change(
     to: Annotated[str, typer.Option("--to", help="A percentage of the plan.")],
     plan: Plan = "",
-    expect: Annotated[str, typer.Option("--expect", help="What you saw; refused if it is not so any more.")] = "",
+    expect: Annotated[
+        str, typer.Option("--expect", help="What you saw; refused if it is not so any more.")
+    ] = "",
     reason: Reason = "",
     apply: Apply = False,
-    again: Annotated[bool, typer.Option("--again", help="Begin the running phase anew after a mend.")] = False,
-    environment: Annotated[str, typer.Option("--environment", help="Production asks for its name.")] = "",
+    again: Annotated[
+        bool, typer.Option("--again", help="Begin the running phase anew after a mend.")
+    ] = False,
+    environment: Annotated[
+        str, typer.Option("--environment", help="Production asks for its name.")
+    ] = "",
     as_of: AsOf = "",
     operator: Operator = "",
     outputs: Outputs = FOLDER,
@@ -111,19 +145,27 @@ def change(
 @app.command()
 def monitor(
     plan: Plan = "",
-    slot: Annotated[str, typer.Option("--slot", help='Scheduled instant, or "now"; without it an extra check.')] = "",
+    slot: Annotated[
+        str, typer.Option("--slot", help='Scheduled instant, or "now"; without it an extra check.')
+    ] = "",
     as_of: AsOf = "",
     operator: Operator = "",
     outputs: Outputs = FOLDER,
     as_json: Json = False,
 ) -> int:
     """One check: measure, judge, act where the plan lets it act alone, record."""
-    return _notebook("20_monitor", _common(plan, as_of, operator) | {"slot": slot}, outputs, as_json)
+    return _notebook(
+        "20_monitor", _common(plan, as_of, operator) | {"slot": slot}, outputs, as_json
+    )
 
 
 @app.command()
 def evaluate(
-    plan: Plan = "", as_of: AsOf = "", operator: Operator = "", outputs: Outputs = FOLDER, as_json: Json = False
+    plan: Plan = "",
+    as_of: AsOf = "",
+    operator: Operator = "",
+    outputs: Outputs = FOLDER,
+    as_json: Json = False,
 ) -> int:
     """The end of a phase: the runbook's success checkpoints over the whole phase."""
     return _notebook("30_evaluate_phase", _common(plan, as_of, operator), outputs, as_json)
@@ -131,7 +173,11 @@ def evaluate(
 
 @app.command()
 def report(
-    plan: Plan = "", as_of: AsOf = "", operator: Operator = "", outputs: Outputs = FOLDER, as_json: Json = False
+    plan: Plan = "",
+    as_of: AsOf = "",
+    operator: Operator = "",
+    outputs: Outputs = FOLDER,
+    as_json: Json = False,
 ) -> int:
     """The report of the rollout so far, one page from the ledger."""
     return _notebook("40_report", _common(plan, as_of, operator), outputs, as_json)
@@ -145,13 +191,17 @@ def rollback(
     emergency: Annotated[
         bool, typer.Option("--emergency", help="Routing off at once; needs only the address.")
     ] = False,
-    off: Annotated[bool, typer.Option("--off", help="Disable routing instead of one phase down.")] = False,
+    off: Annotated[
+        bool, typer.Option("--off", help="Disable routing instead of one phase down.")
+    ] = False,
     as_of: AsOf = "",
     operator: Operator = "",
     outputs: Outputs = FOLDER,
     as_json: Json = False,
 ) -> int:
-    """One phase down the plan (25 -> 10 -> 5 -> disabled). In an emergency: --emergency --reason '…'."""
+    """One phase down the plan (25 -> 10 -> 5 -> disabled). In an emergency: --emergency --reason
+    '…'.
+    """
     if not reason.strip():
         raise ParameterError(problems="reason: a rollback needs one; it stands on the ledger")
     if not apply:
@@ -162,29 +212,48 @@ def rollback(
 
 def _would_roll_back(plan: str, off: bool, as_json: bool) -> int:
     """What `rollback --apply` would do now, and where; it needs no ledger."""
-    from rollout_lib.gates import plan_step_back
-    from rollout_lib.routing import read_config
-    from rollout_lib.session import open_session
+    from rollout_lib.database.routing import read_config
+    from rollout_lib.database.session import open_session
+    from rollout_lib.judgement.gates import plan_step_back
 
     session = open_session(plan)
     with session.database.transaction(readonly=True) as connection:
         config = read_config(connection)
     place, on = session.place, config is not None and config.enabled
     target = plan_step_back(session.plan, config.percentage) if on and not off else None
-    now = "not readable" if config is None else f"at {config.percentage:g} %, {'enabled' if on else 'disabled'}"
+    now = (
+        "not readable"
+        if config is None
+        else f"at {config.percentage:g} %, {'enabled' if on else 'disabled'}"
+    )
     would = f"go down to {target:g} %" if target else "switch routing off"
     if as_json:
-        print(json.dumps({"environment": place.environment, "host": place.host, "database": place.database,
-                          "routing": now, "would": would, "applied": False}))  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "environment": place.environment,
+                    "host": place.host,
+                    "database": place.database,
+                    "routing": now,
+                    "would": would,
+                    "applied": False,
+                }
+            )
+        )
         return 0
     print(place)
-    print(f"Dry run: nothing was changed. Routing is {now}; --apply would {would}, --emergency switches it off.")
+    print(
+        f"Dry run: nothing was changed. Routing is {now}; --apply would {would}, --emergency"
+        " switches it off."
+    )
     return 0
 
 
 @app.command()
 def attest(
-    complaints: Annotated[str, typer.Option("--complaints", help="none, some (holds) or spike (switches off).")],
+    complaints: Annotated[
+        str, typer.Option("--complaints", help="none, some (holds) or spike (switches off).")
+    ],
     reason: Reason = "",
     plan: Plan = "",
     as_of: AsOf = "",
@@ -198,17 +267,23 @@ def attest(
 @app.command()
 def acknowledge(
     reason: Reason = "",
-    restart: Annotated[bool, typer.Option("--restart", help="Start again after a rollback.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Start again after a rollback.")
+    ] = False,
     override: Annotated[
         bool, typer.Option("--override", help="Legacy is over its own limits; start anyway.")
     ] = False,
-    extend_hours: Annotated[int, typer.Option("--extend-hours", help="Hold the running phase longer.")] = 0,
+    extend_hours: Annotated[
+        int, typer.Option("--extend-hours", help="Hold the running phase longer.")
+    ] = 0,
     plan: Plan = "",
     as_of: AsOf = "",
     operator: Operator = "",
     as_json: Json = False,
 ) -> int:
-    """Take responsibility, by name and with a reason: an inconclusive phase, a restart, an extension."""
+    """Take responsibility, by name and with a reason: an inconclusive phase, a restart, an
+    extension.
+    """
     if sum((restart, override, extend_hours != 0)) > 1 or extend_hours < 0:
         raise ParameterError(problems="one of --restart, --override, --extend-hours (at least 1)")
     subject, value = "acknowledgement", "inconclusive"
@@ -221,22 +296,38 @@ def acknowledge(
     return _attest(subject, value, reason, plan, as_of, operator, as_json)
 
 
-def _attest(subject: str, value: str, reason: str, plan: str, as_of: str, operator: str, as_json: bool) -> int:
-    from rollout_lib.look import header_line
+def _attest(
+    subject: str, value: str, reason: str, plan: str, as_of: str, operator: str, as_json: bool
+) -> int:
+    from rollout_lib.database.session import open_session
+    from rollout_lib.display import header_line
     from rollout_lib.operations.attest import attest as state
-    from rollout_lib.session import open_session
 
     session = open_session(plan, as_of=as_of, operator=operator)
     done = state(session, subject=subject, value=value, reason=reason)
     place, rolled_back = session.place, done.rollback.checkpoint if done.rollback else None
     if as_json:
-        print(json.dumps({"environment": place.environment, "host": place.host, "database": place.database,
-                          "by": done.by, "subject": done.subject, "value": done.value, "reason": done.reason,
-                          "head": done.head, "rolled_back": rolled_back and rolled_back.sentence},
-                         ensure_ascii=False))  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "environment": place.environment,
+                    "host": place.host,
+                    "database": place.database,
+                    "by": done.by,
+                    "subject": done.subject,
+                    "value": done.value,
+                    "reason": done.reason,
+                    "head": done.head,
+                    "rolled_back": rolled_back and rolled_back.sentence,
+                },
+                ensure_ascii=False,
+            )
+        )
         return 0
     print(place)
-    print(f"{done.by} stated {done.subject}: {done.value}. ledger #{done.head[0]}:{done.head[1][:12]}")
+    print(
+        f"{done.by} stated {done.subject}: {done.value}. ledger #{done.head[0]}:{done.head[1][:12]}"
+    )
     if rolled_back:
         print(header_line(rolled_back.place, rolled_back.at, "routing off"))
         print(rolled_back.sentence)

@@ -13,8 +13,8 @@ from rollout_lib.cli.options import FOLDER, Apply, AsOf, Json, Outputs, Plan, ap
 @app.command()
 def migrate(plan: Plan = "", apply: Apply = False, as_json: Json = False) -> int:
     """Apply what is missing of the runbook's objects and the ledger, in one transaction."""
-    from rollout_lib.database import connect
-    from rollout_lib.migrations import migrate as apply_missing
+    from rollout_lib.database.connection import connect
+    from rollout_lib.database.migrations import migrate as apply_missing
     from rollout_lib.plan import load_plan
 
     database = connect(load_plan(plan))
@@ -30,11 +30,11 @@ def migrate(plan: Plan = "", apply: Apply = False, as_json: Json = False) -> int
 @app.command()
 def status(plan: Plan = "", as_of: AsOf = "", as_json: Json = False) -> int:
     """The runbook's one-line status, and where the ledger stands."""
-    from rollout_lib.look import header_line
-    from rollout_lib.session import open_session
-    from rollout_lib.standing import fold
-    from rollout_lib.store import read_facts
-    from rollout_lib.traffic import one_line_status
+    from rollout_lib.database.ledger import read_facts
+    from rollout_lib.database.session import open_session
+    from rollout_lib.database.traffic import one_line_status
+    from rollout_lib.display import header_line
+    from rollout_lib.judgement.state import fold
 
     session = open_session(plan, as_of=as_of)
     with session.database.transaction(readonly=True) as connection:
@@ -44,35 +44,54 @@ def status(plan: Plan = "", as_of: AsOf = "", as_json: Json = False) -> int:
     standing = fold(facts.entries, session.plan)
     if as_json:
         place, began = session.place, standing.phase and standing.phase.began_at.isoformat()
-        shown = {"environment": place.environment, "host": place.host, "database": place.database,
-                 "rollout": place.rollout, "at": now.isoformat(), "routing": line.get("routing"),
-                 "status": facts.config and facts.config.enabled,
-                 "percentage": facts.config and float(facts.config.percentage),
-                 "requests_1h": line.get("requests_1h"),
-                 "error_pct": None if line.get("error_pct") is None else float(line["error_pct"]),
-                 "head": standing.head, "phase_began": began, "latched": standing.latched}  # fmt: skip
+        shown = {
+            "environment": place.environment,
+            "host": place.host,
+            "database": place.database,
+            "rollout": place.rollout,
+            "at": now.isoformat(),
+            "routing": line.get("routing"),
+            "status": facts.config and facts.config.enabled,
+            "percentage": facts.config and float(facts.config.percentage),
+            "requests_1h": line.get("requests_1h"),
+            "error_pct": None if line.get("error_pct") is None else float(line["error_pct"]),
+            "head": standing.head,
+            "phase_began": began,
+            "latched": standing.latched,
+        }
         print(json.dumps(shown, ensure_ascii=False))
         return 0
     config = facts.config
-    at = "no configuration" if config is None else f"{config.percentage:g} %" if config.enabled else "routing off"
+    at = (
+        "no configuration"
+        if config is None
+        else f"{config.percentage:g} %"
+        if config.enabled
+        else "routing off"
+    )
     print(header_line(session.place, now, at))
     if line:
         span = f"{session.plan.monitoring.window.total_seconds() / 3600:g} h"
-        print(f"routing {line['routing']} · enabled {line['status']} · {line['requests_1h']:,} requests in {span} · "
-              f"errors {'–' if line['error_pct'] is None else line['error_pct']} %")  # fmt: skip
+        print(
+            f"routing {line['routing']} · enabled {line['status']} · {line['requests_1h']:,}"
+            f" requests in {span} · errors"
+            f" {'–' if line['error_pct'] is None else line['error_pct']} %"
+        )
     seq, digest = standing.head
-    print(f"ledger #{seq}:{digest[:12]} · {len(standing.slots_done)} checks in this phase · latched: "
-          f"{standing.latched or 'nothing'}")  # fmt: skip
+    print(
+        f"ledger #{seq}:{digest[:12]} · {len(standing.slots_done)} checks in this phase · latched: "
+        f"{standing.latched or 'nothing'}"
+    )
     return 0
 
 
 @app.command()
 def errors(plan: Plan = "", as_of: AsOf = "", as_json: Json = False) -> int:
     """The runbook's error analysis of the last hour, redacted."""
-    from rollout_lib.look import header_line
-    from rollout_lib.session import open_session
-    from rollout_lib.store import read_facts
-    from rollout_lib.traffic import errors_between
+    from rollout_lib.database.ledger import read_facts
+    from rollout_lib.database.session import open_session
+    from rollout_lib.database.traffic import errors_between
+    from rollout_lib.display import header_line
 
     session = open_session(plan, as_of=as_of)
     with session.database.transaction(readonly=True) as connection:
@@ -84,7 +103,10 @@ def errors(plan: Plan = "", as_of: AsOf = "", as_json: Json = False) -> int:
         return 0
     print(header_line(session.place, now, "errors of the last hour"))
     for row in rows:
-        print(f"{row['occurrences']:>6,}  {row['domain']:<12} {row['routed_to']:<8} {row['error_message']}")
+        print(
+            f"{row['occurrences']:>6,}  {row['domain']:<12} {row['routed_to']:<8}"
+            f" {row['error_message']}"
+        )
     if not rows:
         print("No error in the last hour.")
     return 0
@@ -92,25 +114,43 @@ def errors(plan: Plan = "", as_of: AsOf = "", as_json: Json = False) -> int:
 
 @app.command()
 def rehearse(
-    scenario: Annotated[str, typer.Option("--scenario", help="Which world; --list shows them.")] = "healthy",
-    mode: Annotated[str, typer.Option("--mode", help="evidence or strict; without it the plan's.")] = "",
+    scenario: Annotated[
+        str, typer.Option("--scenario", help="Which world; --list shows them.")
+    ] = "healthy",
+    mode: Annotated[
+        str, typer.Option("--mode", help="evidence or strict; without it the plan's.")
+    ] = "",
     seed: Annotated[int, typer.Option("--seed", help="Another seed, another day.")] = 20251203,
     plan: Plan = "",
     outputs: Outputs = FOLDER,
     week: Annotated[
         bool, typer.Option("--week", help="Days 4 and 5 too, and the nights: about 300 notebooks.")
     ] = False,
-    live: Annotated[bool, typer.Option("--live", help="Real requests through a real router instead.")] = False,
-    minutes: Annotated[float, typer.Option("--minutes", help="How long a live rehearsal lasts.")] = 5.0,
-    rate: Annotated[float, typer.Option("--rate", help="Requests a second of a live rehearsal.")] = 30.0,
-    fault: Annotated[str, typer.Option("--fault", help="What breaks when live; --list names it.")] = "errors",
-    show: Annotated[bool, typer.Option("--list", help="List the scenarios and faults, and end.")] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Real requests through a real router instead.")
+    ] = False,
+    minutes: Annotated[
+        float, typer.Option("--minutes", help="How long a live rehearsal lasts.")
+    ] = 5.0,
+    rate: Annotated[
+        float, typer.Option("--rate", help="Requests a second of a live rehearsal.")
+    ] = 30.0,
+    fault: Annotated[
+        str, typer.Option("--fault", help="What breaks when live; --list names it.")
+    ] = "errors",
+    show: Annotated[
+        bool, typer.Option("--list", help="List the scenarios and faults, and end.")
+    ] = False,
 ) -> int:
-    """Day 3 (or the week) on a real PostgreSQL in a simulated world, every step a notebook; or live, in minutes."""
+    """Day 3 (or the week) on a real PostgreSQL in a simulated world, every step a notebook; or
+    live, in minutes.
+    """
     from rollout_lib.cli.rehearsing import rehearse_and_show, rehearse_live, show_scenarios
 
     if show:
         return show_scenarios()
     if live:
-        return rehearse_live(plan=plan, minutes=minutes, rate=rate, fault=fault, seed=seed, outputs=outputs)
+        return rehearse_live(
+            plan=plan, minutes=minutes, rate=rate, fault=fault, seed=seed, outputs=outputs
+        )
     return rehearse_and_show(scenario, mode=mode, seed=seed, plan=plan, outputs=outputs, week=week)

@@ -13,9 +13,12 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Run a gradual rollout of webhook traffic, check it, roll it back, and prove what happened.\n\n"
-    "Exit codes: 0 healthy · 2 wrong input, nothing ran · 10 watch · 20 hold · 30 step back · 40 roll back · "
-    "50 could not measure · 60 change refused · 70 archive altered · 1 a defect.",
+    help=(
+        "Run a gradual rollout of webhook traffic, check it, roll it back, and prove what"
+        " happened.\n\nExit codes: 0 healthy · 2 wrong input, nothing ran · 10 watch · 20 hold · 30"
+        " step back · 40 roll back · 50 could not measure · 60 change refused · 70 archive altered"
+        " · 1 a defect."
+    ),
 )
 
 
@@ -25,12 +28,21 @@ def _outputs(path: Path) -> Path:
     return path
 
 
-Plan = Annotated[str, typer.Option("--plan", help="The plan file; without it $ROLLOUT_PLAN, else the rehearsal's.")]
+Plan = Annotated[
+    str,
+    typer.Option("--plan", help="The plan file; without it $ROLLOUT_PLAN, else the rehearsal's."),
+]
 AsOf = Annotated[str, typer.Option("--as-of", help="Another instant than now; rehearsals only.")]
-Operator = Annotated[str, typer.Option("--operator", help="Who answers for it; else $ROLLOUT_OPERATOR, else you.")]
+Operator = Annotated[
+    str, typer.Option("--operator", help="Who answers for it; else $ROLLOUT_OPERATOR, else you.")
+]
 Json = Annotated[bool, typer.Option("--json", help="The result as JSON.")]
-Outputs = Annotated[Path, typer.Option("--outputs", envvar="ROLLOUT_OUTPUTS", callback=_outputs,
-                                         help="Where records are archived.")]  # fmt: skip
+Outputs = Annotated[
+    Path,
+    typer.Option(
+        "--outputs", envvar="ROLLOUT_OUTPUTS", callback=_outputs, help="Where records are archived."
+    ),
+]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it stands on the ledger.")]
 Apply = Annotated[bool, typer.Option("--apply", help="Do it; without this nothing is changed.")]
 FOLDER = Path("outputs")

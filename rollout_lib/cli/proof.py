@@ -11,18 +11,24 @@ import typer
 
 from rollout_lib.cli.options import FOLDER, Json, Outputs, Plan, app
 
-FilesOnly = Annotated[bool, typer.Option("--files-only", help="The database is gone: use the files alone.")]
+FilesOnly = Annotated[
+    bool, typer.Option("--files-only", help="The database is gone: use the files alone.")
+]
 
 
 @app.command()
 def verify(
     plan: Plan = "",
     outputs: Outputs = FOLDER,
-    head: Annotated[str, typer.Option("--head", help="NUMBER:HASH as a message or report carries it.")] = "",
+    head: Annotated[
+        str, typer.Option("--head", help="NUMBER:HASH as a message or report carries it.")
+    ] = "",
     files_only: FilesOnly = False,
     as_json: Json = False,
 ) -> int:
-    """Prove the archive: every hash again, database and files; names what was edited, deleted, added or cut off."""
+    """Prove the archive: every hash again, database and files; names what was edited, deleted,
+    added or cut off.
+    """
     from rollout_lib.archive.verify import parse_head
     from rollout_lib.archive.verify import verify as prove
 
@@ -30,7 +36,9 @@ def verify(
     links, place = (None, f"files only · {outputs}") if files_only else _ledger(plan, outputs)
     proof = prove(links, outputs.resolve(), wanted)
     if as_json:
-        print(json.dumps(asdict(proof) | {"whole": proof.whole, "place": place}, ensure_ascii=False))
+        print(
+            json.dumps(asdict(proof) | {"whole": proof.whole, "place": place}, ensure_ascii=False)
+        )
         return 0 if proof.whole else 70
     print(place)
     for finding in proof.findings:
@@ -39,22 +47,35 @@ def verify(
         print(f"  note      {note}")
     seq, digest = proof.head
     if not proof.entries:
-        print("✗ There is no ledger entry to prove anything with: not in the database, and not in the files.")
+        print(
+            "✗ There is no ledger entry to prove anything with: not in the database, and not in the"
+            " files."
+        )
     elif proof.findings:
         number = len(proof.findings)
-        print(f"✗ The archive does not prove itself: {number} finding{'s' * (number > 1)} in {proof.entries:,} "
-              f"ledger entries and {proof.files:,} files. Nothing was changed by looking.")  # fmt: skip
+        print(
+            f"✗ The archive does not prove itself: {number} finding{'s' * (number > 1)} in"
+            f" {proof.entries:,} ledger entries and {proof.files:,} files. Nothing was changed by"
+            " looking."
+        )
     else:
-        print(f"✓ The archive proves itself: {proof.entries:,} ledger entries and {proof.files:,} files, "
-              f"head {seq}:{digest[:12]}.")  # fmt: skip
+        print(
+            f"✓ The archive proves itself: {proof.entries:,} ledger entries and {proof.files:,}"
+            f" files, head {seq}:{digest[:12]}."
+        )
         if not wanted:
-            print("  Compare the head with one that was kept elsewhere: rollout verify --head NUMBER:HASH")
+            print(
+                "  Compare the head with one that was kept elsewhere: rollout verify --head"
+                " NUMBER:HASH"
+            )
     return 0 if proof.whole else 70
 
 
 @app.command()
 def seal(plan: Plan = "", outputs: Outputs = FOLDER, as_json: Json = False) -> int:
-    """Archive and chain notebooks saved by hand, and close runs that ended before they could be archived."""
+    """Archive and chain notebooks saved by hand, and close runs that ended before they could be
+    archived.
+    """
     from rollout_lib.archive.sealing import seal as close
     from rollout_lib.plan import load_plan
 
@@ -68,13 +89,18 @@ def seal(plan: Plan = "", outputs: Outputs = FOLDER, as_json: Json = False) -> i
         for item in done:
             print(item)
         if not done:
-            print("Nothing to seal: every run is sealed, or younger than 15 minutes and may still be running.")
+            print(
+                "Nothing to seal: every run is sealed, or younger than 15 minutes and may still be"
+                " running."
+            )
     return 0 if all(item.seq for item in done) else 70
 
 
 @app.command()
 def diff(
-    one: Annotated[str, typer.Argument(metavar="A", help="A record's file, a run id or a ledger number.")],
+    one: Annotated[
+        str, typer.Argument(metavar="A", help="A record's file, a run id or a ledger number.")
+    ],
     other: Annotated[str, typer.Argument(metavar="B", help="The one to compare it with.")],
     plan: Plan = "",
     outputs: Outputs = FOLDER,
@@ -105,9 +131,9 @@ def diff(
 def _ledger(plan: str, outputs: Path):
     """The whole ledger and the first line of everything."""
     from rollout_lib.archive.chain import link
-    from rollout_lib.database import connect
+    from rollout_lib.database.connection import connect
+    from rollout_lib.database.ledger import chain
     from rollout_lib.plan import load_plan
-    from rollout_lib.store import chain
 
     database = connect(load_plan(plan))
     with database.transaction(readonly=True) as connection:

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from rollout_lib.display.words import BADGES, milliseconds, rate
 from rollout_lib.errors import ParameterError
-from rollout_lib.look.words import BADGES, milliseconds, rate
 from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.conductor import Rehearsal, rehearse
 from rollout_lib.rehearsal.live.conductor import FAULTS, LiveRun, refuse_wrong, run_live
@@ -22,7 +22,9 @@ def show_scenarios() -> int:
     table = Table("scenario", "story", "ends (evidence)", "ends (strict)", show_lines=False)
     for scenario in SCENARIOS.values():
         ends = [scenario.ends[mode] for mode in ("evidence", "strict")]
-        table.add_row(scenario.name, scenario.story, *(f"{end.decided}, {end.percentage} %" for end in ends))
+        table.add_row(
+            scenario.name, scenario.story, *(f"{end.decided}, {end.percentage} %" for end in ends)
+        )
     Console().print(table)
     faults = Table("--live --fault", "story", "routing ends")
     for name, fault in FAULTS.items():
@@ -31,8 +33,12 @@ def show_scenarios() -> int:
     return 0
 
 
-def rehearse_live(*, plan: str, minutes: float, rate: float, fault: str, seed: int, outputs: Path) -> int:
-    """Real requests on loopback with a fault on cue; exit 0 only where the suite did what the fault demands."""
+def rehearse_live(
+    *, plan: str, minutes: float, rate: float, fault: str, seed: int, outputs: Path
+) -> int:
+    """Real requests on loopback with a fault on cue; exit 0 only where the suite did what the fault
+    demands.
+    """
     console = Console()
     refuse_wrong(minutes, rate, fault)
     load_plan(plan)
@@ -45,7 +51,13 @@ def rehearse_live(*, plan: str, minutes: float, rate: float, fault: str, seed: i
             bar.update(task, description=what, completed=done, total=total)
 
         result = run_live(
-            plan, minutes=minutes, rate=rate, fault=fault, outputs=outputs, seed=seed, progress=progress
+            plan,
+            minutes=minutes,
+            rate=rate,
+            fault=fault,
+            outputs=outputs,
+            seed=seed,
+            progress=progress,
         )
     _show_live(console, result)
     return 0 if result.ok else 1
@@ -56,38 +68,57 @@ def _show_live(console: Console, result: LiveRun) -> None:
     console.print(result.place, soft_wrap=True)
     requests = Table("requests", "", title="What became of each request", title_justify="left")
     requests.columns[1].justify = "right"
-    for name, number in (("sent", counted.sent), ("answered", counted.answered), ("logged", counted.logged),
-                         ("lost", len(counted.lost)), ("answered with an error", counted.failed),
-                         ("served by legacy after unified could not be reached", counted.fell_back),
-                         ("sent to unified more than 1 s after the rollback", counted.late)):  # fmt: skip
+    for name, number in (
+        ("sent", counted.sent),
+        ("answered", counted.answered),
+        ("logged", counted.logged),
+        ("lost", len(counted.lost)),
+        ("answered with an error", counted.failed),
+        ("served by legacy after unified could not be reached", counted.fell_back),
+        ("sent to unified more than 1 s after the rollback", counted.late),
+    ):
         requests.add_row(name, f"{number:,}")
     console.print(requests)
-    shares = Table("domain", "requests", "unified", "share %", "configured %", title="While routing was on",
-                   title_justify="left")  # fmt: skip
+    shares = Table(
+        "domain",
+        "requests",
+        "unified",
+        "share %",
+        "configured %",
+        title="While routing was on",
+        title_justify="left",
+    )
     for column in shares.columns[1:]:
         column.justify = "right"
     for share in counted.shares:
         measured = f"{100 * share.unified / share.requests:.1f}" if share.requests else "–"
         shares.add_row(
-            share.domain, f"{share.requests:,}", f"{share.unified:,}", measured, f"{share.configured_pct:.1f}"
+            share.domain,
+            f"{share.requests:,}",
+            f"{share.unified:,}",
+            measured,
+            f"{share.configured_pct:.1f}",
         )
     console.print(shares)
     if counted.fault_to_off_s is not None:
         console.print(
-            f"From the fault to the last request to unified, as the client saw it: {counted.fault_to_off_s:.1f} s"
+            "From the fault to the last request to unified, as the client saw it:"
+            f" {counted.fault_to_off_s:.1f} s"
         )
     console.print(result.decided or "Nothing switched routing off.")
     for problem in result.problems:
         console.print(f"✗ {problem}")
     if result.ok:
         console.print(
-            f"✓ It ended as it must: routing {'off' if result.ended_off else f'at {result.percentage:g} %'}."
+            "✓ It ended as it must: routing"
+            f" {'off' if result.ended_off else f'at {result.percentage:g} %'}."
         )
     console.print(f"records: {result.outputs}", soft_wrap=True)
 
 
-def rehearse_and_show(scenario: str, *, mode: str, seed: int, plan: str, outputs: Path,
-                      week: bool = False) -> int:  # fmt: skip
+def rehearse_and_show(
+    scenario: str, *, mode: str, seed: int, plan: str, outputs: Path, week: bool = False
+) -> int:
     """Run a rehearsal with a progress bar; exit 0 only where it ended as expected."""
     problems = []
     if scenario not in SCENARIOS:
@@ -98,8 +129,16 @@ def rehearse_and_show(scenario: str, *, mode: str, seed: int, plan: str, outputs
         raise ParameterError(problems="\n".join(problems))
     load_plan(plan)
     console = Console()
-    console.print(f"{'Days 3 to 5' if week else 'Day 3'} in the world [b]{scenario}[/b]: {SCENARIOS[scenario].story}")
-    columns = (TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console.print(
+        f"{'Days 3 to 5' if week else 'Day 3'} in the world [b]{scenario}[/b]:"
+        f" {SCENARIOS[scenario].story}"
+    )
+    columns = (
+        TextColumn("{task.description:<34}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("starting PostgreSQL", total=None)
 
@@ -108,8 +147,15 @@ def rehearse_and_show(scenario: str, *, mode: str, seed: int, plan: str, outputs
             if not console.is_terminal and done % 10 == 0:
                 console.print(f"{done:>3}/{total}  {what}")
 
-        result = rehearse(scenario, plan_path=plan, mode=mode or None, seed=seed, outputs=outputs,
-                          week=week, progress=progress)  # fmt: skip
+        result = rehearse(
+            scenario,
+            plan_path=plan,
+            mode=mode or None,
+            seed=seed,
+            outputs=outputs,
+            week=week,
+            progress=progress,
+        )
     _show(console, result)
     return 0 if result.ok else 1
 
@@ -117,7 +163,9 @@ def rehearse_and_show(scenario: str, *, mode: str, seed: int, plan: str, outputs
 def _show(console: Console, result: Rehearsal) -> None:
     began = [phase.began_at.astimezone(result.zone) for phase in result.summary.phases]
     zones = "/".join(dict.fromkeys(f"{at:%Z}" for at in began))
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)  # 80 columns hold the longest words of a day
+    table = Table(
+        box=None, padding=(0, 1, 0, 0), pad_edge=False
+    )  # 80 columns hold the longest words of a day
     for name in ("phase", f"began {zones}", "checks", "worst", "evaluation", "errors", "p95 ms"):
         right = name in ("phase", "checks", "errors", "p95 ms")
         table.add_column(name, no_wrap=True, justify="right" if right else "left")
@@ -139,11 +187,14 @@ def _show(console: Console, result: Rehearsal) -> None:
     console.print(result.summary.outcome)
     if result.ok:
         console.print(
-            f"✓ It ended as this world must: {result.found.decided}, routing at {result.found.percentage} %."
+            f"✓ It ended as this world must: {result.found.decided}, routing at"
+            f" {result.found.percentage} %."
         )
     for problem in result.problems:
         console.print(f"✗ {problem}")
     console.print(f"report: {result.report}", soft_wrap=True)
     around = f"ROLLOUT_PLAN={result.plan_path} ROLLOUT_OUTPUTS={result.outputs} {sys.argv[0]}"
-    console.print(f"Look around: {around} status --as-of {result.ended_at.isoformat()}", soft_wrap=True)
+    console.print(
+        f"Look around: {around} status --as-of {result.ended_at.isoformat()}", soft_wrap=True
+    )
     console.print(f"Prove it:    {around} verify", soft_wrap=True)

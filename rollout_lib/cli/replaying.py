@@ -12,25 +12,33 @@ from rollout_lib.cli.options import FOLDER, Json, Outputs, Plan, app
 
 @app.command()
 def replay(
-    since: Annotated[str, typer.Option("--from", help="ISO instant with its offset: 2025-12-03T09:00:00+01:00.")],
+    since: Annotated[
+        str, typer.Option("--from", help="ISO instant with its offset: 2025-12-03T09:00:00+01:00.")
+    ],
     until: Annotated[str, typer.Option("--to", help="The end of the span, as --from.")],
     plan: Plan = "",
     judged_by: Annotated[
-        str, typer.Option("--with", help="YAML with other thresholds, mode, monitoring or acts_alone.")
+        str,
+        typer.Option("--with", help="YAML with other thresholds, mode, monitoring or acts_alone."),
     ] = "",
     outputs: Outputs = FOLDER,
     as_json: Json = False,
 ) -> int:
-    """Judge what ran between two instants again, as the plan or another would have. Changes nothing."""
+    """Judge what ran between two instants again, as the plan or another would have. Changes
+    nothing.
+    """
+    from rollout_lib.database.session import open_session, parse_instant
     from rollout_lib.errors import ParameterError
     from rollout_lib.operations.replay import plan_with
     from rollout_lib.operations.replay import replay as judge_again
-    from rollout_lib.session import open_session, parse_instant
 
     problems: list[str] = []
     span = [parse_instant(text, name, problems) for text, name in ((since, "from"), (until, "to"))]
-    problems += [f"{name}: an ISO instant is needed" for at, name in zip(span, ("from", "to"), strict=True)
-                 if at is None and not problems]  # fmt: skip
+    problems += [
+        f"{name}: an ISO instant is needed"
+        for at, name in zip(span, ("from", "to"), strict=True)
+        if at is None and not problems
+    ]
     if problems:
         raise ParameterError(problems="\n".join(problems))
     session = open_session(plan)
@@ -52,23 +60,33 @@ def _print(result, plan) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from rollout_lib.look.words import BADGES
+    from rollout_lib.display.words import BADGES
     from rollout_lib.operations.replay import is_same
 
     console = Console()
     place = result.place
     console.print(f"{place} · replay, nothing is changed")
     console.print(f"judged by {result.judged_by} (mode {result.mode})")
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)  # 80 columns hold the longest words
+    table = Table(
+        box=None, padding=(0, 1, 0, 0), pad_edge=False
+    )  # 80 columns hold the longest words
     for name in ("slot", "phase", "recorded", "replayed", "literal", "evidence"):
         table.add_column(name, no_wrap=True)
     reasons: dict[str, str] = {}  # the first check of each reason to differ
     for phase in result.phases:
         for check in phase.checks:
             verdict, at = check.verdict, f"{check.slot.astimezone(plan.zone):%a %H:%M}"
-            columns = (BADGES[state][1] for state in (verdict.state, verdict.literal, verdict.evidence))
+            columns = (
+                BADGES[state][1] for state in (verdict.state, verdict.literal, verdict.evidence)
+            )
             recorded = BADGES[check.recorded][1] if check.recorded else "missed"
-            table.add_row(at, f"{phase.percentage} %", recorded, *columns, style="" if is_same(check) else "bold")
+            table.add_row(
+                at,
+                f"{phase.percentage} %",
+                recorded,
+                *columns,
+                style="" if is_same(check) else "bold",
+            )
             if not is_same(check):
                 reasons.setdefault(verdict.sentence, f"{at}  {BADGES[verdict.state][1]}  ")
         table.add_row()
@@ -85,29 +103,51 @@ def _page(result, plan, outputs: Path) -> Path:
     import uuid
     from html import escape
 
-    from rollout_lib import charts
     from rollout_lib.archive.page import page
     from rollout_lib.archive.writing import write_once
-    from rollout_lib.look.page import Raw, badge, table
-    from rollout_lib.look.ribbon import lanes
+    from rollout_lib.display import charts
+    from rollout_lib.display.page import Raw, badge, table
+    from rollout_lib.display.ribbon import lanes
 
     rows = [
-        (Raw(f"<nobr>{check.slot.astimezone(plan.zone):%a %H:%M} · {phase.percentage} %</nobr>"),
-         Raw(badge(check.recorded)) if check.recorded else "missed", Raw(badge(check.verdict.state)),
-         check.verdict.sentence)
-        for phase in result.phases for check in phase.checks
-    ]  # fmt: skip
+        (
+            Raw(f"<nobr>{check.slot.astimezone(plan.zone):%a %H:%M} · {phase.percentage} %</nobr>"),
+            Raw(badge(check.recorded)) if check.recorded else "missed",
+            Raw(badge(check.verdict.state)),
+            check.verdict.sentence,
+        )
+        for phase in result.phases
+        for check in phase.checks
+    ]
     place = result.place
-    title = f"Replay {result.start.astimezone(plan.zone):%Y-%m-%d %H:%M} to {result.end.astimezone(plan.zone):%H:%M}"
-    findings = "".join(f"<li><b>{escape(phase.outcome)}</b>: {escape(phase.finding)}</li>" for phase in result.phases)
-    pictures = [lanes(result.bodies, plan, {"recorded": "recorded", "replayed": "state", "literal": "literal",
-                                            "evidence": "evidence"}, result.sentence),
-                charts.evidence(result.bodies, plan), charts.interval(result.bodies, plan)]  # fmt: skip
+    title = (
+        f"Replay {result.start.astimezone(plan.zone):%Y-%m-%d %H:%M} to"
+        f" {result.end.astimezone(plan.zone):%H:%M}"
+    )
+    findings = "".join(
+        f"<li><b>{escape(phase.outcome)}</b>: {escape(phase.finding)}</li>"
+        for phase in result.phases
+    )
+    pictures = [
+        lanes(
+            result.bodies,
+            plan,
+            {
+                "recorded": "recorded",
+                "replayed": "state",
+                "literal": "literal",
+                "evidence": "evidence",
+            },
+            result.sentence,
+        ),
+        charts.evidence(result.bodies, plan),
+        charts.interval(result.bodies, plan),
+    ]
     body = (
-        f'<div class="ro"><div class="ro-bar {place.environment}"><b>{place.environment.upper()}</b>'
-        f"<span>{escape(place.host)}</span><span>{escape(place.database)}</span><span>replay</span></div>"
-        f"<h1>{escape(title)}</h1><p>Judged by {escape(result.judged_by)} (mode {escape(result.mode)}). Nothing was "
-        f"changed: the log and the ledger were read in one snapshot.</p><ul>{findings}</ul></div>"
+        '<div class="ro"><div class="ro-bar'
+        f' {place.environment}"><b>{place.environment.upper()}</b><span>{escape(place.host)}</span><span>{escape(place.database)}</span><span>replay</span></div><h1>{escape(title)}</h1><p>Judged'
+        f" by {escape(result.judged_by)} (mode {escape(result.mode)}). Nothing was changed: the log"
+        f" and the ledger were read in one snapshot.</p><ul>{findings}</ul></div>"
         + "".join(picture._repr_html_() for picture in pictures)
         + f'<div class="ro">{table(rows, ["<slot", "<recorded", "<replayed", "<because"])}</div>'
     )

@@ -1,9 +1,9 @@
-"""Switch routing off from a cold start, with psycopg alone: no plan, ledger or gate may stand in the way.
+"""Switch routing off from a cold start, with psycopg alone: no plan, ledger or gate may stand in
+the way.
 
-`set_routing_enabled(false, reason)` is committed first and alone; 0 % follows in a transaction of its own,
-whose failure changes nothing of the first; then the ledger. Every automatic rollback takes this path too.
-It is idempotent: switching off what is off says so and is a success.
-"""
+`set_routing_enabled(false, reason)` is committed first and alone; 0 % follows in a transaction of
+its own, whose failure changes nothing of the first; then the ledger. Every automatic rollback takes
+this path too. It is idempotent: switching off what is off says so and is a success."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ RECONNECT = 15.0  # seconds in which a connection that was lost is looked for ag
 
 @dataclass(frozen=True, kw_only=True)
 class SwitchedOff:
-    """What was, what is, and what a person must know: `trouble` is empty when all went as planned."""
+    """What was, what is, and what a person must know: `trouble` is empty when all
+    went as planned.
+    """
 
     host: str
     database: str
@@ -62,10 +64,9 @@ def switch_off(
 ) -> SwitchedOff:
     """Disable routing, then set 0 %, then record it.
 
-    address: a libpq address. rollout: "" where no plan says it, then that of the ledger's newest entry. at: the
-    instant to record (the database's clock when None). Raises DatabaseUnreachable when nothing could be done, or
-    when whether it was done cannot be known.
-    """
+    address: a libpq address. rollout: "" where no plan says it, then that of the ledger's newest
+    entry. at: the instant to record (the database's clock when None). Raises DatabaseUnreachable
+    when nothing could be done, or when whether it was done cannot be known."""
     reason, operator = redact(reason), redact(operator)
     with _lowered(address, reason, at) as done:
         recorded = _record(done, reason, operator, rollout)
@@ -81,7 +82,9 @@ def lower(address: str, *, reason: str, at: datetime | None = None) -> SwitchedO
 
 @contextmanager
 def _lowered(address: str, reason: str, at: datetime | None) -> Iterator[_Done]:
-    """Routing is off, and the connection is open still, if there is one; no longer than DEADLINE."""
+    """Routing is off, and the connection is open still, if there is one; no
+    longer than DEADLINE.
+    """
     done = _Done(at=at)
     watchdog = threading.Timer(DEADLINE, cut, args=(lambda: done.connection,))
     watchdog.daemon = True
@@ -109,7 +112,9 @@ def _said(done: _Done, recorded: str) -> SwitchedOff:
 
 
 def _lower(address: str, reason: str, done: _Done, began: float) -> None:
-    """Off, then 0 %. A connection that breaks is opened again: what was asked may be done or not, and is repeated."""
+    """Off, then 0 %. A connection that breaks is opened again: what was asked may be done or not,
+    and is repeated.
+    """
     lost = None
     while True:
         try:
@@ -135,13 +140,18 @@ def _lower(address: str, reason: str, done: _Done, began: float) -> None:
                 continue
             if done.after is None:
                 raise DatabaseUnreachable(not_known(reason, words)) from None
-            done.trouble[:] = [f"routing is off; then the connection was lost ({redact(words)}), and not found again"]
+            done.trouble[:] = [
+                f"routing is off; then the connection was lost ({redact(words)}), and not found"
+                " again"
+            ]
             done.connection, done.at = None, done.at or datetime.now(UTC)
             return
 
 
 def _record(done: _Done, reason: str, operator: str, rollout: str) -> str:
-    """The ledger entry, or a spooled file that the next run appends; neither can undo the rollback."""
+    """The ledger entry, or a spooled file that the next run appends; neither can
+    undo the rollback.
+    """
     run_id, before, after = uuid.uuid4().hex, done.before, done.after
     body = {
         "run_id": run_id,
@@ -176,7 +186,11 @@ def _record(done: _Done, reason: str, operator: str, rollout: str) -> str:
     try:
         path = spool.keep(entry, done.ledger)
     except OSError as error:
-        done.trouble.append(f"not on the ledger ({words}), and not kept in a file either ({error.strerror})")
-        return "nowhere: write down when and why; the next check finds routing off, and records that"
+        done.trouble.append(
+            f"not on the ledger ({words}), and not kept in a file either ({error.strerror})"
+        )
+        return (
+            "nowhere: write down when and why; the next check finds routing off, and records that"
+        )
     done.trouble.append(f"not on the ledger yet ({words}); kept in {path}")
     return str(path)

@@ -1,4 +1,6 @@
-"""The emergency's line to the database: opened in seconds, cut when the time is up; no password in its words."""
+"""The emergency's line to the database: opened in seconds, cut when the time is up; no password in
+its words.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,16 @@ _TORN = "(an address that cannot be read: write @ and / in its password as %40 a
 
 
 def open_connection(address: str) -> psycopg.Connection:
-    """Connect, each statement its own transaction unless it says otherwise; raises DatabaseUnreachable."""
+    """Connect, each statement its own transaction unless it says otherwise; raises
+    DatabaseUnreachable.
+    """
     if _where(address) == _TORN:  # libpq's words would quote the password
         raise DatabaseUnreachable(where=_TORN, reason="nothing was asked.")
     try:
         connection = psycopg.connect(
-            address.strip().replace("postgresql+psycopg://", "postgresql://", 1),  # SQLAlchemy's spelling of it
+            address.strip().replace(
+                "postgresql+psycopg://", "postgresql://", 1
+            ),  # SQLAlchemy's spelling of it
             connect_timeout=5,
             autocommit=True,
             prepare_threshold=None,
@@ -35,8 +41,13 @@ def open_connection(address: str) -> psycopg.Connection:
     except psycopg.OperationalError as error:
         words = (str(error).strip().splitlines() or ["no answer"])[0]
         raise unreachable(_where(address), redact(words)) from None
-    except (psycopg.Error, UnicodeError):  # an address that cannot be read: libpq's words would quote from it
-        raise DatabaseUnreachable(where=_where(address), reason="its address is not one of PostgreSQL.") from None
+    except (
+        psycopg.Error,
+        UnicodeError,
+    ):  # an address that cannot be read: libpq's words would quote from it
+        raise DatabaseUnreachable(
+            where=_where(address), reason="its address is not one of PostgreSQL."
+        ) from None
     return connection
 
 
@@ -51,7 +62,9 @@ def _where(address: str) -> str:
 
 
 def not_known(reason: str, words: str) -> str:
-    """What is true when the line broke half-way, and the statement for the database's own console."""
+    """What is true when the line broke half-way, and the statement for the
+    database's own console.
+    """
     quoted = reason.replace("'", "''")
     return (
         f"The database was lost while routing was being switched off ({redact(words)}).\n"
@@ -61,7 +74,9 @@ def not_known(reason: str, words: str) -> str:
 
 
 def cut(connection: Callable[[], psycopg.Connection | None]) -> None:
-    """The time is up: end the conversation, so that whoever waits for an answer hears that there is none."""
+    """The time is up: end the conversation, so that whoever waits for an answer hears that there is
+    none.
+    """
     with contextlib.suppress(OSError, psycopg.Error, AttributeError):
         line = socket.socket(fileno=os.dup(connection().pgconn.socket))
         line.shutdown(socket.SHUT_RDWR)

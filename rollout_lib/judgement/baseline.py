@@ -1,4 +1,6 @@
-"""Before the first raise: legacy's last 24 hours through the same engine, and what a phase can see. Pure."""
+"""Before the first raise: legacy's last 24 hours through the same engine, and what a phase can see.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +9,18 @@ from functools import cache
 import numpy as np
 
 from rollout_lib import evidence
-from rollout_lib.figures import percentile, select
+from rollout_lib.judgement.figures import percentile, select
 from rollout_lib.judgement.literal import error_state, latency_state
 from rollout_lib.judgement.streams import ACT_AT, AT_LEAST, error_bets, error_limit
-from rollout_lib.judgement.words import e_value, limit, milliseconds, rate
 from rollout_lib.model import LEGACY, Check, Counts, Outcome, State, Traffic
 from rollout_lib.plan import Phase, Plan
+from rollout_lib.text import e_value, limit, milliseconds, rate
 
 _PHASES = 1000  # simulated for the power line: ± 1.3 points at 80 %
-_SEEN, _BLIND = 0.80, 0.15  # a rate is seen where so many phases act, and not told apart where so few do
+_SEEN, _BLIND = (
+    0.80,
+    0.15,
+)  # a rate is seen where so many phases act, and not told apart where so few do
 
 
 def judge_baseline(*, plan: Plan, legacy: Traffic, router: Counts) -> tuple[Check, ...]:
@@ -25,11 +30,19 @@ def judge_baseline(*, plan: Plan, legacy: Traffic, router: Counts) -> tuple[Chec
     if cell.requests == 0:
         reason = "Legacy has no row in the last 24 hours: there is nothing to compare with."
         return (
-            Check(name="legacy error rate", outcome=Outcome.COULD_NOT_LOOK, observed="no rows", limit=wanted,
-                  reason=reason, state=State.COULD_NOT_LOOK),
-        )  # fmt: skip
+            Check(
+                name="legacy error rate",
+                outcome=Outcome.COULD_NOT_LOOK,
+                observed="no rows",
+                limit=wanted,
+                reason=reason,
+                state=State.COULD_NOT_LOOK,
+            ),
+        )
     return (
-        _errors(cell.failing or 0, cell.requests - (cell.errors - (cell.failing or 0)), plan, wanted),
+        _errors(
+            cell.failing or 0, cell.requests - (cell.errors - (cell.failing or 0)), plan, wanted
+        ),
         _latency(cell.latencies, cell.slow, plan),
         _router(router, plan, wanted),
         *_silent_domains(legacy, plan),
@@ -39,14 +52,22 @@ def judge_baseline(*, plan: Plan, legacy: Traffic, router: Counts) -> tuple[Chec
 def _errors(bad: int, total: int, plan: Plan, wanted: str) -> Check:
     found = evidence.log_evidence(bad, total, *error_bets(error_limit(plan)))
     observed = rate(bad, total)
-    reason = f"{observed} in 24 h, limit {wanted}: {e_value(found)} that legacy is over it (20 fails)"
+    reason = (
+        f"{observed} in 24 h, limit {wanted}: {e_value(found)} that legacy is over it (20 fails)"
+    )
     outcome, state = Outcome.PASS, None
     if error_state(bad, total, plan.thresholds) is not State.CLEAN:
         outcome = Outcome.WARN
     if found >= ACT_AT:
         outcome, state = Outcome.FAIL, State.HOLD
-    return Check(name="legacy error rate", outcome=outcome, observed=observed, limit=wanted, reason=reason,
-                 state=state)  # fmt: skip
+    return Check(
+        name="legacy error rate",
+        outcome=outcome,
+        observed=observed,
+        limit=wanted,
+        reason=reason,
+        state=state,
+    )
 
 
 def _latency(latencies, slow: int, plan: Plan) -> Check:
@@ -56,13 +77,23 @@ def _latency(latencies, slow: int, plan: Plan) -> Check:
     bound = None if lowest is None else _ranked(latencies, lowest)
     observed, wanted = f"p95 {milliseconds(p95)} of {total:,}", f"< {limit_ms:,} ms"
     at_least = "no bound" if bound is None else f"at least {bound:,} ms"
-    reason = f"{observed} in 24 h, limit {wanted}; at 95 %, at any look: {at_least}; {slow:,} were slower"
+    reason = (
+        f"{observed} in 24 h, limit {wanted}; at 95 %, at any look: {at_least}; {slow:,} were"
+        " slower"
+    )
     outcome, state = Outcome.PASS, None
     if latency_state(p95, plan.thresholds) is not State.CLEAN:
         outcome = Outcome.WARN
     if bound is not None and bound > limit_ms:
         outcome, state = Outcome.FAIL, State.HOLD
-    return Check(name="legacy p95", outcome=outcome, observed=observed, limit=wanted, reason=reason, state=state)
+    return Check(
+        name="legacy p95",
+        outcome=outcome,
+        observed=observed,
+        limit=wanted,
+        reason=reason,
+        state=state,
+    )
 
 
 def _ranked(latencies, rank: int) -> int:
@@ -76,10 +107,22 @@ def _ranked(latencies, rank: int) -> int:
 
 def _router(router: Counts, plan: Plan, wanted: str) -> Check:
     observed = rate(router.bad, router.total)
-    within = 0 <= 100 * router.bad <= plan.thresholds.error_rate_investigate_pct * router.total and router.total > 0
-    reason = f"{observed} of all rows reached no destination in 24 h, at 0 %; more than {wanted[2:]} fails"
-    return Check(name="router errors at 0 %", outcome=Outcome.PASS if within else Outcome.FAIL, observed=observed,
-                 limit=wanted, reason=reason, state=None if within else State.HOLD)  # fmt: skip
+    within = (
+        0 <= 100 * router.bad <= plan.thresholds.error_rate_investigate_pct * router.total
+        and router.total > 0
+    )
+    reason = (
+        f"{observed} of all rows reached no destination in 24 h, at 0 %; more than {wanted[2:]}"
+        " fails"
+    )
+    return Check(
+        name="router errors at 0 %",
+        outcome=Outcome.PASS if within else Outcome.FAIL,
+        observed=observed,
+        limit=wanted,
+        reason=reason,
+        state=None if within else State.HOLD,
+    )
 
 
 def _silent_domains(legacy: Traffic, plan: Plan) -> tuple[Check, ...]:
@@ -88,11 +131,20 @@ def _silent_domains(legacy: Traffic, plan: Plan) -> tuple[Check, ...]:
     if not silent:
         return ()
     seen = ", ".join(sorted({cell.domain for cell in legacy.cells})) or "none"
-    reason = f"No row of {', '.join(silent)} in 24 h; the log has {seen}. Did the router rename a domain?"
+    reason = (
+        f"No row of {', '.join(silent)} in 24 h; the log has {seen}. Did the router rename a"
+        " domain?"
+    )
     return (
-        Check(name="every domain receives traffic", outcome=Outcome.FAIL, observed="silent", limit="rows",
-              reason=reason, state=State.HOLD),
-    )  # fmt: skip
+        Check(
+            name="every domain receives traffic",
+            outcome=Outcome.FAIL,
+            observed="silent",
+            limit="rows",
+            reason=reason,
+            state=State.HOLD,
+        ),
+    )
 
 
 def power_line(plan: Plan, phase: Phase) -> str:
@@ -103,8 +155,15 @@ def power_line(plan: Plan, phase: Phase) -> str:
     powers = _powers(per_slot, min(slots, 96), error_limit(plan))
     seen = [rate for rate, power in powers.items() if power >= _SEEN]
     blind = [rate for rate, power in powers.items() if power <= _BLIND]
-    sees = f"sees error rates of {100 * min(seen):.2g} % and more" if seen else "sees no error rate up to 50 %"
-    words = f"{phase.percentage:g} % for {phase.hold.total_seconds() / 3600:g} h: about {per_hour:,.0f} requests/h. "
+    sees = (
+        f"sees error rates of {100 * min(seen):.2g} % and more"
+        if seen
+        else "sees no error rate up to 50 %"
+    )
+    words = (
+        f"{phase.percentage:g} % for {phase.hold.total_seconds() / 3600:g} h: about {per_hour:,.0f}"
+        " requests/h. "
+    )
     words += f"It {sees} with {100 * _SEEN:.0f} % probability"
     if blind:
         words += f"; it cannot tell {100 * max(blind):.1g} % from {100 * error_limit(plan):g} %"
@@ -113,7 +172,9 @@ def power_line(plan: Plan, phase: Phase) -> str:
 
 @cache
 def _powers(per_slot: float, slots: int, limit_rate: float) -> dict[float, float]:
-    """The share of simulated phases that act, for rising error rates up to the first that is seen."""
+    """The share of simulated phases that act, for rising error rates up to the
+    first that is seen.
+    """
     powers: dict[float, float] = {}
     for times in (1.5, 2, 3, 4, 5, 7, 9, 11, 14, 18, 25, 35, 50, 70, 100, 150, 200, 300, 500):
         rate = times * limit_rate

@@ -1,17 +1,16 @@
 """The runbook's thresholds on a window, exactly as written, in exact integers.
 
-Below the first limit is ok; at it, and up to and including the second, investigate (the runbook's gradual
-rollback); over the second, roll back. No row is no answer, never ok.
-"""
+Below the first limit is ok; at it, and up to and including the second, investigate (the runbook's
+gradual rollback); over the second, roll back. No row is no answer, never ok."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
-from rollout_lib.figures import percentile, select
-from rollout_lib.judgement.words import limit, milliseconds, rate
+from rollout_lib.judgement.figures import percentile, select
 from rollout_lib.model import ROUTER_ERROR, TOTAL, UNIFIED, Check, Counts, Outcome, State, Traffic
 from rollout_lib.plan import Plan, Thresholds
+from rollout_lib.text import limit, milliseconds, rate
 
 
 def error_state(bad: int, total: int, thresholds: Thresholds) -> State:
@@ -51,11 +50,15 @@ _SAYS = {
 
 
 def literal_checks(traffic: Traffic, plan: Plan) -> tuple[Check, ...]:
-    """Error rate and p95 of unified per domain and in total, and the router's own errors over all rows."""
+    """Error rate and p95 of unified per domain and in total, and the router's own errors over all
+    rows.
+    """
     limits, checks = plan.thresholds, []
     rates = limit(limits.error_rate_investigate_pct), limit(limits.error_rate_rollback_pct)
     latencies = f"{limits.p95_investigate_ms:,} ms", f"{limits.p95_rollback_ms:,} ms"
-    for label, names in [(domain, [domain]) for domain in plan.domains] + [(TOTAL, list(plan.domains))]:
+    for label, names in [(domain, [domain]) for domain in plan.domains] + [
+        (TOTAL, list(plan.domains))
+    ]:
         cell = select(traffic, UNIFIED, names)
         state = error_state(cell.errors, cell.requests, limits)
         checks.append(_check(f"errors:{label}", state, rate(cell.errors, cell.requests), *rates))
@@ -76,9 +79,24 @@ def router_counts(traffic: Traffic) -> Counts:
 
 
 def _check(name: str, state: State, observed: str, first: str, second: str) -> Check:
-    """The reason names the limit that was crossed: `1/115 = 0.87 % > 0.5 %, the runbook says roll back`."""
-    crossed = {State.CLEAN: f" < {first}, ", State.STEP_BACK: f" >= {first}, ", State.ROLL_BACK: f" > {second}, "}
-    reason = observed + crossed[state] + _SAYS[state] if state in crossed else f"{observed}: nothing to judge"
+    """The reason names the limit that was crossed: `1/115 = 0.87 % > 0.5 %, the runbook says roll
+    back`.
+    """
+    crossed = {
+        State.CLEAN: f" < {first}, ",
+        State.STEP_BACK: f" >= {first}, ",
+        State.ROLL_BACK: f" > {second}, ",
+    }
+    reason = (
+        observed + crossed[state] + _SAYS[state]
+        if state in crossed
+        else f"{observed}: nothing to judge"
+    )
     return Check(
-        name=name, outcome=_OUTCOME[state], observed=observed, limit=f"< {first}", reason=reason, state=state
+        name=name,
+        outcome=_OUTCOME[state],
+        observed=observed,
+        limit=f"< {first}",
+        reason=reason,
+        state=state,
     )

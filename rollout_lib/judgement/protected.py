@@ -1,4 +1,6 @@
-"""Protected webhooks: are they up? By their probes, by their own rows, and over a whole phase. Pure."""
+"""Protected webhooks: are they up? By their probes, by their own rows, and over a whole phase.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from rollout_lib.judgement.words import rate
+from rollout_lib.judgement.uptime import PROBE, ROWS, WHOLE, counted
+from rollout_lib.judgement.uptime import probes as asked_in
 from rollout_lib.model import (
     ROUTER_ERROR,
     UNIFIED,
@@ -22,8 +25,7 @@ from rollout_lib.model import (
     Verdict,
 )
 from rollout_lib.plan import Plan
-from rollout_lib.uptime import PROBE, ROWS, WHOLE, counted
-from rollout_lib.uptime import probes as asked_in
+from rollout_lib.text import rate
 
 DOWN_AFTER = 2  # failed probes in a row, whichever runs they belong to
 FEWEST = 3  # distinct failing webhooks: fewer are their senders' trouble, not the function's
@@ -32,14 +34,17 @@ FEWEST = 3  # distinct failing webhooks: fewer are their senders' trouble, not t
 def protected_checks(
     probes: Sequence[Probe], plan: Plan, known: Mapping[str, Uptime] | None = None
 ) -> tuple[Check, ...]:
-    """Each endpoint answers. Two failed probes in a row, with our own network proven, switch routing off.
+    """Each endpoint answers. Two failed probes in a row, with our own network proven, switch
+    routing off.
 
-    known: what the ledger knows of the phase's earlier probes; the row may have begun in an earlier run.
-    """
+    known: what the ledger knows of the phase's earlier probes; the row may have begun in an earlier
+    run."""
     asked = [probe for probe in probes if probe.kind == "protected"]
     proven = _network_is_proven(probes)
     if asked:
-        return tuple(_answers(probe, (known or {}).get(probe.name, Uptime()), proven) for probe in asked)
+        return tuple(
+            _answers(probe, (known or {}).get(probe.name, Uptime()), proven) for probe in asked
+        )
     reason = "No protected endpoint is configured in the plan (probes.protected): could not look."
     if plan.probes.protected:
         reason = "Nobody asked the protected endpoints in this run."
@@ -53,8 +58,12 @@ def _network_is_proven(probes: Sequence[Probe]) -> bool:
 
 
 def failed_once(probes: Sequence[Probe]) -> frozenset[str]:
-    """The protected endpoints that a second probe would call down: they failed, and our own network did not."""
-    failed = frozenset(probe.name for probe in probes if probe.kind == "protected" and probe.up is False)
+    """The protected endpoints that a second probe would call down: they failed, and our own network
+    did not.
+    """
+    failed = frozenset(
+        probe.name for probe in probes if probe.kind == "protected" and probe.up is False
+    )
     return failed if _network_is_proven(probes) else frozenset()
 
 
@@ -65,10 +74,17 @@ def _answers(probe: Probe, before: Uptime, proven: bool) -> Check:
             reason = f"{probe.name} answers again ({probe.detail}); a probe of this run had failed."
             return _check(name, Outcome.WARN, "answers again", wanted, reason, State.WATCH)
         again = " again, after a failed probe" if before.in_a_row else ""
-        return _check(name, Outcome.PASS, f"answers{again}", wanted, f"{probe.detail}. {_so_far(before)}")
+        return _check(
+            name, Outcome.PASS, f"answers{again}", wanted, f"{probe.detail}. {_so_far(before)}"
+        )
     if probe.up is not False or not proven:
-        reason = f"{probe.name}: {probe.detail}. Our own network is not proven, so this is not called down."
-        return _check(name, Outcome.COULD_NOT_LOOK, "no answer", wanted, reason, State.COULD_NOT_LOOK)
+        reason = (
+            f"{probe.name}: {probe.detail}. Our own network is not proven, so this is not called"
+            " down."
+        )
+        return _check(
+            name, Outcome.COULD_NOT_LOOK, "no answer", wanted, reason, State.COULD_NOT_LOOK
+        )
     row = before.in_a_row + probe.failures
     if row >= DOWN_AFTER:
         reason = f"{probe.name} failed {row} probes in a row while our own network answers: "
@@ -98,12 +114,23 @@ def _rows_check(domain: str, cells: Sequence[Cell]) -> Check:
     name, wanted = f"{ROWS}{domain}", "none fails"
     rows, errors = sum(cell.requests for cell in cells), sum(cell.errors for cell in cells)
     if not rows:
-        return _check(name, Outcome.NOT_APPLICABLE, "no row", wanted, f"No {domain} webhook since the last check.")
+        return _check(
+            name,
+            Outcome.NOT_APPLICABLE,
+            "no row",
+            wanted,
+            f"No {domain} webhook since the last check.",
+        )
     observed = f"{rate(errors, rows)} failed"
     if not errors:
-        return _check(name, Outcome.PASS, observed, wanted, f"All {rows:,} webhooks of {domain} were served.")
+        return _check(
+            name, Outcome.PASS, observed, wanted, f"All {rows:,} webhooks of {domain} were served."
+        )
     if _is_down(cells):
-        reason = f"{domain}'s own webhook failed {errors:,} of {rows:,}. None of it is routed, so switching routing "
+        reason = (
+            f"{domain}'s own webhook failed {errors:,} of {rows:,}. None of it is routed, so"
+            " switching routing "
+        )
         reason += "off may not mend it; nothing is raised while it lasts."
         return _check(name, Outcome.FAIL, observed, wanted, reason, State.HOLD)
     reason = f"{domain}'s own webhook failed {errors:,} of {rows:,}: too few to call it down."
@@ -115,11 +142,20 @@ def _is_down(cells: Sequence[Cell]) -> bool:
     return sum(cell.failing or 0 for cell in cells) >= FEWEST and 2 * errors >= rows
 
 
-def uptime_checks(slot: Verdict, standing: Standing, measurement: Measurement, plan: Plan) -> tuple[Check, ...]:
-    """Uptime over the phase: one named check a protected webhook, and the runbook's, which is the worst of them."""
-    mine = asked_in((check.name, check.outcome) for check in slot.checks)  # this run's own are not on the ledger yet
+def uptime_checks(
+    slot: Verdict, standing: Standing, measurement: Measurement, plan: Plan
+) -> tuple[Check, ...]:
+    """Uptime over the phase: one named check a protected webhook, and the runbook's, which is the
+    worst of them.
+    """
+    mine = asked_in(
+        (check.name, check.outcome) for check in slot.checks
+    )  # this run's own are not on the ledger yet
     tallies = counted(standing.protected, [(f"{PROBE}{name}", outcome) for name, outcome in mine])
-    each = [_uptime(name, tallies.get(name, Uptime()), measurement, plan) for name in plan.protected_domains]
+    each = [
+        _uptime(name, tallies.get(name, Uptime()), measurement, plan)
+        for name in plan.protected_domains
+    ]
     leak = next((check for check in slot.checks if check.name == "leak"), None)
     wanted = "100 % and no leak"
     if leak is None or leak.outcome is not Outcome.PASS:
@@ -128,13 +164,19 @@ def uptime_checks(slot: Verdict, standing: Standing, measurement: Measurement, p
     else:
         order = (Outcome.FAIL, Outcome.COULD_NOT_LOOK, Outcome.PASS)
         worst = min(each, key=lambda check: order.index(check.outcome))
-        reason = "; ".join(check.reason.rstrip(".") for check in each if check.outcome is worst.outcome)
-        whole = replace(worst, name=WHOLE, limit=wanted, reason=f"{reason}. No row of them went to unified.")
+        reason = "; ".join(
+            check.reason.rstrip(".") for check in each if check.outcome is worst.outcome
+        )
+        whole = replace(
+            worst, name=WHOLE, limit=wanted, reason=f"{reason}. No row of them went to unified."
+        )
     return (whole, *each)
 
 
 def _uptime(domain: str, tally: Uptime, measurement: Measurement, plan: Plan) -> Check:
-    """100 % is required: no failed probe, none unseen, no check that found it down, every webhook handed over."""
+    """100 % is required: no failed probe, none unseen, no check that found it down, every webhook
+    handed over.
+    """
     name, wanted = f"uptime:{domain}", "100 %"
     cells = _untouched(measurement.phase or measurement.window, domain)
     rows, errors = sum(cell.requests for cell in cells), sum(cell.errors for cell in cells)
@@ -142,12 +184,20 @@ def _uptime(domain: str, tally: Uptime, measurement: Measurement, plan: Plan) ->
     asked = tally.answered + tally.failed
     probes = f"{tally.answered:,} of {asked:,} probes" if asked else "not probed"
     words = f"{domain}: {probes} answered" if asked else f"{domain}: {probes}"
-    words += f", {rows - nowhere:,} of {rows:,} webhooks handed over, {errors - nowhere:,} of them failed"
-    share = 100 * tally.answered / asked if asked else 100 * (rows - errors) / rows if rows else None
+    words += (
+        f", {rows - nowhere:,} of {rows:,} webhooks handed over, {errors - nowhere:,} of them"
+        " failed"
+    )
+    share = (
+        100 * tally.answered / asked if asked else 100 * (rows - errors) / rows if rows else None
+    )
     observed = "–" if share is None else f"{share:.4g} % ({probes})"
     observed += f", {nowhere:,} webhooks not handed over" if nowhere else ""
     if tally.failing_at:
-        when = ", ".join(f"{datetime.fromisoformat(at).astimezone(plan.zone):%H:%M}" for at in tally.failing_at[:4])
+        when = ", ".join(
+            f"{datetime.fromisoformat(at).astimezone(plan.zone):%H:%M}"
+            for at in tally.failing_at[:4]
+        )
         more = f" and {len(tally.failing_at) - 4:,} more" if len(tally.failing_at) > 4 else ""
         observed += f", down by its own rows at {when}{more}"
         words += f", down by its own rows at the checks of {when}{more}"
@@ -156,16 +206,23 @@ def _uptime(domain: str, tally: Uptime, measurement: Measurement, plan: Plan) ->
         reason += "rollout change --to <same> --again --reason …"
         return _check(name, Outcome.FAIL, observed, wanted, reason, State.HOLD)
     if not asked and sum(cell.failing or 0 for cell in cells) >= FEWEST and 20 * errors >= rows:
-        reason = f"{words}, and nobody probed it: an outage for a part of the phase is not ruled out."
+        reason = (
+            f"{words}, and nobody probed it: an outage for a part of the phase is not ruled out."
+        )
         return _check(name, Outcome.COULD_NOT_LOOK, observed, wanted, reason, State.INCONCLUSIVE)
     if tally.unseen or (domain in plan.probes.protected and not asked) or share is None:
-        reason = f"{words}; {tally.unseen:,} probes could not tell its network from ours: not shown to be 100 %."
+        reason = (
+            f"{words}; {tally.unseen:,} probes could not tell its network from ours: not shown to"
+            " be 100 %."
+        )
         return _check(name, Outcome.COULD_NOT_LOOK, observed, wanted, reason, State.INCONCLUSIVE)
     return _check(name, Outcome.PASS, observed, wanted, f"{words}.")
 
 
 def is_news(checks: Sequence[Check], known: Mapping[str, Uptime]) -> bool:
-    """Does an endpoint fail that answered until now, or answer again? The next probe must find it on the ledger."""
+    """Does an endpoint fail that answered until now, or answer again? The next probe must find it
+    on the ledger.
+    """
     for check in checks:
         if check.name.startswith(PROBE) and check.outcome in (Outcome.PASS, Outcome.FAIL):
             failing = known.get(check.name.removeprefix(PROBE), Uptime()).in_a_row > 0
@@ -174,5 +231,9 @@ def is_news(checks: Sequence[Check], known: Mapping[str, Uptime]) -> bool:
     return False
 
 
-def _check(name: str, outcome: Outcome, observed: str, limit: str, reason: str, state: State | None = None) -> Check:
-    return Check(name=name, outcome=outcome, observed=observed, limit=limit, reason=reason, state=state)
+def _check(
+    name: str, outcome: Outcome, observed: str, limit: str, reason: str, state: State | None = None
+) -> Check:
+    return Check(
+        name=name, outcome=outcome, observed=observed, limit=limit, reason=reason, state=state
+    )

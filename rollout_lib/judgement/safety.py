@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 
-from rollout_lib.clock import both_clocks
+from rollout_lib.judgement.state import adopts, phase_index
 from rollout_lib.model import (
     UNIFIED,
     Check,
@@ -17,7 +17,7 @@ from rollout_lib.model import (
     State,
 )
 from rollout_lib.plan import Plan
-from rollout_lib.standing import adopts, phase_index
+from rollout_lib.text import both_clocks
 
 EXPECTED_BEFORE_ALARM = 7  # unified rows: none of 7 expected has a probability of 0.1 %
 
@@ -47,7 +47,9 @@ def drift_check(config: RoutingConfig, standing: Standing, plan: Plan) -> Check:
     if known is None:
         wanted = "not enabled before the first change"
         if not config.enabled:
-            return _check("drift", Outcome.PASS, now, wanted, "Routing is off and the ledger knows no change.")
+            return _check(
+                "drift", Outcome.PASS, now, wanted, "Routing is off and the ledger knows no change."
+            )
         reason = f"Routing is at {now} and no entry of the ledger says who did it."
         return _check("drift", Outcome.FAIL, now, wanted, reason, State.STEP_BACK)
     wanted = f"{known[1]:g} %, {'enabled' if known[2] else 'disabled'}"
@@ -66,7 +68,9 @@ def drift_check(config: RoutingConfig, standing: Standing, plan: Plan) -> Check:
     reason = f"Raised by hand from {wanted} to {now} (notes: {config.notes or 'none'}). "
     reason += f"The highest phase passed is {top:g} %. "
     reason += "Step back to it." if above else "Nobody recorded it: hold until a person has looked."
-    return _check("drift", Outcome.FAIL, now, wanted, reason, State.STEP_BACK if above else State.HOLD)
+    return _check(
+        "drift", Outcome.FAIL, now, wanted, reason, State.STEP_BACK if above else State.HOLD
+    )
 
 
 def _off_plan(percentage: Decimal, plan: Plan) -> bool:
@@ -74,22 +78,37 @@ def _off_plan(percentage: Decimal, plan: Plan) -> bool:
 
 
 def digest_check(standing: Standing, plan: Plan) -> Check:
-    """The plan must not change while a phase runs: its thresholds are what the phase is judged by."""
+    """The plan must not change while a phase runs: its thresholds are what the
+    phase is judged by.
+    """
     began_with = standing.plan_digest
     if began_with in (None, "", plan.digest):
-        return _check("plan", Outcome.PASS, plan.digest, "unchanged in the phase", "The plan is unchanged.")
+        return _check(
+            "plan", Outcome.PASS, plan.digest, "unchanged in the phase", "The plan is unchanged."
+        )
     reason = f"The plan was edited in this phase: {began_with} when it began, {plan.digest} now. "
     reason += "Restore it, or begin the phase anew: rollout change --to <same> --again --reason …"
     return _check("plan", Outcome.FAIL, plan.digest, str(began_with), reason, State.HOLD)
 
 
-def data_check(config: RoutingConfig, measurement: Measurement, standing: Standing, plan: Plan) -> Check:
-    """Are there rows at all, and does unified log what it should? Missing data is neither good nor bad."""
+def data_check(
+    config: RoutingConfig, measurement: Measurement, standing: Standing, plan: Plan
+) -> Check:
+    """Are there rows at all, and does unified log what it should? Missing data is neither good nor
+    bad.
+    """
     wanted = f"unified rows as configured ({config.percentage:g} %)"
     newest, stale = measurement.newest_row_at, plan.monitoring.stale_after
     if newest is None or measurement.as_of - newest > stale:
-        last = f"the last row is of {both_clocks(newest, plan.time_zone)}" if newest else "there is no row"
-        reason = f"Could not look: {last}, more than {stale} ago. Traffic or logging has stopped, or our view."
+        last = (
+            f"the last row is of {both_clocks(newest, plan.time_zone)}"
+            if newest
+            else "there is no row"
+        )
+        reason = (
+            f"Could not look: {last}, more than {stale} ago. Traffic or logging has stopped, or our"
+            " view."
+        )
         return _check("data", Outcome.COULD_NOT_LOOK, last, wanted, reason, State.COULD_NOT_LOOK)
     share = config.percentage / 100
     legacy = measurement.legacy_since_unified
@@ -107,9 +126,13 @@ def data_check(config: RoutingConfig, measurement: Measurement, standing: Standi
         reason += "routing, unified or logging is broken."
         return _check("data", Outcome.FAIL, "0 unified", wanted, reason, State.NO_DATA)
     if rows == 0:
-        reason = f"Quiet: 0 unified requests in the window, {expected:.1f} expected since the last one."
+        reason = (
+            f"Quiet: 0 unified requests in the window, {expected:.1f} expected since the last one."
+        )
         return _check("data", Outcome.COULD_NOT_LOOK, "0 unified", wanted, reason, State.QUIET)
-    return _check("data", Outcome.PASS, f"{rows:,} unified", wanted, f"{rows:,} unified rows in the window.")
+    return _check(
+        "data", Outcome.PASS, f"{rows:,} unified", wanted, f"{rows:,} unified rows in the window."
+    )
 
 
 def off_check(measurement: Measurement, settled: datetime, plan: Plan) -> Check:
@@ -128,19 +151,27 @@ def health_check(health: Health, ours: State) -> Check:
     """Does the runbook's check_routing_health() agree with our reading of the same hour?"""
     wanted = ours.value
     if health.rows is None:
-        return _check("check_routing_health", Outcome.NOT_APPLICABLE, "not asked", wanted, health.reason)
+        return _check(
+            "check_routing_health", Outcome.NOT_APPLICABLE, "not asked", wanted, health.reason
+        )
     said = [str(row.get("status", "")).lower() for row in health.rows]
     known = {"ok", "healthy", "investigate", "warning", "rollback", "critical", "no data"}
     if not said or not set(said) <= known:
-        reason = f"Its answer has another shape here and is shown, not compared: {said or 'no row'}."
+        reason = (
+            f"Its answer has another shape here and is shown, not compared: {said or 'no row'}."
+        )
         return _check("check_routing_health", Outcome.COULD_NOT_LOOK, str(said), wanted, reason)
     bad = {"investigate", "warning", "rollback", "critical"}
     theirs = "not ok" if set(said) & bad else ("no data" if "no data" in said else "ok")
     mine = {State.CLEAN: "ok", State.QUIET: "no data"}.get(ours, "not ok")
     agree = theirs == mine
     reason = f"check_routing_health() says {theirs}, this suite {mine}, of the unclipped last hour."
-    return _check("check_routing_health", Outcome.PASS if agree else Outcome.WARN, theirs, mine, reason)
+    return _check(
+        "check_routing_health", Outcome.PASS if agree else Outcome.WARN, theirs, mine, reason
+    )
 
 
 def _check(name, outcome, observed, wanted, reason, state: State | None = None) -> Check:
-    return Check(name=name, outcome=outcome, observed=observed, limit=wanted, reason=reason, state=state)
+    return Check(
+        name=name, outcome=outcome, observed=observed, limit=wanted, reason=reason, state=state
+    )

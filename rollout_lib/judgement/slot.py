@@ -7,13 +7,23 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from rollout_lib.figures import select, share
 from rollout_lib.judgement import safety
+from rollout_lib.judgement.explain import (
+    clean_sentence,
+    differ_sentence,
+    next_command,
+    watch_sentence,
+)
+from rollout_lib.judgement.figures import select, share
 from rollout_lib.judgement.literal import literal_checks
 from rollout_lib.judgement.protected import protected_checks, rows_checks
-from rollout_lib.judgement.sentences import clean_sentence, differ_sentence, next_command, watch_sentence
-from rollout_lib.judgement.streams import SPLIT_AT, judge_streams, look_from, shared_incident, split_alarm
-from rollout_lib.judgement.words import e_value, rate
+from rollout_lib.judgement.streams import (
+    SPLIT_AT,
+    judge_streams,
+    look_from,
+    shared_incident,
+    split_alarm,
+)
 from rollout_lib.model import (
     LEGACY,
     TOTAL,
@@ -31,6 +41,7 @@ from rollout_lib.model import (
     worst,
 )
 from rollout_lib.plan import Plan
+from rollout_lib.text import e_value, rate
 
 SETTLING = timedelta(seconds=30)
 _ACTS = {State.ROLL_BACK: Act.ROLL_BACK, State.STEP_BACK: Act.STEP_BACK}
@@ -46,10 +57,14 @@ def judge_slot(
     now: datetime,
     probes: Sequence[Probe] = (),
 ) -> Verdict:
-    """Facts and `now` in, a Verdict out. slot None is a partial look: it spends no stake and adds no look."""
+    """Facts and `now` in, a Verdict out. slot None is a partial look: it spends no stake and adds
+    no look.
+    """
     if config is None:
         check = _unreadable()
-        return _verdict(plan, standing, [check], (), State.COULD_NOT_LOOK, State.COULD_NOT_LOOK, [check])
+        return _verdict(
+            plan, standing, [check], (), State.COULD_NOT_LOOK, State.COULD_NOT_LOOK, [check]
+        )
     first = [
         safety.leak_check(config, measurement, plan),
         *protected_checks(probes, plan, standing.protected),
@@ -66,10 +81,13 @@ def judge_slot(
     streams = judge_streams(looks, literal_states, plan)
     split = _split(measurement, looks, config, standing, plan)
     hour = literal_checks(measurement.hour, plan)
-    health = safety.health_check(measurement.health, worst([_state(c) for c in hour if TOTAL in c.name]))
+    health = safety.health_check(
+        measurement.health, worst([_state(c) for c in hour if TOTAL in c.name])
+    )
     checks = [*first, drift, safety.digest_check(standing, plan), data, split, *literal, health]
     blind = data.state in (State.NO_DATA, State.COULD_NOT_LOOK, State.QUIET)
-    # The split is literally one of the thresholds (it asks to look), and its alarm is evidence (it holds).
+    # The split is literally one of the thresholds (it asks to look), and its alarm is evidence (it
+    # holds).
     shares = [State.WATCH] if split.outcome in (Outcome.WARN, Outcome.FAIL) else []
     alarms = [State.HOLD] if split.state is State.HOLD else []
     literal_state = _column([*literal_states.values(), *shares], blind, data)
@@ -105,7 +123,9 @@ def _column(states: list[State], blind: bool, data: Check) -> State:
     return worst(seen) if seen else State.QUIET
 
 
-def _off(plan: Plan, config: RoutingConfig, standing: Standing, measurement: Measurement, checks) -> Verdict:
+def _off(
+    plan: Plan, config: RoutingConfig, standing: Standing, measurement: Measurement, checks
+) -> Verdict:
     off = safety.off_check(measurement, _off_since(config, standing, measurement) + SETTLING, plan)
     # A leak of before the rollback has been acted on; what flows now is the question of `off`.
     checks = [off, *[check for check in checks if check.name != "leak"]]
@@ -128,7 +148,9 @@ def _off(plan: Plan, config: RoutingConfig, standing: Standing, measurement: Mea
 
 
 def _off_since(config: RoutingConfig, standing: Standing, measurement: Measurement) -> datetime:
-    """When routing went off: by the ledger; else, found off just now, by the configuration or not before now."""
+    """When routing went off: by the ledger; else, found off just now, by the configuration or not
+    before now.
+    """
     if standing.rolled_back_at is not None:
         return standing.rolled_back_at
     if standing.last_change is None:
@@ -137,15 +159,30 @@ def _off_since(config: RoutingConfig, standing: Standing, measurement: Measureme
     return edited if edited is not None and edited > standing.last_change[0] else measurement.as_of
 
 
-def split_check(measurement: Measurement, looks: Sequence[Look], percentage: Decimal, plan: Plan) -> Check:
-    """Unified's share against the configured one: literally within 2 points, and the alarm on evidence."""
+def split_check(
+    measurement: Measurement, looks: Sequence[Look], percentage: Decimal, plan: Plan
+) -> Check:
+    """Unified's share against the configured one: literally within 2 points, and the alarm on
+    evidence.
+    """
     unified, legacy = share(measurement.window, plan.domains)
     wanted = f"{percentage:g} % ± {plan.thresholds.split_tolerance_points:g} points"
     if unified == 0:
-        reason = "No unified row in the window: whether that is silence or a quiet hour is the question of `data`."
-        return Check(name="split", outcome=Outcome.COULD_NOT_LOOK, observed="0 unified", limit=wanted, reason=reason)
+        reason = (
+            "No unified row in the window: whether that is silence or a quiet hour is the question"
+            " of `data`."
+        )
+        return Check(
+            name="split",
+            outcome=Outcome.COULD_NOT_LOOK,
+            observed="0 unified",
+            limit=wanted,
+            reason=reason,
+        )
     configured = float(percentage) / 100
-    path = split_alarm(looks, configured) if looks and 0 < configured < 1 else (0.0,)  # no bet, no evidence
+    path = (
+        split_alarm(looks, configured) if looks and 0 < configured < 1 else (0.0,)
+    )  # no bet, no evidence
     hour_off = _off_by(unified, legacy, percentage, plan)
     phase_off = _off_by(
         sum(look.unified_settled for look in looks),
@@ -154,17 +191,33 @@ def split_check(measurement: Measurement, looks: Sequence[Look], percentage: Dec
         plan,
     )
     observed = f"{rate(unified, unified + legacy)}"
-    reason = f"{observed}, configured {wanted}; {e_value(max(path))} against the configured share (alarm at 100)"
+    reason = (
+        f"{observed}, configured {wanted}; {e_value(max(path))} against the configured share (alarm"
+        " at 100)"
+    )
     if max(path) >= SPLIT_AT and (hour_off or phase_off):
         reason = f"Split alarm: {reason}. The router does not route as configured."
-        return Check(name="split", outcome=Outcome.FAIL, observed=observed, limit=wanted, reason=reason,
-                     state=State.HOLD)  # fmt: skip
+        return Check(
+            name="split",
+            outcome=Outcome.FAIL,
+            observed=observed,
+            limit=wanted,
+            reason=reason,
+            state=State.HOLD,
+        )
     if hour_off:
         reason += (
-            f". Over {plan.thresholds.split_tolerance_points:g} points, without evidence that it is more than chance"
+            f". Over {plan.thresholds.split_tolerance_points:g} points, without evidence that it is"
+            " more than chance"
         )
-        return Check(name="split", outcome=Outcome.WARN, observed=observed, limit=wanted, reason=reason,
-                     state=State.WATCH)  # fmt: skip
+        return Check(
+            name="split",
+            outcome=Outcome.WARN,
+            observed=observed,
+            limit=wanted,
+            reason=reason,
+            state=State.WATCH,
+        )
     return Check(name="split", outcome=Outcome.PASS, observed=observed, limit=wanted, reason=reason)
 
 
@@ -172,18 +225,34 @@ def _split(measurement, looks, config: RoutingConfig, standing: Standing, plan: 
     """Not judged in the increment in which somebody edited the percentage: `drift` says that."""
     if standing.phase is None or standing.phase.percentage == config.percentage:
         return split_check(measurement, looks, config.percentage, plan)
-    reason = f"{standing.phase.percentage:g} % by the ledger, {config.percentage:g} % configured: mixed rows"
-    return Check(name="split", outcome=Outcome.COULD_NOT_LOOK, observed="edited", limit="one percentage",
-                 reason=f"{reason} are not compared with either.")  # fmt: skip
+    reason = (
+        f"{standing.phase.percentage:g} % by the ledger, {config.percentage:g} % configured: mixed"
+        " rows"
+    )
+    return Check(
+        name="split",
+        outcome=Outcome.COULD_NOT_LOOK,
+        observed="edited",
+        limit="one percentage",
+        reason=f"{reason} are not compared with either.",
+    )
 
 
 def _off_by(unified: int, legacy: int, percentage: Decimal, plan: Plan) -> bool:
     total = unified + legacy
-    return total > 0 and abs(Decimal(100 * unified) / total - percentage) > plan.thresholds.split_tolerance_points
+    return (
+        total > 0
+        and abs(Decimal(100 * unified) / total - percentage)
+        > plan.thresholds.split_tolerance_points
+    )
 
 
-def _verdict(plan, standing, checks, streams, literal: State, by_evidence: State, others) -> Verdict:
-    """Overall: the mode's column, or worse where another check says so; latches last for the phase."""
+def _verdict(
+    plan, standing, checks, streams, literal: State, by_evidence: State, others
+) -> Verdict:
+    """Overall: the mode's column, or worse where another check says so; latches
+    last for the phase.
+    """
     column = literal if plan.mode == "strict" else by_evidence
     contributed = [check.state for check in others if check.state is not None]
     acts = [state for state in (column, *contributed) if state in _ACTS]
@@ -192,7 +261,9 @@ def _verdict(plan, standing, checks, streams, literal: State, by_evidence: State
     latched = standing.latched if standing.latched in _ACTS else None
     if latched is not None:
         state = worst([state, latched])
-    why = [check for check in others if check.state is state] or [check for check in checks if check.state is state]
+    why = [check for check in others if check.state is state] or [
+        check for check in checks if check.state is state
+    ]
     sentence = why[0].reason if why else ""
     if latched is state and not why:
         sentence = f"Latched since an earlier check of this phase: {standing.latched_reason}"
@@ -219,23 +290,36 @@ def _verdict(plan, standing, checks, streams, literal: State, by_evidence: State
     )
 
 
-def _explained(verdict: Verdict, plan: Plan, looks: Sequence[Look], measurement: Measurement) -> Verdict:
+def _explained(
+    verdict: Verdict, plan: Plan, looks: Sequence[Look], measurement: Measurement
+) -> Verdict:
     """The one sentence with its arithmetic, and why the columns differ."""
 
     by_name: Mapping[str, StreamEvidence] = {stream.stream: stream for stream in verdict.streams}
     sentence, next_step = verdict.sentence, verdict.next_step
     state = verdict.state
-    column = [s for s in verdict.streams if (s.literal if plan.mode == "strict" else s.evidence) is state]
-    decided = column and not any(check.state is state and check.name in ("leak", "drift", "plan", "split", "data")
-                                 for check in verdict.checks)  # fmt: skip
+    column = [
+        s for s in verdict.streams if (s.literal if plan.mode == "strict" else s.evidence) is state
+    ]
+    decided = column and not any(
+        check.state is state and check.name in ("leak", "drift", "plan", "split", "data")
+        for check in verdict.checks
+    )
     if state in (State.CLEAN, State.CLEAN_UNPROVEN, State.CERTIFIED):
         sentence = clean_sentence(by_name["errors:total"], plan, looks)
     elif decided or (state is State.WATCH and column):
         loudest = max(column, key=lambda stream: (stream.e_peak, stream.bad))
         sentence = watch_sentence(loudest, verdict, measurement.window, plan)
         next_step = next_command(state, plan, loudest.stream)
-    # Attribution never blocks an act, and says nothing of acts that no error of unified called for (a leak).
-    by_errors = verdict.act is not Act.NONE and any(stream.stream.startswith("errors") for stream in column)
-    if by_errors and shared_incident(looks, select(measurement.window, LEGACY, list(plan.domains)), plan):
+    # Attribution never blocks an act, and says nothing of acts that no error of unified called for
+    # (a leak).
+    by_errors = verdict.act is not Act.NONE and any(
+        stream.stream.startswith("errors") for stream in column
+    )
+    if by_errors and shared_incident(
+        looks, select(measurement.window, LEGACY, list(plan.domains)), plan
+    ):
         sentence += " Shared incident: legacy is over its line too; rolling back will not help."
-    return replace(verdict, sentence=sentence, next_step=next_step, differ=differ_sentence(verdict, plan))
+    return replace(
+        verdict, sentence=sentence, next_step=next_step, differ=differ_sentence(verdict, plan)
+    )

@@ -1,4 +1,6 @@
-"""The evidence verdict of each stream: errors and latency in total and per domain, and the router."""
+"""The evidence verdict of each stream: errors and latency in total and per
+domain, and the router.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from functools import cache
 from itertools import pairwise
 
 from rollout_lib import evidence
-from rollout_lib.figures import select
+from rollout_lib.judgement.figures import select
 from rollout_lib.model import (
     LEGACY,
     ROUTER,
@@ -39,7 +41,9 @@ def error_limit(plan: Plan) -> float:
 
 @cache
 def error_bets(limit: float) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
-    """(limit, alternatives, weights): the design's alternatives to 0.1 %, moved in odds to another limit."""
+    """(limit, alternatives, weights): the design's alternatives to 0.1 %, moved in odds to another
+    limit.
+    """
     if limit == DESIGNED_LIMIT:
         return limit, evidence.ERROR_ALTERNATIVES, evidence.ERROR_WEIGHTS
 
@@ -51,11 +55,15 @@ def error_bets(limit: float) -> tuple[float, tuple[float, ...], tuple[float, ...
 
 
 def look_from(measurement: Measurement, slot, closed: bool, plan: Plan) -> Look:
-    """The increment as the engine counts it: distinct failing webhooks among requests without retries."""
+    """The increment as the engine counts it: distinct failing webhooks among requests without
+    retries.
+    """
     traffic = measurement.increment
     errors: dict[str, Counts] = {}
     latency: dict[str, Counts] = {}
-    for label, names in [(domain, [domain]) for domain in plan.domains] + [(TOTAL, list(plan.domains))]:
+    for label, names in [(domain, [domain]) for domain in plan.domains] + [
+        (TOTAL, list(plan.domains))
+    ]:
         cell = select(traffic, UNIFIED, names)
         errors[label] = _counted(cell.requests, cell.errors, cell.failing)
         latency[label] = _counted(sum(cell.latencies.values()), cell.slow, cell.slow_failing)
@@ -67,7 +75,9 @@ def look_from(measurement: Measurement, slot, closed: bool, plan: Plan) -> Look:
         window=traffic.window,
         errors=errors,
         latency=latency,
-        router=_counted(rows, sum(c.requests for c in unreached), sum(c.failing or 0 for c in unreached)),
+        router=_counted(
+            rows, sum(c.requests for c in unreached), sum(c.failing or 0 for c in unreached)
+        ),
         legacy=_counted(legacy.requests, legacy.errors, legacy.failing),
         unified_settled=measurement.settled_unified,
         legacy_settled=measurement.settled_legacy,
@@ -81,8 +91,12 @@ def _counted(rows: int, bad_rows: int, failing: int | None) -> Counts:
     return Counts(bad=bad, total=rows - (bad_rows - bad))
 
 
-def judge_streams(looks: Sequence[Look], literal: Mapping[str, State], plan: Plan) -> tuple[StreamEvidence, ...]:
-    """Every stream's evidence over the looks of the phase (a partial one last) beside its literal state."""
+def judge_streams(
+    looks: Sequence[Look], literal: Mapping[str, State], plan: Plan
+) -> tuple[StreamEvidence, ...]:
+    """Every stream's evidence over the looks of the phase (a partial one last) beside its literal
+    state.
+    """
     _in_order(looks)
     per_domain = ACT_AT + math.log(len(plan.domains))
     streams = []
@@ -92,7 +106,9 @@ def judge_streams(looks: Sequence[Look], literal: Mapping[str, State], plan: Pla
         latency = [look.latency[label] for look in looks]
         streams.append(_stream(f"errors:{label}", errors, error_limit(plan), act_at, literal))
         streams.append(_stream(f"latency:{label}", latency, LATENCY_LIMIT, act_at, literal))
-    streams.append(_stream(ROUTER, [look.router for look in looks], error_limit(plan), ACT_AT, literal))
+    streams.append(
+        _stream(ROUTER, [look.router for look in looks], error_limit(plan), ACT_AT, literal)
+    )
     return tuple(streams)
 
 
@@ -101,11 +117,16 @@ def _in_order(looks: Sequence[Look]) -> None:
     for before, after in pairwise(looks):
         if after.window.start < before.window.end or not before.closed:
             raise evidence.CountError(
-                reason=f"looks out of order: one ends {before.window.end}, the next begins {after.window.start}."
+                reason=(
+                    f"looks out of order: one ends {before.window.end}, the next begins"
+                    f" {after.window.start}."
+                )
             )
 
 
-def _stream(name: str, counts: Sequence[Counts], limit: float, act_at: float, literal) -> StreamEvidence:
+def _stream(
+    name: str, counts: Sequence[Counts], limit: float, act_at: float, literal
+) -> StreamEvidence:
     bets = error_bets(limit)
     if name.startswith("latency"):
         bets = limit, evidence.LATENCY_ALTERNATIVES, evidence.LATENCY_WEIGHTS
@@ -131,7 +152,9 @@ def _stream(name: str, counts: Sequence[Counts], limit: float, act_at: float, li
     )
 
 
-def ladder_state(now: float, peak: float, act_at: float, bad: int, total: int, certificate: float, literal: State):
+def ladder_state(
+    now: float, peak: float, act_at: float, bad: int, total: int, certificate: float, literal: State
+):
     """Worst first; a stream without a single request is QUIET, never clean."""
     enough = bad >= AT_LEAST
     if enough and peak >= act_at:
@@ -153,7 +176,9 @@ def split_alarm(looks: Sequence[Look], share: float) -> tuple[float, ...]:
 
 
 def shared_incident(looks: Sequence[Look], legacy: Cell, plan: Plan) -> bool:
-    """Is legacy over its line too, without evidence that unified is worse? Then rolling back will not help."""
+    """Is legacy over its line too, without evidence that unified is worse? Then rolling back will
+    not help.
+    """
     over = legacy.errors * 100 > float(plan.thresholds.error_rate_investigate_pct) * legacy.requests
     if not over or not looks:
         return False

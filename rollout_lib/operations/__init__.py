@@ -1,4 +1,6 @@
-"""The imperative shell: each operation reads facts, calls a pure decider, carries out its value, records."""
+"""The imperative shell: each operation reads facts, calls a pure decider, carries out its value,
+records.
+"""
 
 from rollout_lib.operations.attest import attest
 from rollout_lib.operations.change import change_percentage

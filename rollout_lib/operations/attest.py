@@ -6,14 +6,14 @@ import json
 from dataclasses import dataclass
 from datetime import timedelta
 
+from rollout_lib.database.ledger import append, read_facts
+from rollout_lib.database.session import Session
 from rollout_lib.errors import CouldNotMeasure, ParameterError
+from rollout_lib.judgement.state import fold
 from rollout_lib.model import Standing, State
 from rollout_lib.operations.lowering import UNREADABLE, disable, known_after
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.redaction import redact
-from rollout_lib.session import Session
-from rollout_lib.standing import fold
-from rollout_lib.store import append, read_facts
 
 COMPLAINTS = ("none", "some", "spike")
 LONGEST = timedelta(days=7)  # of one extension: more is a typing error, and the ledger keeps it
@@ -36,8 +36,8 @@ def attest(session: Session, *, subject: str, value: str, reason: str = "") -> A
     """Append a statement of a named person, bound to the plan's digest and the running phase.
 
     subject: "complaints" (none, some, spike), "acknowledgement" (of an inconclusive evaluation),
-    "extension" (value: seconds added to the hold), "override" (of legacy's own limits before the start),
-    "restart" (after a rollback). A spike switches routing off first. Raises ParameterError.
+    "extension" (value: seconds added to the hold), "override" (of legacy's own limits before the
+    start), "restart" (after a rollback). A spike switches routing off first. Raises ParameterError.
     """
     problems = []
     if subject not in SUBJECTS:
@@ -49,27 +49,47 @@ def attest(session: Session, *, subject: str, value: str, reason: str = "") -> A
     if subject == "extension" and not (value.isascii() and value.isdigit() and int(value) > 0):
         problems.append(f"extension: whole seconds, at least 1, not {value!r}")
     elif subject == "extension" and int(value) > LONGEST.total_seconds():
-        problems.append(f"extension: at most {LONGEST.days * 24} h at a time, not {int(value) / 3600:,.0f} h")
+        problems.append(
+            f"extension: at most {LONGEST.days * 24} h at a time, not {int(value) / 3600:,.0f} h"
+        )
     # Lowering needs no proof: a spike switches off whoever says so.
     if not session.person and value != "spike":
-        problems.append(f"operator: a statement needs a person's name, not {session.operator!r}: --operator, "
-                        "or $ROLLOUT_OPERATOR")  # fmt: skip
+        problems.append(
+            f"operator: a statement needs a person's name, not {session.operator!r}: --operator, "
+            "or $ROLLOUT_OPERATOR"
+        )
     if problems:
         raise ParameterError(problems="\n".join(problems))
     reason = redact(reason)
-    rollback = _roll_back(session, reason or value) if (subject, value) == ("complaints", "spike") else None
+    rollback = (
+        _roll_back(session, reason or value)
+        if (subject, value) == ("complaints", "spike")
+        else None
+    )
     try:
         head = _append(session, subject, value, reason)
     except UNREADABLE as error:
         if rollback is None:
             raise
-        done = f"{rollback.checkpoint.sentence}\nIt is done. What was stated is not on the ledger; state it again"
+        done = (
+            f"{rollback.checkpoint.sentence}\nIt is done. What was stated is not on the ledger;"
+            " state it again"
+        )
         raise CouldNotMeasure(f"{done}: {_why(error)}") from None
-    return Attested(subject=subject, value=value, by=session.operator, reason=reason, head=head, rollback=rollback)
+    return Attested(
+        subject=subject,
+        value=value,
+        by=session.operator,
+        reason=reason,
+        head=head,
+        rollback=rollback,
+    )
 
 
 def _why(error: Exception) -> str:
-    """Why the ledger did not take it, without what an error says of a run that changed nothing: this one has."""
+    """Why the ledger did not take it, without what an error says of a run that changed nothing:
+    this one has.
+    """
     facts = error.facts if isinstance(error, CouldNotMeasure) else {}
     if "missing" in facts:
         return f"the database has no {facts['missing']}."
@@ -111,8 +131,15 @@ def _of_nothing(subject: str, standing: Standing) -> str:
     if subject == "acknowledgement":
         said = standing.evaluation[1] if standing.evaluation else None
         if said is not State.INCONCLUSIVE:
-            found = f"the last evaluation of this phase said {said}" if said else "this phase was not evaluated yet"
-            return f"acknowledgement: {found}; only an INCONCLUSIVE one can be acknowledged: rollout evaluate"
+            found = (
+                f"the last evaluation of this phase said {said}"
+                if said
+                else "this phase was not evaluated yet"
+            )
+            return (
+                f"acknowledgement: {found}; only an INCONCLUSIVE one can be acknowledged: rollout"
+                " evaluate"
+            )
     if subject == "extension" and standing.phase is None:
         return "extension: no phase is running that could be held longer"
     return ""

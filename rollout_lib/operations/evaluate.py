@@ -1,23 +1,27 @@
-"""The end of a phase: the whole phase measured once more, the runbook's success checkpoints by name."""
+"""The end of a phase: the whole phase measured once more, the runbook's success checkpoints by
+name.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from rollout_lib.database.ledger import read_facts
+from rollout_lib.database.session import Session
 from rollout_lib.errors import CouldNotMeasure
-from rollout_lib.judgement import judge_phase_end, look_from
+from rollout_lib.judgement.phase_end import judge_phase_end
+from rollout_lib.judgement.state import fold
+from rollout_lib.judgement.streams import look_from
 from rollout_lib.model import TOTAL
 from rollout_lib.operations.lowering import act_on
 from rollout_lib.operations.monitor import figures, judged, measure_since
 from rollout_lib.operations.record import Recorded, record
 from rollout_lib.probes import take_probes
-from rollout_lib.session import Session
-from rollout_lib.standing import fold
-from rollout_lib.store import read_facts
 
 
 def evaluate_phase(session: Session) -> Recorded:
-    """May the rollout advance? PASS (0), INCONCLUSIVE or HOLD (20), an act (30, 40), or could not look (50).
+    """May the rollout advance? PASS (0), INCONCLUSIVE or HOLD (20), an act (30, 40), or could not
+    look (50).
 
     It changes the routing only where a roll back stands that the plan does alone.
     """
@@ -61,6 +65,8 @@ def evaluate_phase(session: Session) -> Recorded:
 
 
 def look_from_phase(measurement, session: Session):
-    """Distinct failing webhooks of the whole phase on unified, in total: the next phase's comparison."""
+    """Distinct failing webhooks of the whole phase on unified, in total: the next phase's
+    comparison.
+    """
     whole = replace(measurement, increment=measurement.phase)
     return look_from(whole, None, False, session.plan).errors[TOTAL]

@@ -1,4 +1,6 @@
-"""Lowering the percentage: what a verdict may do alone, and the gradual way down. It asks no gate."""
+"""Lowering the percentage: what a verdict may do alone, and the gradual way down.
+It asks no gate.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +8,38 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from rollout_lib.database.ledger import Facts, read_clock, read_facts, tidy
+from rollout_lib.database.routing import read_config, refuse_newer, set_enabled, set_percentage
+from rollout_lib.database.session import Session
 from rollout_lib.emergency import lower
 from rollout_lib.errors import CouldNotMeasure, RolloutError
-from rollout_lib.gates import plan_step_back
+from rollout_lib.judgement.gates import plan_step_back
+from rollout_lib.judgement.state import EMPTY, fold
 from rollout_lib.model import Act, Change, RoutingConfig, Standing, Verdict
-from rollout_lib.routing import read_config, refuse_newer, set_enabled, set_percentage
-from rollout_lib.session import Session
-from rollout_lib.standing import EMPTY, fold
-from rollout_lib.store import Facts, read_clock, read_facts, tidy
 
 Row = tuple[Decimal, bool]
-# A ledger that is away or missing, or holds an entry that cannot be understood: it stops no lowering.
+# A ledger that is away or missing, or holds an entry that cannot be understood: it stops no
+# lowering.
 UNREADABLE = (CouldNotMeasure, LookupError, TypeError, ValueError, ArithmeticError)
 
 
 def act_on(session: Session, verdict: Verdict, facts: Facts, standing: Standing) -> Change | None:
     """Carry out what the verdict may do alone; None where it asks, or where it is done already.
 
-    What could not be done is a Change that was not applied, with the reason: the run still records its verdict.
-    """
+    What could not be done is a Change that was not applied, with the reason: the run still records
+    its verdict."""
     config = facts.config
     if config is not None and _is_half_off(config, standing) and session.plan.acts_alone.roll_back:
-        why = f"found disabled at {config.percentage:g} %: set to 0 %, so that `enabled` alone brings nothing back"
+        why = (
+            f"found disabled at {config.percentage:g} %: set to 0 %, so that `enabled` alone brings"
+            " nothing back"
+        )
         return _tried(config, (Decimal(0), False), why, lambda: disable(session, why))
-    if verdict.act is Act.NONE or not verdict.acts_alone or (config is not None and not config.enabled):
+    if (
+        verdict.act is Act.NONE
+        or not verdict.acts_alone
+        or (config is not None and not config.enabled)
+    ):
         return None
     reason = f"{verdict.state}: {verdict.sentence}"
     if verdict.act is Act.STEP_BACK and config is not None:
@@ -43,21 +53,27 @@ def said(verdict: Verdict, change: Change | None) -> str:
     """The verdict's sentence, and that it could not be carried out where that is so."""
     if change is None or change.applied:
         return verdict.sentence
-    return f"{verdict.sentence} NOT DONE as far as is known ({change.asked[0]:g} %): {change.detail}"
+    return (
+        f"{verdict.sentence} NOT DONE as far as is known ({change.asked[0]:g} %): {change.detail}"
+    )
 
 
 def known_after(session: Session, change: Change) -> tuple[Facts, Standing]:
-    """What is known after a lowering, to record it; nothing where the ledger cannot be read, which stops nothing.
+    """What is known after a lowering, to record it; nothing where the ledger cannot be read, which
+    stops nothing.
 
-    Its instant is the database's all the same, this machine's only where that cannot be asked either.
-    """
+    Its instant is the database's all the same, this machine's only where that cannot be asked
+    either."""
     try:
         with session.database.transaction(readonly=True) as connection:
             facts = read_facts(connection, session.plan)
         return facts, fold(facts.entries, session.plan)
     except UNREADABLE:
         now = _clock(session)
-        return Facts(now=now, database=session.place.database, config=None, entries=(), head=(0, "")), EMPTY
+        return (
+            Facts(now=now, database=session.place.database, config=None, entries=(), head=(0, "")),
+            EMPTY,
+        )
 
 
 def _clock(session: Session) -> datetime:
@@ -69,18 +85,24 @@ def _clock(session: Session) -> datetime:
 
 
 def _is_half_off(config: RoutingConfig, standing: Standing) -> bool:
-    """Disabled since the ledger's last change, and not at 0 %: by hand, or by a run that died between the two."""
+    """Disabled since the ledger's last change, and not at 0 %: by hand, or by a run that died
+    between the two.
+    """
     known = standing.last_change
     return not config.enabled and config.percentage > 0 and known is not None and known[2]
 
 
-def _tried(config: RoutingConfig | None, asked: Row, reason: str, act: Callable[[], Change]) -> Change:
+def _tried(
+    config: RoutingConfig | None, asked: Row, reason: str, act: Callable[[], Change]
+) -> Change:
     try:
         return act()
     except RolloutError as error:
         before = (config.percentage, config.enabled) if config is not None else asked
         words = " ".join(str(error).split())
-        return Change(before=before, asked=asked, after=before, applied=False, reason=reason, detail=words)
+        return Change(
+            before=before, asked=asked, after=before, applied=False, reason=reason, detail=words
+        )
 
 
 def disable(session: Session, reason: str, seen: RoutingConfig | None = None) -> Change:
@@ -114,14 +136,22 @@ def lower_to(session: Session, target: Decimal, reason: str) -> Change:
             raise RolloutError(reason="the configuration has no row to lower")
         if target >= before.percentage:  # somebody else was faster
             now = (before.percentage, before.enabled)
-            return Change(before=now, asked=(target, before.enabled), after=now, applied=False, reason=reason,
-                          detail="it is as low already")  # fmt: skip
+            return Change(
+                before=now,
+                asked=(target, before.enabled),
+                after=now,
+                applied=False,
+                reason=reason,
+                detail="it is as low already",
+            )
         if target == 0:
             set_enabled(connection, False, reason)
         set_percentage(connection, target, reason)
         after = read_config(connection)
         if after is None or after.percentage != target:
-            raise RolloutError(reason=f"the percentage did not become {target} %; nothing was changed")
+            raise RolloutError(
+                reason=f"the percentage did not become {target} %; nothing was changed"
+            )
         refuse_newer(before, after)
     return Change(
         before=(before.percentage, before.enabled),

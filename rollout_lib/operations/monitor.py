@@ -10,30 +10,38 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from rollout_lib import metrics
+from rollout_lib.database.ledger import Facts, is_watched, read_facts
+from rollout_lib.database.session import Session, parse_instant
+from rollout_lib.database.traffic import measure
 from rollout_lib.errors import ParameterError
-from rollout_lib.figures import table_rows
-from rollout_lib.judgement import judge_slot, look_from
+from rollout_lib.judgement.figures import table_rows
 from rollout_lib.judgement.protected import failed_once
-from rollout_lib.model import Act, Change, Checkpoint, Measurement, RoutingConfig, Standing, Verdict
+from rollout_lib.judgement.slot import judge_slot
+from rollout_lib.judgement.state import adopts, fold
+from rollout_lib.judgement.streams import look_from
+from rollout_lib.judgement.timeline import slot_of
+from rollout_lib.model import (
+    Act,
+    Change,
+    Checkpoint,
+    Measurement,
+    RoutingConfig,
+    Standing,
+    Verdict,
+)
+from rollout_lib.notify import metrics
 from rollout_lib.operations.lowering import act_on, said
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.plan import Plan
 from rollout_lib.probes import take_again, take_probes
-from rollout_lib.session import Session, parse_instant
-from rollout_lib.slots import slot_of
-from rollout_lib.standing import adopts, fold
-from rollout_lib.store import Facts, is_watched, read_facts
-from rollout_lib.traffic import measure
 
 
 def monitor(session: Session, *, slot: str = "") -> Recorded:
     """Measure, judge, act where the plan lets it act alone, record.
 
-    slot: the scheduled instant this run belongs to, "now" for the one that the clock is in, "" for a
-    person's extra check, which claims no slot and spends no evidence. A slot that was judged before
-    becomes an extra check. Never raises for a bad verdict: the checkpoint carries it.
-    """
+    slot: the scheduled instant this run belongs to, "now" for the one that the clock is in, "" for
+    a person's extra check, which claims no slot and spends no evidence. A slot that was judged
+    before becomes an extra check. Never raises for a bad verdict: the checkpoint carries it."""
     with metrics.unseen_if_it_fails(session.plan):
         return _monitor(session, slot)
 
@@ -45,8 +53,15 @@ def _monitor(session: Session, slot: str) -> Recorded:
         now = session.now(facts.now)
         belongs = _slot(slot, now, session.plan, standing)
         measurement = measure_since(connection, session, standing, now, whole_phase=False)
-    judge = partial(judge_slot, plan=session.plan, config=facts.config, standing=standing, measurement=measurement,
-                    slot=belongs, now=now)  # fmt: skip
+    judge = partial(
+        judge_slot,
+        plan=session.plan,
+        config=facts.config,
+        standing=standing,
+        measurement=measurement,
+        slot=belongs,
+        now=now,
+    )
     verdict = rows_first(judge, session, twice=True)
     change = act_on(session, verdict, facts, standing)
     checkpoint = judged(
@@ -58,7 +73,11 @@ def _monitor(session: Session, slot: str) -> Recorded:
         operation="monitor",
         kind="checkpoint" if belongs else "extra",
         slot=belongs,
-        look=look_from(measurement, belongs, belongs is not None, session.plan) if standing.phase else None,
+        look=(
+            look_from(measurement, belongs, belongs is not None, session.plan)
+            if standing.phase
+            else None
+        ),
         figures=figures(measurement, session.plan),
     )
     run = record(session, facts, checkpoint)
@@ -76,11 +95,12 @@ def _monitor(session: Session, slot: str) -> Recorded:
 
 
 def rows_first(judge: Callable[..., Verdict], session: Session, *, twice: bool = False) -> Verdict:
-    """The verdict of rows and probes. Where the rows suffice to act, no endpoint that is dead or slow is waited for.
+    """The verdict of rows and probes. Where the rows suffice to act, no endpoint that is dead or
+    slow is waited for.
 
-    twice: where nobody watches, a protected endpoint that failed gets its second probe here; a watcher's next round
-    is sooner there. Not where the rows ask a person for an act: who is told late is told too late.
-    """
+    twice: where nobody watches, a protected endpoint that failed gets its second probe here; a
+    watcher's next round is sooner there. Not where the rows ask a person for an act: who is told
+    late is told too late."""
     verdict = judge()
     if verdict.acts_alone:
         return verdict
@@ -124,7 +144,12 @@ def measure_since(
 
 
 def judged(
-    session: Session, facts: Facts, standing: Standing, verdict: Verdict, change: Change | None, **more: Any
+    session: Session,
+    facts: Facts,
+    standing: Standing,
+    verdict: Verdict,
+    change: Change | None,
+    **more: Any,
 ) -> Checkpoint:
     """The checkpoint of a verdict and of what was done about it; more goes to checkpoint_of."""
     return checkpoint_of(
@@ -139,8 +164,12 @@ def judged(
     )
 
 
-def adopted_by(config: RoutingConfig | None, standing: Standing, change: Change | None) -> dict | None:
-    """What somebody lowered by hand since the last change; None where this run lowered it itself."""
+def adopted_by(
+    config: RoutingConfig | None, standing: Standing, change: Change | None
+) -> dict | None:
+    """What somebody lowered by hand since the last change; None where this run
+    lowered it itself.
+    """
     if config is None or (change is not None and change.applied and change.before[1]):
         return None
     adopted = adopts(config.percentage, config.enabled, standing.last_change)
@@ -148,7 +177,9 @@ def adopted_by(config: RoutingConfig | None, standing: Standing, change: Change 
 
 
 def figures(measurement: Measurement, plan: Plan) -> dict:
-    """The rows that the notebook and its charts show: the literal window, the unclipped hour, the phase, errors."""
+    """The rows that the notebook and its charts show: the literal window, the unclipped hour, the
+    phase, errors.
+    """
     shown = {
         "window": {
             "start": measurement.window.window.start.isoformat(),
@@ -168,15 +199,23 @@ def _slot(text: str, now: datetime, plan: Plan, standing: Standing) -> datetime 
     if text == "":
         return None
     problems: list[str] = []
-    slot = slot_of(now, plan.monitoring.interval) if text == "now" else parse_instant(text, "slot", problems)
+    slot = (
+        slot_of(now, plan.monitoring.interval)
+        if text == "now"
+        else parse_instant(text, "slot", problems)
+    )
     if slot is not None and slot != slot_of(slot, plan.monitoring.interval):
         problems.append(f"slot: {text} is not a whole multiple of {plan.monitoring.interval}")
     if slot is not None and slot > now:
         problems.append(f"slot: {text} has not come yet, it is {now.isoformat()}")
     if problems:
         raise ParameterError(problems="\n".join(problems))
-    if slot + plan.monitoring.interval <= now:  # missed: it is never judged on the rows of a later one
+    if (
+        slot + plan.monitoring.interval <= now
+    ):  # missed: it is never judged on the rows of a later one
         return None
-    if standing.phase is not None and (slot <= standing.phase.began_at or slot in standing.slots_done):
+    if standing.phase is not None and (
+        slot <= standing.phase.began_at or slot in standing.slots_done
+    ):
         return None
     return slot

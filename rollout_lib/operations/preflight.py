@@ -7,17 +7,17 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from rollout_lib.gates import next_percentage
-from rollout_lib.inspection import inspect_database, refuse_other_shapes
-from rollout_lib.judgement import judge_baseline, power_line
+from rollout_lib.database.inspection import inspect_database, refuse_other_shapes
+from rollout_lib.database.ledger import Facts, read_facts
+from rollout_lib.database.session import Session
+from rollout_lib.database.traffic import legacy_baseline
+from rollout_lib.judgement.baseline import judge_baseline, power_line
+from rollout_lib.judgement.gates import next_percentage
+from rollout_lib.judgement.state import fold
 from rollout_lib.model import Act, Check, Outcome, Standing, State, Verdict
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.plan import Plan
 from rollout_lib.probes import take_probes
-from rollout_lib.session import Session
-from rollout_lib.standing import fold
-from rollout_lib.store import Facts, read_facts
-from rollout_lib.traffic import legacy_baseline
 
 # An override is a named person and a reason, and opens only these: the limits of legacy itself.
 _OVERRIDABLE = "legacy"
@@ -25,14 +25,17 @@ _OVERRIDABLE = "legacy"
 
 @dataclass(frozen=True, kw_only=True)
 class Before:
-    """The named checks of a pre-flight and what they come to: PASS, HOLD (a FAIL) or COULD_NOT_LOOK."""
+    """The named checks of a pre-flight and what they come to: PASS, HOLD (a FAIL) or
+    COULD_NOT_LOOK.
+    """
 
     checks: tuple[Check, ...]
     state: State
 
 
 def preflight(session: Session) -> Recorded:
-    """Look at the database, the plan, the function, the protected endpoints and legacy's last 24 hours.
+    """Look at the database, the plan, the function, the protected endpoints and legacy's last 24
+    hours.
 
     Exit 0 when nothing fails; 20 when a check fails; 50 when one that must be seen could not be.
     """
@@ -70,16 +73,31 @@ def preflight(session: Session) -> Recorded:
     return record(session, facts, checkpoint)
 
 
-def look_before(session: Session, connection: Any, facts: Facts, standing: Standing, probes: Any) -> Before:
+def look_before(
+    session: Session, connection: Any, facts: Facts, standing: Standing, probes: Any
+) -> Before:
     """The checks by themselves; called again inside the transaction that raises the percentage."""
     plan = session.plan
-    checks = list(inspect_database(connection, plan, facts=facts, standing=standing, live=_is_live(session),
-                                   now=session.now(facts.now), probes=probes))  # fmt: skip
+    checks = list(
+        inspect_database(
+            connection,
+            plan,
+            facts=facts,
+            standing=standing,
+            live=_is_live(session),
+            now=session.now(facts.now),
+            probes=probes,
+        )
+    )
     if standing.phase is None:
         legacy, router = legacy_baseline(connection, plan, session.now(facts.now))
         checks += judge_baseline(plan=plan, legacy=legacy, router=router)
     overridden = _overridden(plan, standing, session.now(facts.now))
-    outcomes = [check.outcome for check in checks if not (overridden and check.name.startswith(_OVERRIDABLE))]
+    outcomes = [
+        check.outcome
+        for check in checks
+        if not (overridden and check.name.startswith(_OVERRIDABLE))
+    ]
     if not outcomes or Outcome.FAIL in outcomes:
         state = State.HOLD
     elif Outcome.COULD_NOT_LOOK in [check.outcome for check in checks if check.state is not None]:
@@ -107,7 +125,9 @@ def _sentence(before: Before, failed: list[Check]) -> str:
     blind = sum(check.outcome is Outcome.COULD_NOT_LOOK for check in before.checks)
     words = f"{seen} of {len(before.checks)} checks pass"
     if failed:
-        return f"{words}; {len(failed)} fail: " + "; ".join(f"{c.name} ({c.observed})" for c in failed)
+        return f"{words}; {len(failed)} fail: " + "; ".join(
+            f"{c.name} ({c.observed})" for c in failed
+        )
     return f"{words}; {blind} could not be looked at." if blind else f"{words}."
 
 

@@ -1,4 +1,6 @@
-"""One run's record: the checkpoint as a value, its text on the ledger, and how a notebook shows it."""
+"""One run's record: the checkpoint as a value, its text on the ledger, and how a
+notebook shows it.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +13,29 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from rollout_lib import messages, spool
+from rollout_lib import notify as messages
+from rollout_lib import spool
 from rollout_lib.archive.provenance import provenance
+from rollout_lib.database.ledger import Facts, append
+from rollout_lib.database.session import Session
+from rollout_lib.display import Html, checkpoint_card, checkpoint_text
 from rollout_lib.errors import EXIT_CODES, CouldNotMeasure, RolloutError, SlotTaken
-from rollout_lib.look import Html, checkpoint_card, checkpoint_text
-from rollout_lib.messages.send import shout, tell
 from rollout_lib.model import STATES, Act, Checkpoint, Standing, State
-from rollout_lib.serial import to_json
-from rollout_lib.session import Session
-from rollout_lib.store import Facts, append
+from rollout_lib.model.record import to_json
+from rollout_lib.notify.send import shout, tell
 
 MIMETYPE = "application/vnd.rollout.checkpoint+json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """What an operation returns: the checkpoint, its text, where it stands on the ledger, and the history.
+    """What an operation returns: the checkpoint, its text, where it stands on the ledger, and the
+    history.
 
-    head is (seq, hash), None for a dry run or where the ledger could not take it (`kept` is then the file
-    that waits for the next run). told says, a line each, what became of the messages. history holds the
-    bodies of the rollout's earlier checkpoints and this one, oldest first: what the charts draw.
-    """
+    head is (seq, hash), None for a dry run or where the ledger could not take it (`kept` is then
+    the file that waits for the next run). told says, a line each, what became of the messages.
+    history holds the bodies of the rollout's earlier checkpoints and this one, oldest first: what
+    the charts draw."""
 
     checkpoint: Checkpoint
     text: str
@@ -45,8 +49,17 @@ class Recorded:
         told = Html("".join(f'<div class="ro-soft">{escape(line)}</div>' for line in self.told))
         return {
             "text/plain": "\n".join([checkpoint_text(self.checkpoint, self.head), *self.told]),
-            "text/html": checkpoint_card(self.checkpoint, self.head) + (told._repr_html_() if self.told else ""),
-            MIMETYPE: {"text": self.text, "seq": seq, "hash": digest, "kept": self.kept, "told": list(self.told)},
+            "text/html": (
+                checkpoint_card(self.checkpoint, self.head)
+                + (told._repr_html_() if self.told else "")
+            ),
+            MIMETYPE: {
+                "text": self.text,
+                "seq": seq,
+                "hash": digest,
+                "kept": self.kept,
+                "told": list(self.told),
+            },
         }
 
 
@@ -88,7 +101,9 @@ def checkpoint_of(
 
 
 def _message(checkpoint: Checkpoint, session: Session) -> Mapping[str, str] | None:
-    """A template that fails must never fail a check: the failure is recorded in the message's place."""
+    """A template that fails must never fail a check: the failure is recorded in the message's
+    place.
+    """
     try:
         return messages.render(checkpoint, session.plan)
     except TemplateError as error:
@@ -116,30 +131,43 @@ def entry_of(checkpoint: Checkpoint, text: str) -> dict[str, Any]:
 
 
 def recorded(
-    checkpoint: Checkpoint, facts: Facts, head: tuple[int, str] | None, text: str, told: Sequence[str] = ()
+    checkpoint: Checkpoint,
+    facts: Facts,
+    head: tuple[int, str] | None,
+    text: str,
+    told: Sequence[str] = (),
 ) -> Recorded:
     """The value an operation returns, once its entry is committed (or was a dry run)."""
     history = [entry.body for entry in facts.entries if entry.kind in ("checkpoint", "extra")]
     return Recorded(
-        checkpoint=checkpoint, text=text, head=head, told=tuple(told), history=(*history, json.loads(text))
+        checkpoint=checkpoint,
+        text=text,
+        head=head,
+        told=tuple(told),
+        history=(*history, json.loads(text)),
     )
 
 
 def record(session: Session, facts: Facts, checkpoint: Checkpoint) -> Recorded:
-    """Append a checkpoint in a transaction of its own; what the ledger cannot take now is kept in a file.
+    """Append a checkpoint in a transaction of its own; what the ledger cannot take now is kept in a
+    file.
 
-    What was decided and done stands, whether or not it could be written down: this never raises for a
-    database that went away or a disk that is full, and the run's own outcome stays what it was.
+    What was decided and done stands, whether or not it could be written down: this never raises for
+    a database that went away or a disk that is full, and the run's own outcome stays what it was.
     """
     for kind in (checkpoint.kind, "extra"):
         checkpoint = replace(checkpoint, kind=kind)
         text = to_json(checkpoint)
         entry = entry_of(checkpoint, text)
         try:
-            left = session.database.drain().left  # what an earlier run had to keep, before this run's own entry
+            left = (
+                session.database.drain().left
+            )  # what an earlier run had to keep, before this run's own entry
             with session.database.transaction(readonly=False) as connection:
                 head = append(connection, **entry)
-            return recorded(checkpoint, facts, head, text, (*left, *tell(session, checkpoint, head)))
+            return recorded(
+                checkpoint, facts, head, text, (*left, *tell(session, checkpoint, head))
+            )
         except SlotTaken:
             continue  # somebody else's check was faster: this one claims no slot
         except CouldNotMeasure as error:
@@ -161,7 +189,9 @@ def _told_without(checkpoint: Checkpoint) -> tuple[str, ...]:
     acts = checkpoint.change is not None or (verdict is not None and verdict.act is not Act.NONE)
     if not acts or not checkpoint.message:
         return ()
-    return shout(checkpoint.message["subject"], f"{checkpoint.message['text']}\nNot on the ledger yet.")
+    return shout(
+        checkpoint.message["subject"], f"{checkpoint.message['text']}\nNot on the ledger yet."
+    )
 
 
 def conclude(run: Recorded) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rollout_lib.database.ledger import read_facts
+from rollout_lib.database.session import Session
+from rollout_lib.database.traffic import errors_between
+from rollout_lib.judgement.state import fold
+from rollout_lib.judgement.summary import Summary, exit_code, summarise, uptime_words
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
-from rollout_lib.reporting import Summary, exit_code, summarise, uptime_words
-from rollout_lib.session import Session
-from rollout_lib.standing import fold
-from rollout_lib.store import read_facts
-from rollout_lib.traffic import errors_between
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,9 @@ def report(session: Session) -> Report:
         facts = read_facts(connection, session.plan)
         now = session.now(facts.now)
         summary = summarise(facts.entries, session.plan, now)
-        began = summary.phases[0].began_at if summary.phases else now - session.plan.monitoring.window
+        began = (
+            summary.phases[0].began_at if summary.phases else now - session.plan.monitoring.window
+        )
         errors = errors_between(connection, began, now)
     standing = fold(facts.entries, session.plan)
     checkpoint = checkpoint_of(
@@ -38,6 +40,9 @@ def report(session: Session) -> Report:
         exit_code=exit_code(summary.state),
         sentence=summary.outcome,
         figures={"errors": errors},
-        evidence={"checks": sum(phase.checks for phase in summary.phases), "uptime": uptime_words(summary.phases)},
+        evidence={
+            "checks": sum(phase.checks for phase in summary.phases),
+            "uptime": uptime_words(summary.phases),
+        },
     )
     return Report(run=record(session, facts, checkpoint), summary=summary)

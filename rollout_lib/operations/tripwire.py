@@ -1,4 +1,6 @@
-"""Between two slots: the same judgement on the open slot, read to now; it acts without a notebook, or looks only."""
+"""Between two slots: the same judgement on the open slot, read to now; it acts without a notebook,
+or looks only.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +8,17 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from rollout_lib import metrics
-from rollout_lib.judgement import judge_slot, look_from
+from rollout_lib.database.ledger import Facts, read_pulse
+from rollout_lib.database.session import Session
 from rollout_lib.judgement.protected import is_news
+from rollout_lib.judgement.slot import judge_slot
+from rollout_lib.judgement.state import fold, is_at_least
+from rollout_lib.judgement.streams import look_from
 from rollout_lib.model import BLIND, Act, Measurement, Standing, State, Verdict
+from rollout_lib.notify import metrics
 from rollout_lib.operations.lowering import act_on, said
 from rollout_lib.operations.monitor import adopted_by, figures, judged, measure_since, rows_first
 from rollout_lib.operations.record import Recorded, record
-from rollout_lib.session import Session
-from rollout_lib.standing import fold, is_at_least
-from rollout_lib.store import Facts, read_pulse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,21 +48,33 @@ def glance(session: Session, known: Facts | None = None) -> Round:
         facts = read_pulse(connection, session.plan, known)
         standing = fold(facts.entries, session.plan)
         now = session.now(facts.now)
-        measurement = measure_since(connection, session, standing, now, whole_phase=False, lag=timedelta(0))
-    judge = partial(judge_slot, plan=session.plan, config=facts.config, standing=standing, measurement=measurement,
-                    slot=None, now=now)  # fmt: skip
+        measurement = measure_since(
+            connection, session, standing, now, whole_phase=False, lag=timedelta(0)
+        )
+    judge = partial(
+        judge_slot,
+        plan=session.plan,
+        config=facts.config,
+        standing=standing,
+        measurement=measurement,
+        slot=None,
+        now=now,
+    )
     verdict = rows_first(judge, session)
     return Round(now=now, facts=facts, standing=standing, measurement=measurement, verdict=verdict)
 
 
-def trip(session: Session, known: Facts | None = None, *, failed: bool = False, blind: bool = False) -> Round:
-    """One round: two cheap statements and the probes; a verdict that acts alone is carried out at once.
+def trip(
+    session: Session, known: Facts | None = None, *, failed: bool = False, blind: bool = False
+) -> Round:
+    """One round: two cheap statements and the probes; a verdict that acts alone is carried out at
+    once.
 
-    known: the facts of the round before; the ledger is read again only where it has grown. Recorded is what
-    was done or (unless it `failed` in the round before too) could not be, what somebody lowered by hand, an act
-    that is asked for the first time in this phase, a protected endpoint that begins to fail or answers again (two
-    failed probes in a row may be of a slot and a round) and, if `blind` asks for it, that nothing could be seen.
-    """
+    known: the facts of the round before; the ledger is read again only where it has grown. Recorded
+    is what was done or (unless it `failed` in the round before too) could not be, what somebody
+    lowered by hand, an act that is asked for the first time in this phase, a protected endpoint
+    that begins to fail or answers again (two failed probes in a row may be of a slot and a round)
+    and, if `blind` asks for it, that nothing could be seen."""
     with metrics.unseen_if_it_fails(session.plan):
         return _trip(session, known, failed, blind)
 
@@ -96,7 +111,9 @@ def _trip(session: Session, known: Facts | None, failed: bool, blind: bool) -> R
         at=seen.now,
         changed=change.after if change and change.applied else None,
     )
-    return replace(seen, recorded=recorded, trouble=trouble, failed=change is not None and not change.applied)
+    return replace(
+        seen, recorded=recorded, trouble=trouble, failed=change is not None and not change.applied
+    )
 
 
 def _drift(verdict: Verdict) -> str:
@@ -104,7 +121,9 @@ def _drift(verdict: Verdict) -> str:
 
 
 def _is_news(verdict: Verdict, standing: Standing) -> bool:
-    """An act that is asked for, and was not before in this phase; an endpoint that fails, or answers again."""
+    """An act that is asked for, and was not before in this phase; an endpoint that fails, or
+    answers again.
+    """
     if standing.phase is not None and is_news(verdict.checks, standing.protected):
         return True
     if verdict.act is Act.NONE or verdict.state not in (State.STEP_BACK, State.ROLL_BACK):

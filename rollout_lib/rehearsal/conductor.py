@@ -1,4 +1,6 @@
-"""A rehearsal from its beginning to its end: a database and a folder of its own, the days, the comparison."""
+"""A rehearsal from its beginning to its end: a database and a folder of its own, the days, the
+comparison.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +13,18 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from rollout_lib.database import connect
-from rollout_lib.migrations import migrate
+from rollout_lib.database.connection import connect
+from rollout_lib.database.ledger import read_facts
+from rollout_lib.database.migrations import migrate
+from rollout_lib.judgement.summary import Summary, summarise
 from rollout_lib.plan import Plan, load_plan
 from rollout_lib.rehearsal.days import Day, Progress, conduct
 from rollout_lib.rehearsal.own_plan import sections, write_own
 from rollout_lib.rehearsal.scenarios import SCENARIOS, End, Scenario
 from rollout_lib.rehearsal.server import create_database, embedded
 from rollout_lib.rehearsal.world import World
-from rollout_lib.reporting import Summary, summarise
 from rollout_lib.runner import RunResult
 from rollout_lib.runner.servers import warm_up
-from rollout_lib.store import read_facts
 
 VARIABLE = "ROLLOUT_REHEARSAL_URL"
 
@@ -60,9 +62,8 @@ def rehearse(
 ) -> Rehearsal:
     """Run Day 3 in one world, or with `week` every phase of the plan and the nights between.
 
-    It has a database and an output folder of its own, so nothing collides. Raises KeyError for an unknown
-    scenario. The result says whether the end is the expected one.
-    """
+    It has a database and an output folder of its own, so nothing collides. Raises KeyError for an
+    unknown scenario. The result says whether the end is the expected one."""
     told = SCENARIOS[scenario]
     if kernel == "warm":
         warm_up()  # its imports go on while the server starts and the day before is written
@@ -79,8 +80,16 @@ def rehearse(
         database = connect(plan)
         migrate(database, apply=True)
         world = World(database.address, plan, told, seed=seed)
-        day = Day(plan=plan, scenario=told, world=world, database=database, outputs=folder, kernel=kernel,
-                  progress=progress, week=week)  # fmt: skip
+        day = Day(
+            plan=plan,
+            scenario=told,
+            world=world,
+            database=database,
+            outputs=folder,
+            kernel=kernel,
+            progress=progress,
+            week=week,
+        )
         return _compared(day, conduct(day))
     finally:
         if world is not None:
@@ -89,14 +98,18 @@ def rehearse(
             os.environ.pop(key, None) if value is None else os.environ.update({key: value})
 
 
-def _plan_of_its_own(source: Plan, scenario: Scenario, mode: str | None, name: str, folder: Path) -> Plan:
+def _plan_of_its_own(
+    source: Plan, scenario: Scenario, mode: str | None, name: str, folder: Path
+) -> Plan:
     """A copy of the plan that names this rehearsal's database, in its output folder."""
     monitoring = sections(source)["monitoring"]
     changed = {
         "environment": "rehearsal",
         "database": {"variable": VARIABLE, "name": name},
         "mode": mode or source.mode,
-        "monitoring": monitoring | ({"stale_after": scenario.stale_after} if scenario.stale_after else {}),
+        "monitoring": (
+            monitoring | ({"stale_after": scenario.stale_after} if scenario.stale_after else {})
+        ),
     }
     folder.mkdir(parents=True)
     plan = write_own(source, folder / "plan.yaml", changed)
@@ -138,13 +151,17 @@ def _compared(day: Day, report: RunResult) -> Rehearsal:
 
 
 def _decided(bodies: list[Any], expected: End) -> Any:
-    """The checkpoint that decided the day: the first act, else the last evaluation or its absence."""
+    """The checkpoint that decided the day: the first act, else the last
+    evaluation or its absence.
+    """
     judged = [body for body in bodies if body["operation"] in ("monitor", "evaluate")]
     acts = [body for body in judged if body["state"] in ("ROLL_BACK", "STEP_BACK")]
     if acts:
         return acts[0]
     if expected.decided == "NO_DATA":
-        return next((body for body in judged if body["state"] == "NO_DATA"), judged[-1] if judged else None)
+        return next(
+            (body for body in judged if body["state"] == "NO_DATA"), judged[-1] if judged else None
+        )
     evaluations = [body for body in judged if body["operation"] == "evaluate"]
     return (evaluations or judged or [None])[-1]
 
@@ -170,12 +187,19 @@ def _problems(day: Day, expected: End, found: End, decided: Any) -> list[str]:
 
 def _unified_after_rollback(day: Day) -> int:
     """Rows of unified later than the instant that switched routing off."""
-    off = [datetime.fromisoformat(run.checkpoint["at"]) for _, run in day.runs
-           if run.checkpoint and run.checkpoint.get("change") and run.checkpoint["change"]["applied"]
-           and not run.checkpoint["change"]["after"][1]]  # fmt: skip
+    off = [
+        datetime.fromisoformat(run.checkpoint["at"])
+        for _, run in day.runs
+        if run.checkpoint
+        and run.checkpoint.get("change")
+        and run.checkpoint["change"]["applied"]
+        and not run.checkpoint["change"]["after"][1]
+    ]
     if not off:
         return 0
-    statement = "SELECT count(*) FROM webhook_routing_logs WHERE routed_to = 'unified' AND created_at > %s"
+    statement = (
+        "SELECT count(*) FROM webhook_routing_logs WHERE routed_to = 'unified' AND created_at > %s"
+    )
     return day.world.connection.execute(statement, (off[0],)).fetchone()[0]
 
 

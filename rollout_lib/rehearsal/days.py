@@ -1,9 +1,10 @@
-"""The runbook's days, quarter by quarter: the world goes on, and every step is one of our notebooks by papermill.
+"""The runbook's days, quarter by quarter: the world goes on, and every step is one of our notebooks
+by papermill.
 
-The conductor plays the people: it starts, attests, acknowledges where the scenario says so, and asks for
-the next phase. It never touches the routing itself; what happens to it, the suite did. Nights are checked
-like days, as long as routing is on; each day ends with a report for whoever goes on.
-"""
+The conductor plays the people: it starts, attests, acknowledges where the scenario says so, and
+asks for the next phase. It never touches the routing itself; what happens to it, the suite did.
+Nights are checked like days, as long as routing is on; each day ends with a report for whoever goes
+on."""
 
 from __future__ import annotations
 
@@ -13,13 +14,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from rollout_lib.database import Database
+from rollout_lib.database.connection import Database
+from rollout_lib.database.session import Session, open_session
 from rollout_lib.operations.attest import attest
 from rollout_lib.plan import Plan
 from rollout_lib.rehearsal.scenarios import Scenario
 from rollout_lib.rehearsal.world import World
 from rollout_lib.runner import RunResult, run_notebook
-from rollout_lib.session import Session, open_session
 
 OPERATOR = "Rita Rehearsal"
 PREFLIGHT_BEFORE = timedelta(minutes=15)
@@ -45,7 +46,11 @@ class Day:
         return open_session(self.plan.path, as_of=self.world.now.isoformat(), operator=OPERATOR)
 
     def run(self, name: str, **parameters: Any) -> RunResult:
-        self.progress(f"{self.world.now.astimezone(self.plan.zone):%a %H:%M}  {name}", len(self.runs), self.total())
+        self.progress(
+            f"{self.world.now.astimezone(self.plan.zone):%a %H:%M}  {name}",
+            len(self.runs),
+            self.total(),
+        )
         given = {
             "plan": self.plan.path,
             "as_of": self.world.now.isoformat(),
@@ -58,15 +63,23 @@ class Day:
 
     def end(self) -> datetime:
         """When it is over: 18:00 of Day 3, or the end of the plan's last hold."""
-        return self.plan.ends(len(self.plan.phases) - 1) if self.week else self.world.start + DAY_ENDS_AFTER
+        return (
+            self.plan.ends(len(self.plan.phases) - 1)
+            if self.week
+            else self.world.start + DAY_ENDS_AFTER
+        )
 
     def total(self) -> int:
         """About how many notebooks it takes."""
-        return int((self.end() - self.world.start) / self.plan.monitoring.interval) + (16 if self.week else 6)
+        return int((self.end() - self.world.start) / self.plan.monitoring.interval) + (
+            16 if self.week else 6
+        )
 
     def state(self) -> str:
         """What the last check said."""
-        checks = [run.checkpoint for name, run in self.runs if name == "20_monitor" and run.checkpoint]
+        checks = [
+            run.checkpoint for name, run in self.runs if name == "20_monitor" and run.checkpoint
+        ]
         return str(checks[-1]["state"]) if checks else ""
 
     def is_on(self) -> bool:
@@ -78,7 +91,9 @@ class Day:
         phase = next(run.checkpoint["phase"] for _, run in reversed(self.runs) if run.checkpoint)
         if not phase or phase["index"] is None:
             return False
-        return now >= datetime.fromisoformat(phase["began_at"]) + self.plan.phases[phase["index"]].hold
+        return (
+            now >= datetime.fromisoformat(phase["began_at"]) + self.plan.phases[phase["index"]].hold
+        )
 
 
 def conduct(day: Day) -> RunResult:
@@ -93,7 +108,8 @@ def conduct(day: Day) -> RunResult:
     world.advance(world.start)
     while True:
         now = world.now
-        # While routing is off in a week, one check has seen that nothing goes to unified; then nobody looks.
+        # While routing is off in a week, one check has seen that nothing goes to unified; then
+        # nobody looks.
         if now > world.start and not (day.week and day.state() == "OFF"):
             _obey(day, day.run("20_monitor", slot=now.isoformat()))
         evening = now >= end or (now - world.start) % timedelta(days=1) == DAY_ENDS_AFTER
@@ -111,15 +127,23 @@ def conduct(day: Day) -> RunResult:
 
 
 def _raise(day: Day, index: int) -> None:
-    """A person asks for the next phase; the gates decide. What was evaluated yesterday is evaluated anew."""
-    if index and day.is_on() and day.world.now - day.plan.ends(index - 1) > day.plan.monitoring.evaluation_valid:
+    """A person asks for the next phase; the gates decide. What was evaluated yesterday is evaluated
+    anew.
+    """
+    if (
+        index
+        and day.is_on()
+        and day.world.now - day.plan.ends(index - 1) > day.plan.monitoring.evaluation_valid
+    ):
         _evaluate(day)
     attest(day.session(), subject="complaints", value="none", reason="nothing reported by support")
     phase = day.plan.phases[index]
     before = day.plan.phases[index - 1].percentage if index else 0
-    reason = "Initial 10% rollout - monitoring for 4 hours" if not index else (
-        f"Scaling to {phase.percentage:g}% after successful {before:g}% test"
-    )  # fmt: skip
+    reason = (
+        "Initial 10% rollout - monitoring for 4 hours"
+        if not index
+        else (f"Scaling to {phase.percentage:g}% after successful {before:g}% test")
+    )
     day.run(
         "10_change_percentage",
         to_percentage=f"{phase.percentage:g}",
@@ -148,11 +172,20 @@ def _obey(day: Day, result: RunResult) -> None:
     if target is None:
         day.run("90_rollback", reason=f"asked: {body['sentence'][:150]}", gradual=True)
         return
-    day.run("10_change_percentage", to_percentage=target, reason="back to what the ledger knows", dry_run=False)
+    day.run(
+        "10_change_percentage",
+        to_percentage=target,
+        reason="back to what the ledger knows",
+        dry_run=False,
+    )
 
 
 def _known_percentage(day: Day, body: Any) -> str | None:
     """Where somebody raised it by hand: the percentage that the ledger knows, to return to."""
-    drift = [check for check in body["verdict"]["checks"] if check["name"] == "drift" and check["outcome"] == "FAIL"]
+    drift = [
+        check
+        for check in body["verdict"]["checks"]
+        if check["name"] == "drift" and check["outcome"] == "FAIL"
+    ]
     phase = body.get("phase")
     return f"{float(phase['percentage']):g}" if drift and phase else None

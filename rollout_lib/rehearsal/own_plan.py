@@ -21,5 +21,7 @@ def write_own(source: Plan, path: Path, changed: Mapping[str, Any]) -> Plan:
 
     Raises PlanError where the result is no plan; the file is there then, to be looked at.
     """
-    path.write_text(yaml.safe_dump({**sections(source), **changed}, sort_keys=False), encoding="utf-8")
+    path.write_text(
+        yaml.safe_dump({**sections(source), **changed}, sort_keys=False), encoding="utf-8"
+    )
     return load_plan(path)

@@ -1,8 +1,9 @@
-"""A practice day that is today: 10 % since its hold was served, every slot checked, and traffic that goes on.
+"""A practice day that is today: 10 % since its hold was served, every slot checked, and traffic
+that goes on.
 
-`prepare` makes it (a plan file and a database of its own); `python -m rollout_lib.rehearsal.practice PLAN` is the
-world that goes on: rows in real time by the configuration that it reads back, and the endpoints that are asked.
-"""
+`prepare` makes it (a plan file and a database of its own); `python -m
+rollout_lib.rehearsal.practice PLAN` is the world that goes on: rows in real time by the
+configuration that it reads back, and the endpoints that are asked."""
 
 from __future__ import annotations
 
@@ -23,18 +24,20 @@ from urllib.parse import urlsplit
 import psycopg
 
 from rollout_lib import operations as op
-from rollout_lib.database import Database, connect
+from rollout_lib.database.connection import Database, connect
+from rollout_lib.database.migrations import migrate
+from rollout_lib.database.session import Session
 from rollout_lib.errors import CouldNotMeasure, RolloutError
-from rollout_lib.migrations import migrate
+from rollout_lib.judgement.timeline import expected_slots
 from rollout_lib.plan import Plan, load_plan
 from rollout_lib.rehearsal.own_plan import sections, write_own
 from rollout_lib.rehearsal.scenarios import SCENARIOS, Truth
 from rollout_lib.rehearsal.server import create_database, embedded
 from rollout_lib.rehearsal.world import World
-from rollout_lib.session import Session
-from rollout_lib.slots import expected_slots
 
-FAULT = "unified-fails"  # a file of this name beside the plan: from then on half of unified's requests fail
+FAULT = (  # a file of this name beside the plan: from then on half of unified's requests fail
+    "unified-fails"
+)
 FAILING = Truth(unified_errors=0.5)
 _SERVED = timedelta(minutes=1)  # since the end of the first hold
 _STEP_S = 5.0
@@ -43,14 +46,19 @@ Say = Callable[[str], None]
 
 
 def prepare(source: Plan, folder: Path, operator: str, say: Say) -> Plan:
-    """The practice plan of a folder: the newest one whose database is there still, else that of a new day."""
+    """The practice plan of a folder: the newest one whose database is there still, else that of a
+    new day.
+    """
     server = embedded()
     with psycopg.connect(server, autocommit=True) as connection:
         there = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
     for path in sorted(folder.glob("rehearsal_*.yaml"), reverse=True):
         if path.stem in there:
             return load_plan(path)
-    say("A practice day is made: 24 hours of legacy, then 10 % with a check each quarter of an hour …")
+    say(
+        "A practice day is made: 24 hours of legacy, then 10 % with a check each quarter of an"
+        " hour …"
+    )
     name = f"rehearsal_{datetime.now(UTC):%Y%m%d_%H%M%S}_{uuid.uuid4().hex[:4]}"
     create_database(server, name)
     part = folder / f".{name}.part"
@@ -65,7 +73,9 @@ def prepare(source: Plan, folder: Path, operator: str, say: Say) -> Plan:
 
 
 def _changed(source: Plan, name: str) -> dict:
-    """The source's phases moved so that its first hold was served a moment ago, and endpoints of its own."""
+    """The source's phases moved so that its first hold was served a moment ago, and endpoints of
+    its own.
+    """
     phases = sections(source)["phases"]
     ended = datetime.now(UTC).replace(second=0, microsecond=0) - _SERVED
     shift = ended - source.ends(0)
@@ -86,19 +96,33 @@ def _changed(source: Plan, name: str) -> dict:
 
 
 def live_through(database: Database, plan: Plan, operator: str) -> None:
-    """The day so far, as people would have lived it: legacy, an attestation, 10 %, every slot checked."""
+    """The day so far, as people would have lived it: legacy, an attestation, 10 %, every slot
+    checked.
+    """
     world = World(database.address, plan, SCENARIOS["healthy"], seed=_SEED)
 
     def session() -> Session:
-        return Session(plan=plan, database=database, operator=operator, as_of=world.now, run_id=uuid.uuid4().hex)
+        return Session(
+            plan=plan,
+            database=database,
+            operator=operator,
+            as_of=world.now,
+            run_id=uuid.uuid4().hex,
+        )
 
     with contextlib.closing(world):
         world.prelude(world.start)
-        op.attest(session(), subject="complaints", value="none", reason="nothing reported by support")
+        op.attest(
+            session(), subject="complaints", value="none", reason="nothing reported by support"
+        )
         first = plan.phases[0].percentage
-        raised = op.change_percentage(session(), to=first, reason=f"Initial {first:g}% rollout", dry_run=False)
+        raised = op.change_percentage(
+            session(), to=first, reason=f"Initial {first:g}% rollout", dry_run=False
+        )
         if raised.checkpoint.change is None or not raised.checkpoint.change.applied:
-            raise CouldNotMeasure(reason=f"the practice day could not begin: {raised.checkpoint.sentence}")
+            raise CouldNotMeasure(
+                reason=f"the practice day could not begin: {raised.checkpoint.sentence}"
+            )
         now = datetime.now(UTC)
         for slot in expected_slots(world.start, now, plan):
             world.advance(slot)
@@ -107,12 +131,16 @@ def live_through(database: Database, plan: Plan, operator: str) -> None:
 
 
 def go_on(plan: Plan, stop: threading.Event) -> None:
-    """Write what happens from the newest row to now, again and again, until `stop`; a database away is waited for."""
+    """Write what happens from the newest row to now, again and again, until `stop`; a database away
+    is waited for.
+    """
     while not stop.is_set():
         try:
             world = World(connect(plan).address, plan, SCENARIOS["healthy"], seed=time.time_ns())
             with contextlib.closing(world):
-                newest = world.connection.execute("SELECT max(created_at) FROM webhook_routing_logs").fetchone()[0]
+                newest = world.connection.execute(
+                    "SELECT max(created_at) FROM webhook_routing_logs"
+                ).fetchone()[0]
                 world.now = newest.astimezone(UTC) if newest else world.start
                 while not stop.wait(_STEP_S):
                     world.truth = FAILING if (Path(plan.path).parent / FAULT).exists() else Truth()

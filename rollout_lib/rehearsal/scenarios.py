@@ -14,7 +14,9 @@ HEALTHY_ERRORS = 0.0  # a healthy world has no unified error; single-error and t
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """Rates and latencies while this truth holds. Latencies are log-normal: median in ms, sigma of the log."""
+    """Rates and latencies while this truth holds. Latencies are log-normal: median in ms, sigma of
+    the log.
+    """
 
     unified_errors: float = HEALTHY_ERRORS
     legacy_errors: float = 0.0
@@ -37,7 +39,9 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class End:
-    """The expected end: the final routing, the state that decided, and the check or stream it named."""
+    """The expected end: the final routing, the state that decided, and the check or stream it
+    named.
+    """
 
     percentage: str
     enabled: bool
@@ -58,7 +62,9 @@ class Scenario:
     requests_per_hour: int | None = None  # in all over the plan's domains; None: the plan's own
     stale_after: str | None = None
     acknowledges: bool = False  # a named person acknowledges an inconclusive evaluation
-    week: Mapping[str, End] = field(default_factory=dict)  # where the whole week ends otherwise than Day 3
+    week: Mapping[str, End] = field(
+        default_factory=dict
+    )  # where the whole week ends otherwise than Day 3
 
     def end(self, mode: str, week: bool = False) -> End:
         """The expected end of Day 3, or of the week."""
@@ -81,7 +87,10 @@ def _off(named: str) -> End:
 _ALL = (
     Scenario(
         name="healthy",
-        story="Nothing goes wrong: no unified error, and few slow requests, so that the literal rule passes too.",
+        story=(
+            "Nothing goes wrong: no unified error, and few slow requests, so that the literal rule"
+            " passes too."
+        ),
         ends={"evidence": PASSED, "strict": PASSED},
         week={"evidence": REACHED, "strict": REACHED},
     ),
@@ -101,7 +110,9 @@ _ALL = (
     Scenario(
         name="slow",
         story="From the second hour half of unified's requests take over 2.3 seconds.",
-        events=(Event(after=_hours(1), kind="truth", truth=Truth(unified_median_ms=2300.0, sigma=0.5)),),
+        events=(
+            Event(after=_hours(1), kind="truth", truth=Truth(unified_median_ms=2300.0, sigma=0.5)),
+        ),
         ends={"evidence": _off("latency:"), "strict": _off("latency:")},
     ),
     Scenario(
@@ -134,7 +145,10 @@ _ALL = (
     ),
     Scenario(
         name="low-traffic",
-        story="Five requests an hour in all: nearly nothing can be shown, and nothing may be called proven.",
+        story=(
+            "Five requests an hour in all: nearly nothing can be shown, and nothing may be called"
+            " proven."
+        ),
         requests_per_hour=5,
         stale_after="6h",
         ends={
@@ -168,8 +182,15 @@ _ALL = (
     ),
     Scenario(
         name="legacy-too",
-        story="From the second hour both destinations fail 5 %: a shared incident, rolling back will not help.",
-        events=(Event(after=_hours(1), kind="truth", truth=Truth(unified_errors=0.05, legacy_errors=0.05)),),
+        story=(
+            "From the second hour both destinations fail 5 %: a shared incident, rolling back will"
+            " not help."
+        ),
+        events=(
+            Event(
+                after=_hours(1), kind="truth", truth=Truth(unified_errors=0.05, legacy_errors=0.05)
+            ),
+        ),
         ends={"evidence": _off("Shared incident"), "strict": _off("errors:")},
     ),
 )

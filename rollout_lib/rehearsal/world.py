@@ -1,8 +1,7 @@
 """A simulated world: a seed, a clock of its own, and log rows as a router would write them.
 
-It knows nothing of the suite. At each step it reads the configuration back from the database and draws
-each request's destination by it, so a rollback really stops unified's traffic.
-"""
+It knows nothing of the suite. At each step it reads the configuration back from the database and
+draws each request's destination by it, so a rollback really stops unified's traffic."""
 
 from __future__ import annotations
 
@@ -21,18 +20,27 @@ PROTECTED_PER_HOUR = 60  # each protected domain
 UNKNOWN_PER_HOUR = 4
 RETRIES = 40
 _COLUMNS = (
-    "created_at, domain, routed_to, webhook_name, status, response_time_ms, error_message, message_id, "
-    "from_number, correlation_id"
+    "created_at, domain, routed_to, webhook_name, status, response_time_ms, error_message,"
+    " message_id, from_number, correlation_id"
 )
-_ERRORS = ("upstream timeout after 10000 ms", "unified answered HTTP 502", "invalid state for +49 151 2345 6789")
+_ERRORS = (
+    "upstream timeout after 10000 ms",
+    "unified answered HTTP 502",
+    "invalid state for +49 151 2345 6789",
+)
 
 
 class World:
     """Writes rows up to a moment; holds one connection of its own and the random generator."""
 
     def __init__(self, address: str, plan: Plan, scenario: Scenario, *, seed: int) -> None:
-        self.connection = psycopg.connect(address, autocommit=True, application_name="rehearsal world",
-                                          prepare_threshold=None)  # fmt: skip  # it may be a pooler's address
+        self.connection = psycopg.connect(
+            address,
+            autocommit=True,
+            application_name="rehearsal world",
+            # it may be a pooler's address
+            prepare_threshold=None,
+        )
         self.plan, self.scenario = plan, scenario
         self.random = np.random.default_rng(seed)
         self.truth = scenario.truth
@@ -65,11 +73,16 @@ class World:
 
     def configuration(self) -> tuple[Any, bool, list[str]]:
         """(percentage, enabled, domains) as the router would read them now."""
-        statement = "SELECT percentage, enabled, domains FROM webhook_routing_config ORDER BY created_at DESC LIMIT 1"
+        statement = (
+            "SELECT percentage, enabled, domains FROM webhook_routing_config ORDER BY created_at"
+            " DESC LIMIT 1"
+        )
         row = self.connection.execute(statement).fetchone()
         return row if row else (0, False, [])
 
-    def _requests(self, start, stop, share: float, enabled: bool, domains) -> Iterator[tuple[Any, ...]]:
+    def _requests(
+        self, start, stop, share: float, enabled: bool, domains
+    ) -> Iterator[tuple[Any, ...]]:
         hours = (stop - start).total_seconds() / 3600
         expected = self.plan.expected_requests_per_hour
         scale = 1.0
@@ -83,7 +96,9 @@ class World:
             if number == 0:
                 continue
             moments = np.sort(self.random.uniform(0, (stop - start).total_seconds(), number))
-            to_unified = self._drawn(domain, number, share if enabled and domain in domains else 0.0)
+            to_unified = self._drawn(
+                domain, number, share if enabled and domain in domains else 0.0
+            )
             bad = self.random.random(number)
             noise = self.random.standard_normal(number)
             for index in range(number):
@@ -129,7 +144,8 @@ class World:
             return []
         if event.kind == "edit":
             statement = (
-                "UPDATE webhook_routing_config SET percentage = %s, notes = 'psql' WHERE id = (SELECT id FROM "
+                "UPDATE webhook_routing_config SET percentage = %s, notes = 'psql' WHERE id ="
+                " (SELECT id FROM "
             )
             statement += "webhook_routing_config ORDER BY created_at DESC LIMIT 1)"
             self.connection.execute(statement, (event.value,))
@@ -141,7 +157,10 @@ class World:
         if event.kind == "one-error":
             return [(*first, *identity)]
         if event.kind == "retry-storm":
-            return [(at + timedelta(seconds=8 * number), *first[1:], *identity) for number in range(RETRIES)]
+            return [
+                (at + timedelta(seconds=8 * number), *first[1:], *identity)
+                for number in range(RETRIES)
+            ]
         raise ValueError(f"nobody knows what happens in an event of kind {event.kind!r}")
 
     def _write(self, rows) -> None:

@@ -1,8 +1,7 @@
 """A papermill engine that tells the truth about how a run ended (entry point `rollout`).
 
-papermill archives a dead kernel, a timeout and an interrupt as completed; here a code cell is completed only
-if its kernel answered, and anything else is failed and raised again.
-"""
+papermill archives a dead kernel, a timeout and an interrupt as completed; here a code cell is
+completed only if its kernel answered, and anything else is failed and raised again."""
 
 from __future__ import annotations
 
@@ -33,7 +32,9 @@ _AGAIN = 3  # seconds until a run that was told to stop, and goes on, is told ag
 _GRACE = 10  # seconds from the interrupt at a cell's limit to the end of its kernel
 
 
-logging.getLogger("papermill").addHandler(logging.NullHandler())  # without one, its warnings go to the terminal
+logging.getLogger("papermill").addHandler(
+    logging.NullHandler()
+)  # without one, its warnings go to the terminal
 
 
 class Interrupted(BaseException):
@@ -41,20 +42,27 @@ class Interrupted(BaseException):
 
 
 class IpcKernelManager(AsyncKernelManager):
-    """A kernel on Unix sockets: nothing listens on the network, and ipykernel has nothing to warn of.
+    """A kernel on Unix sockets: nothing listens on the network, and ipykernel has nothing to warn
+    of.
 
-    Asynchronous, as nbclient expects: a blocking client would hear neither a limit nor the kernel's death.
-    """
+    Asynchronous, as nbclient expects: a blocking client would hear neither a limit nor the kernel's
+    death."""
 
     transport = "ipc"
-    cut_off: asyncio.Future | None = None  # a cell was stopped at its limit; the rest of the run's time, by then
+    cut_off: asyncio.Future | None = (
+        None  # a cell was stopped at its limit; the rest of the run's time, by then
+    )
 
     def _ip_default(self) -> str:
-        """A name of its own: by default it is one for a folder, and two runs there would share their sockets."""
+        """A name of its own: by default it is one for a folder, and two runs there would share
+        their sockets.
+        """
         return f"{tempfile.gettempdir()}/rollout-{uuid.uuid4().hex}"
 
     async def _async_interrupt_kernel(self) -> None:
-        """Not when it ends: Jupyter interrupts first, and the kernel complains of that on the terminal."""
+        """Not when it ends: Jupyter interrupts first, and the kernel complains of that on the
+        terminal.
+        """
         if not self.shutting_down:
             self.cut_off = asyncio.ensure_future(self._end_what_goes_on())
             await super()._async_interrupt_kernel()
@@ -85,11 +93,17 @@ class HonestEngine(NBClientEngine):
         cut = ""
         # A kernel whose cells have all answered has nothing left to do, and is not asked.
         options.setdefault("shutdown_kernel", "immediate")
-        options["kernel_manager_class"] = _noting(made, options.get("kernel_manager_class", IpcKernelManager))
+        options["kernel_manager_class"] = _noting(
+            made, options.get("kernel_manager_class", IpcKernelManager)
+        )
         try:
             with _stoppable(run_limit):
                 super().execute_managed_notebook(
-                    nb_man, kernel_name, execution_timeout=cell_limit, interrupt_on_timeout=True, **options
+                    nb_man,
+                    kernel_name,
+                    execution_timeout=cell_limit,
+                    interrupt_on_timeout=True,
+                    **options,
                 )
         except PapermillExecutionError:
             raise
@@ -99,46 +113,65 @@ class HonestEngine(NBClientEngine):
         finally:
             _end(made)
         if cut:
-            gc.collect()  # what was cut off in mid-air ends here, not in the middle of what this process does next
-            ensure_event_loop().set_exception_handler(before)  # of the next run's errors every one is heard again
+            # what was cut off in mid-air ends here, not in the middle of what this process does
+            # next
+            gc.collect()
+            ensure_event_loop().set_exception_handler(
+                before
+            )  # of the next run's errors every one is heard again
         if any(manager.cut_off for manager in made):  # whatever the cell made of the interrupt
             cut = f"a cell ran longer than {cell_limit:g} s and was stopped."
         elif "KeyboardInterrupt" in _raised(nb_man):
             cut = cut or "a cell was interrupted (KeyboardInterrupt) before its limit."
         if cut:
             return _died(nb_man, cut)
-        unfinished = [cell for cell in nb_man.nb.cells if cell.cell_type == "code" and not _finished(cell)]
+        unfinished = [
+            cell for cell in nb_man.nb.cells if cell.cell_type == "code" and not _finished(cell)
+        ]
         if unfinished and not _raised(nb_man):
             return _died(nb_man, "the kernel ended without an answer to every cell.")
         return None
 
 
 def _died(nb_man: Any, words: str) -> None:
-    """The cell that was running (or would have been next) failed with RunDied, and the notebook says why.
+    """The cell that was running (or would have been next) failed with RunDied, and the notebook
+    says why.
 
-    As an error output, so that papermill archives the notebook and exits non-zero as for any failed cell. Cells
-    that never ran stay pending: papermill calls what comes before the first failed cell completed.
-    """
+    As an error output, so that papermill archives the notebook and exits non-zero as for any failed
+    cell. Cells that never ran stay pending: papermill calls what comes before the first failed cell
+    completed."""
     error = RunDied(notebook=_name(nb_man), reason=words)
     cell = _where_it_ended([cell for cell in nb_man.nb.cells if cell.cell_type == "code"])
     if cell is not None:
         cell.metadata.setdefault("papermill", {}).update({"exception": True, "status": "failed"})
         said = [f"RunDied: {error}"]  # what stock papermill prints is the traceback
         cell.outputs.append(new_output("error", ename="RunDied", evalue=str(error), traceback=said))
-    nb_man.nb.metadata.setdefault("papermill", {}).update({"exception": True, "rollout_died": words})
+    nb_man.nb.metadata.setdefault("papermill", {}).update(
+        {"exception": True, "rollout_died": words}
+    )
 
 
 def _where_it_ended(cells: list[Any]) -> Any:
-    """The first code cell that was stopped or never finished; where all answered, the one that took the longest."""
+    """The first code cell that was stopped or never finished; where all answered, the one that took
+    the longest.
+    """
     for cell in cells:
-        stopped = any(output.get("ename") == "KeyboardInterrupt" for output in cell.get("outputs", []))
+        stopped = any(
+            output.get("ename") == "KeyboardInterrupt" for output in cell.get("outputs", [])
+        )
         if stopped or not _finished(cell):
             return cell
-    return max(cells, key=lambda cell: cell.metadata.get("papermill", {}).get("duration") or 0, default=None)
+    return max(
+        cells,
+        key=lambda cell: cell.metadata.get("papermill", {}).get("duration") or 0,
+        default=None,
+    )
 
 
 def _check_parameters(notebook: Any) -> None:
-    """As stock papermill hands them over: unknown names and other types are refused before a kernel starts."""
+    """As stock papermill hands them over: unknown names and other types are refused before a kernel
+    starts.
+    """
     given = notebook.metadata.get("papermill", {}).get("parameters") or {}
     if given:
         check(given, defaults(notebook))
@@ -165,7 +198,8 @@ def _end(made: list[IpcKernelManager]) -> None:
 
 
 def _quiet() -> Any:
-    """nbclient's own tasks of a run that was cut off end without a word from here on: what happened is said by us.
+    """nbclient's own tasks of a run that was cut off end without a word from here on: what happened
+    is said by us.
 
     Returns the handler that was there before.
     """
@@ -185,7 +219,11 @@ def _words(error: BaseException, cell_limit: float, run_limit: float) -> str:
     if isinstance(error, CellTimeoutError):
         return f"a cell ran longer than {cell_limit:g} s and was stopped."
     if isinstance(error, Interrupted):
-        return f"{error}." if "told to stop" in str(error) else f"{error} (limit of a run: {run_limit:g} s)."
+        return (
+            f"{error}."
+            if "told to stop" in str(error)
+            else f"{error} (limit of a run: {run_limit:g} s)."
+        )
     if isinstance(error, KeyboardInterrupt):
         return "it was interrupted from the keyboard."
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}."
@@ -201,8 +239,12 @@ def _finished(cell: Any) -> bool:
 
 def _raised(nb_man: Any) -> set[str]:
     """The names of what cells ended with."""
-    return {output["ename"] for cell in nb_man.nb.cells for output in cell.get("outputs", [])
-            if output.get("output_type") == "error"}  # fmt: skip
+    return {
+        output["ename"]
+        for cell in nb_man.nb.cells
+        for output in cell.get("outputs", [])
+        if output.get("output_type") == "error"
+    }
 
 
 def _name(nb_man: Any) -> str:
@@ -212,7 +254,9 @@ def _name(nb_man: Any) -> str:
 
 @contextmanager
 def _stoppable(limit: float) -> Iterator[None]:
-    """SIGTERM and the run's limit raise in the main thread; elsewhere only the limits of cells hold."""
+    """SIGTERM and the run's limit raise in the main thread; elsewhere only the limits of cells
+    hold.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -223,11 +267,18 @@ def _stoppable(limit: float) -> Iterator[None]:
         if not told and callable(before[number]):
             before[number](number, frame)  # who runs this run hears of it too
         told.append(number)
-        signal.setitimer(signal.ITIMER_REAL, _AGAIN)  # a finalizer, or a callback, may swallow what is raised here
+        signal.setitimer(
+            signal.ITIMER_REAL, _AGAIN
+        )  # a finalizer, or a callback, may swallow what is raised here
         name = signal.Signals(told[0]).name
-        raise Interrupted("it ran too long" if told[0] == signal.SIGALRM else f"it was told to stop ({name})")
+        raise Interrupted(
+            "it ran too long" if told[0] == signal.SIGALRM else f"it was told to stop ({name})"
+        )
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)}
+    before = {
+        number: signal.signal(number, stop)
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+    }
     signal.setitimer(signal.ITIMER_REAL, limit)
     try:
         yield

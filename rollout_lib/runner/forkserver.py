@@ -1,8 +1,8 @@
-"""A small server that has the imports done and forks a fresh process for each kernel that is asked for.
+"""A small server that has the imports done and forks a fresh process for each kernel that is asked
+for.
 
-It stays single-threaded, so that its forks are clean; ipykernel starts after the fork. It ends when the
-process that started it ends (its standard input closes).
-"""
+It stays single-threaded, so that its forks are clean; ipykernel starts after the fork. It ends when
+the process that started it ends (its standard input closes)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import socket
 import sys
 import threading
 
-from rollout_lib.look.drawer import leave, say_ready
+from rollout_lib.display.drawer import leave, say_ready
 
 WARM = (
     "pandas",
@@ -35,8 +35,8 @@ WARM = (
     "IPython.core.interactiveshell",
     "matplotlib_inline.backend_inline",
     "rollout_lib.notebook",
-    "rollout_lib.charts",
-    "rollout_lib.serial",
+    "rollout_lib.display.charts",
+    "rollout_lib.model.record",
     "rollout_lib.archive.provenance",
 )
 
@@ -44,7 +44,9 @@ WARM = (
 def main(path: str) -> None:
     """Serve on the Unix socket `path` until standard input closes."""
     for name in WARM:
-        with contextlib.suppress(ImportError):  # what is missing is imported by the kernel itself, or fails there
+        with contextlib.suppress(
+            ImportError
+        ):  # what is missing is imported by the kernel itself, or fails there
             importlib.import_module(name)
     with contextlib.suppress(ImportError):
         _first_strokes()
@@ -62,7 +64,10 @@ def main(path: str) -> None:
             if sys.stdin in ready:
                 leave(path)
             connection, _ = listener.accept()
-            with connection, contextlib.suppress(OSError):  # who asked is gone: the next one is served
+            with (
+                connection,
+                contextlib.suppress(OSError),
+            ):  # who asked is gone: the next one is served
                 _answer(connection, listener)
 
 
@@ -91,15 +96,23 @@ def _first_strokes() -> None:
 
     data = alt.InlineData(values="[]", format=alt.JsonDataFormat(type="json"))
     axis, scale = alt.Axis(grid=False), alt.Scale(domain=[0, 1], clamp=True)
-    line = alt.Chart(data).mark_line(color="red").encode(
-        x=alt.X("x:T", title=None, axis=axis, scale=alt.Scale(type="utc")),
-        y=alt.Y("y:Q", axis=axis, scale=scale), detail="part:N")  # fmt: skip
+    line = (
+        alt.Chart(data)
+        .mark_line(color="red")
+        .encode(
+            x=alt.X("x:T", title=None, axis=axis, scale=alt.Scale(type="utc")),
+            y=alt.Y("y:Q", axis=axis, scale=scale),
+            detail="part:N",
+        )
+    )
     words = alt.Chart(data).mark_text(dx=1).encode(x="x:T", y=alt.value(0), text="w:N")
     alt.layer(line, words).properties(width=1, height=1).to_dict()
 
 
 def _become(request: dict, line: socket.socket) -> None:
-    """The child: a kernel of its own session, with the environment and folder that were asked for."""
+    """The child: a kernel of its own session, with the environment and folder
+    that were asked for.
+    """
     code = 1
     try:
         os.setsid()

@@ -1,4 +1,6 @@
-"""Kernels for the runner: a plain one, or a fresh process forked from one that has the imports done."""
+"""Kernels for the runner: a plain one, or a fresh process forked from one that has the imports
+done.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ import zmq
 from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.provisioning import LocalProvisioner
 
-from rollout_lib.look.drawer import VARIABLE as DRAWER
+from rollout_lib.display.drawer import VARIABLE as DRAWER
 from rollout_lib.runner import servers
 from rollout_lib.runner.engine import IpcKernelManager
 
@@ -71,7 +73,9 @@ class _Forked:
 
 
 class WarmProvisioner(LocalProvisioner):
-    """A LocalProvisioner whose process is forked by the server; without one it starts a plain one, and says so."""
+    """A LocalProvisioner whose process is forked by the server; without one it starts a plain one,
+    and says so.
+    """
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
         argv = cmd[cmd.index("ipykernel_launcher") + 1 :]
@@ -80,19 +84,25 @@ class WarmProvisioner(LocalProvisioner):
             env = {**(kwargs.get("env") or os.environ), DRAWER: servers.drawer()}
             self.process = _Forked(*servers.fork(argv, env, kwargs.get("cwd") or os.getcwd()))
         except (OSError, subprocess.SubprocessError) as error:
-            warnings.warn(f"no warm kernel ({error}); a plain one is used", RuntimeWarning, stacklevel=2)
+            warnings.warn(
+                f"no warm kernel ({error}); a plain one is used", RuntimeWarning, stacklevel=2
+            )
             return await super().launch_kernel(cmd, **kwargs)
         self.pid = self.pgid = self.process.pid
         return self.connection_info
 
 
 class PromptClient(AsyncKernelClient):
-    """A client that is ready when the kernel says idle, instead of when it has been silent for a while."""
+    """A client that is ready when the kernel says idle, instead of when it has been silent for a
+    while.
+    """
 
     async def _async_wait_for_ready(self, timeout: float | None = None) -> None:
         until, patience = time.monotonic() + (timeout or 60), 0.03
         while time.monotonic() < until:
-            asked = self.kernel_info()  # again where the first status was lost before we were subscribed
+            asked = (
+                self.kernel_info()
+            )  # again where the first status was lost before we were subscribed
             with contextlib.suppress(Empty):
                 while True:
                     message = await self.iopub_channel.get_msg(timeout=patience)
@@ -117,9 +127,15 @@ class WarmKernelManager(IpcKernelManager):
 
     def client(self, **kw: Any) -> PromptClient:
         """As nbclient asks for it; everything else about the connection is the manager's."""
-        client = PromptClient(**self.get_connection_info(session=True), connection_file=self.connection_file,
-                              parent=self, **kw)  # fmt: skip
-        client.context.setsockopt(zmq.RECONNECT_IVL, 5)  # ms; its sockets are there a few after it asks for them
+        client = PromptClient(
+            **self.get_connection_info(session=True),
+            connection_file=self.connection_file,
+            parent=self,
+            **kw,
+        )
+        client.context.setsockopt(
+            zmq.RECONNECT_IVL, 5
+        )  # ms; its sockets are there a few after it asks for them
         return client
 
     async def _async_pre_start_kernel(self, **kw: Any) -> Any:

@@ -1,4 +1,6 @@
-"""One run: parameters checked, executed by papermill on our engine, archived once, sealed on the ledger."""
+"""One run: parameters checked, executed by papermill on our engine, archived once, sealed on the
+ledger.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,14 @@ from typing import Any
 
 import nbformat
 
-from rollout_lib import metrics
 from rollout_lib.archive import names, sealing
 from rollout_lib.archive.provenance import SOURCE_VARIABLE
-from rollout_lib.door import knock
 from rollout_lib.errors import RolloutError, RunDied, all_errors
+from rollout_lib.notify import metrics
 from rollout_lib.plan import default_path, load_plan
 from rollout_lib.redaction import redact
 from rollout_lib.runner.parameters import check, check_meaning, defaults, load_notebook
+from rollout_lib.runner.readiness import knock
 
 _ROLES = {".ipynb": "notebook", ".json": "record", ".html": "html"}
 _LONGEST = 4_000  # characters of an error that are told; the notebook has more of it
@@ -31,7 +33,9 @@ NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
-    """How a run ended and where its record is. exit_code is the run's own; sealed is the `archived` entry."""
+    """How a run ended and where its record is. exit_code is the run's own; sealed is the `archived`
+    entry.
+    """
 
     run_id: str
     exit_code: int
@@ -65,18 +69,19 @@ def run_notebook(
 ) -> RunResult:
     """Run one of our notebooks and archive it.
 
-    parameters are validated before anything starts (ParameterError, PlanError: exit 2, nothing written).
-    kernel: "plain", or "warm" for one forked from a process that has the imports done. sources: where
-    each value came from, shown in the notebook. by_hand: a person started it, and a database that it could ask
-    nothing of is told to them (UsageError, CouldNotMeasure: nothing written). Never raises for how the run itself
-    ended.
-    """
+    parameters are validated before anything starts (ParameterError, PlanError: exit 2, nothing
+    written). kernel: "plain", or "warm" for one forked from a process that has the imports done.
+    sources: where each value came from, shown in the notebook. by_hand: a person started it, and a
+    database that it could ask nothing of is told to them (UsageError, CouldNotMeasure: nothing
+    written). Never raises for how the run itself ended."""
     path = notebook_path(name)
     model, digest = load_notebook(path)
     source = f"{name}:{digest}"
     allowed = defaults(model)
     wanted = str(parameters.get("plan") or "")
-    look = name == LOOK and parameters.get("slot")  # without a slot it is a person's, who is told by an error
+    look = name == LOOK and parameters.get(
+        "slot"
+    )  # without a slot it is a person's, who is told by an error
     with metrics.unseen_if_it_fails(wanted or str(default_path())) if look else nullcontext():
         given = check(parameters, allowed)
         plan = load_plan(str(given.get("plan", "")))
@@ -107,7 +112,11 @@ def run_notebook(
         record=files.get("record"),
         sealed=sealed,
         recorded=(displayed["seq"], displayed["hash"]) if displayed and displayed["seq"] else None,
-        died=str(error) if isinstance(error, RunDied) or (error is not None and error.exit_code == 1) else "",
+        died=(
+            str(error)
+            if isinstance(error, RunDied) or (error is not None and error.exit_code == 1)
+            else ""
+        ),
         trouble=trouble,
         told=tuple(displayed.get("told", ())) if displayed else (),
     )
@@ -115,7 +124,9 @@ def run_notebook(
 
 @contextmanager
 def _known_as(source: str) -> Iterator[None]:
-    """Kernels started meanwhile know what they run; what this process records itself afterwards is no notebook's."""
+    """Kernels started meanwhile know what they run; what this process records itself afterwards is
+    no notebook's.
+    """
     before = os.environ.get(SOURCE_VARIABLE)
     os.environ[SOURCE_VARIABLE] = source
     try:
@@ -133,7 +144,9 @@ def _execute(path, model, given, kernel, cell_limit, run_limit, sources):
 
     from rollout_lib.runner import kernels
 
-    executed = papermill.execute_notebook(model, None, parameters=dict(given), prepare_only=True, progress_bar=False)
+    executed = papermill.execute_notebook(
+        model, None, parameters=dict(given), prepare_only=True, progress_bar=False
+    )
     executed.metadata["papermill"]["input_path"] = path.name
     _say_sources(executed, given, sources)
     try:
@@ -150,7 +163,9 @@ def _execute(path, model, given, kernel, cell_limit, run_limit, sources):
             **kernels.options(kernel),
         )
     except Exception as error:  # a failed cell: what it raised is in its output
-        return executed, _raised(executed) or RunDied(notebook=path.name, reason=f"{type(error).__name__}: {error}")
+        return executed, _raised(executed) or RunDied(
+            notebook=path.name, reason=f"{type(error).__name__}: {error}"
+        )
     return executed, _raised(executed)
 
 
@@ -170,10 +185,20 @@ def _raised(executed: Any) -> RolloutError | None:
 
 def _say_sources(executed: Any, given: Mapping[str, Any], sources: Mapping[str, str]) -> None:
     """A cell after the injected one: where each value came from."""
-    ours = {"run_id": "this run", "plan": f"the plan that was found: {sources.get('plan', 'set by the caller')}"}
-    lines = [f"| `{name}` | {ours.get(name) or sources.get(name, 'set by the caller')} |" for name in given]
-    lines += [f"| `{name}` | the notebook's default |" for name in defaults(executed) if name not in given]
-    cell = nbformat.v4.new_markdown_cell("\n".join(["| parameter | from |", "| --- | --- |", *lines]))
+    ours = {
+        "run_id": "this run",
+        "plan": f"the plan that was found: {sources.get('plan', 'set by the caller')}",
+    }
+    lines = [
+        f"| `{name}` | {ours.get(name) or sources.get(name, 'set by the caller')} |"
+        for name in given
+    ]
+    lines += [
+        f"| `{name}` | the notebook's default |" for name in defaults(executed) if name not in given
+    ]
+    cell = nbformat.v4.new_markdown_cell(
+        "\n".join(["| parameter | from |", "| --- | --- |", *lines])
+    )
     for index, other in enumerate(executed.cells):
         if "injected-parameters" in other.metadata.get("tags", []):
             executed.cells.insert(index + 1, cell)
@@ -181,7 +206,9 @@ def _say_sources(executed: Any, given: Mapping[str, Any], sources: Mapping[str, 
 
 
 def _exit_code(error: RolloutError | None, checkpoint: Mapping[str, Any] | None) -> int:
-    """By the class of what ended the run; a run that ended well without a checkpoint is a defect."""
+    """By the class of what ended the run; a run that ended well without a
+    checkpoint is a defect.
+    """
     judged = int(checkpoint["exit_code"]) if checkpoint else None
     if isinstance(error, RunDied) and judged not in (None, 0, 10):
         return judged  # what was decided and done stands, although a later cell did not end
@@ -191,20 +218,30 @@ def _exit_code(error: RolloutError | None, checkpoint: Mapping[str, Any] | None)
 
 
 def _keep(executed, name, source, plan, outputs, run_id, checkpoint, displayed, error):
-    """Archive the run's files and seal them: (files, sealed, trouble, failure of the archive or None)."""
+    """Archive the run's files and seal them: (files, sealed, trouble, failure of the archive or
+    None).
+    """
     dry = checkpoint is not None and checkpoint["kind"] == "dry-run"
     at = checkpoint["at"] if checkpoint else datetime.now(UTC).isoformat()
     stem = names.stem_of(checkpoint, plan.rollout, name, run_id)
-    base = names.folder(outputs / names.DRY_RUNS if dry else outputs, plan.rollout, datetime.fromisoformat(at))
-    files, failure = sealing.archive(executed, stem, base, outputs, displayed["text"] if displayed else "")
+    base = names.folder(
+        outputs / names.DRY_RUNS if dry else outputs, plan.rollout, datetime.fromisoformat(at)
+    )
+    files, failure = sealing.archive(
+        executed, stem, base, outputs, displayed["text"] if displayed else ""
+    )
     paths = {_ROLES[Path(path).suffix]: outputs / path for path in files}
     trouble = str(failure or "")
-    if dry or (failure and checkpoint):  # unsealed: `rollout verify` names it, `rollout seal` completes it
+    if dry or (
+        failure and checkpoint
+    ):  # unsealed: `rollout verify` names it, `rollout seal` completes it
         return paths, None, trouble, failure
     died = ""
     if checkpoint is None or isinstance(error, RunDied):
         died = redact(str(error or "it showed no checkpoint").splitlines()[0][:500])
     more = {"source": source, "died": died, "trouble": trouble}
-    entry = sealing.entry_for(name, plan, run_id, at, files, kind="archived" if checkpoint else "attempt", **more)
+    entry = sealing.entry_for(
+        name, plan, run_id, at, files, kind="archived" if checkpoint else "attempt", **more
+    )
     sealed, unsealed = sealing.seal_run(plan, outputs, entry)
     return paths, sealed, "; ".join(filter(None, (trouble, unsealed))), failure

@@ -1,4 +1,6 @@
-"""The two servers of a warm runner: one forks kernels that have the imports done, one draws their charts."""
+"""The two servers of a warm runner: one forks kernels that have the imports done, one draws their
+charts.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-_MODULES = {"kernels": "rollout_lib.runner.forkserver", "drawing": "rollout_lib.look.drawer"}
+_MODULES = {"kernels": "rollout_lib.runner.forkserver", "drawing": "rollout_lib.display.drawer"}
 _servers: dict[str, Server] = {}
 _PATIENCE = 20  # seconds for a fork, which takes a hundredth of one
 
 
 class Server:
-    """A server of ours in a process of its own: `python -m module socket`, ending with this process."""
+    """A server of ours in a process of its own: `python -m module socket`, ending with this
+    process.
+    """
 
     def __init__(self, module: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rollout-"))
@@ -30,8 +34,14 @@ class Server:
             [sys.executable, "-m", module, str(self.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # Its kernels hang on their own run, not on ours; ipykernel's debugger has a warning for nobody.
-            env={**os.environ, **quiet, "JPY_PARENT_PID": "", "PYDEVD_DISABLE_FILE_VALIDATION": "1"},
+            # Its kernels hang on their own run, not on ours; ipykernel's debugger has a warning for
+            # nobody.
+            env={
+                **os.environ,
+                **quiet,
+                "JPY_PARENT_PID": "",
+                "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+            },
             start_new_session=True,
         )
         self.ready = False
@@ -42,7 +52,9 @@ class Server:
 
     def await_ready(self) -> None:
         """Wait for its first word; OSError where it never comes."""
-        if not self.ready and (self.process.stdout is None or self.process.stdout.readline().strip() != b"ready"):
+        if not self.ready and (
+            self.process.stdout is None or self.process.stdout.readline().strip() != b"ready"
+        ):
             self.close()
             raise OSError(f"{self.process.args[2]} did not start")
         self.ready = True
@@ -84,7 +96,8 @@ def drawer() -> str:
 
 
 def fork(argv: list[str], env: dict[str, str], cwd: str) -> tuple[int, socket.socket]:
-    """The pid of a new kernel process, and the line that it hangs on: it ends where this end closes.
+    """The pid of a new kernel process, and the line that it hangs on: it ends where this end
+    closes.
 
     OSError where the server gives no answer.
     """

@@ -1,4 +1,6 @@
-"""The schedule in the foreground: slots as notebooks, a tripwire between them, one watcher by a lease."""
+"""The schedule in the foreground: slots as notebooks, a tripwire between them, one watcher by a
+lease.
+"""
 
 from rollout_lib.schedule.watch import Event, watch
 

@@ -1,4 +1,6 @@
-"""What goes on for too long: since when, by a clock that nobody sets, and whether people were told. No database."""
+"""What goes on for too long: since when, by a clock that nobody sets, and whether people were told.
+No database.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,11 @@ class Lasting:
 
     @property
     def lasted(self) -> timedelta:
-        return timedelta(seconds=time.monotonic() - self._began) if self._began is not None else timedelta(0)
+        return (
+            timedelta(seconds=time.monotonic() - self._began)
+            if self._began is not None
+            else timedelta(0)
+        )
 
     @property
     def is_due(self) -> bool:
@@ -39,7 +45,9 @@ class Lasting:
 
 @dataclass
 class DatabaseClock:
-    """The database's clock as it was last read, and what has passed since; this machine's own before that."""
+    """The database's clock as it was last read, and what has passed since; this machine's own
+    before that.
+    """
 
     _read: tuple[datetime, float] | None = field(default=None)
 

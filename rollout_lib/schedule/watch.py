@@ -1,4 +1,6 @@
-"""The watcher: the plan's slots as notebooks, a tripwire between them. It lowers by itself, and never raises."""
+"""The watcher: the plan's slots as notebooks, a tripwire between them. It lowers by itself, and
+never raises.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +13,27 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from rollout_lib import metrics
-from rollout_lib.clock import both_clocks
+from rollout_lib.database.lease import Lease, who_watches
+from rollout_lib.database.ledger import Facts, append, read_clock
+from rollout_lib.database.session import Session, open_session
 from rollout_lib.errors import PlanError, RolloutError, SlotTaken, UsageError
-from rollout_lib.messages.send import shout
+from rollout_lib.judgement.state import held_until
+from rollout_lib.judgement.timeline import expected_slots, slot_of
 from rollout_lib.model import BLIND, STATES
+from rollout_lib.notify import metrics
+from rollout_lib.notify.send import shout
 from rollout_lib.operations.tripwire import Round, trip
 from rollout_lib.plan import load_plan
 from rollout_lib.runner import run_notebook
 from rollout_lib.schedule.lasting import DatabaseClock, Lasting
-from rollout_lib.schedule.lease import Lease, who_watches
-from rollout_lib.session import Session, open_session
-from rollout_lib.slots import expected_slots, slot_of
-from rollout_lib.standing import held_until
-from rollout_lib.store import Facts, append, read_clock
+from rollout_lib.text import both_clocks
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something the watcher says, of a kind: start quiet slot evaluation act missed lease away back trouble stop."""
+    """Something the watcher says, of a kind: start quiet slot evaluation act missed lease away back
+    trouble stop.
+    """
 
     at: datetime
     kind: str
@@ -62,7 +66,9 @@ class _Watch:
     edited: str = ""  # how the plan's file was not what the phase began with, a round ago
     standing_by: bool = False
     exit_code: int = 0
-    tried: dict[datetime, datetime] = field(default_factory=dict)  # phase -> when its end was last evaluated
+    tried: dict[datetime, datetime] = field(
+        default_factory=dict
+    )  # phase -> when its end was last evaluated
 
 
 def watch(
@@ -77,16 +83,26 @@ def watch(
 ) -> int:
     """Watch until `stop` is set or `until` has come; returns the exit code of the last check.
 
-    Each aligned slot runs `20_monitor` once, by the database's clock, and only the slot that the clock is in:
-    one that passed is recorded as missed. The end of a hold runs `30_evaluate_phase`. Raises UsageError for a
-    plan or parameters that are wrong; a database that is away is waited for.
-    """
+    Each aligned slot runs `20_monitor` once, by the database's clock, and only the slot that the
+    clock is in: one that passed is recorded as missed. The end of a hold runs `30_evaluate_phase`.
+    Raises UsageError for a plan or parameters that are wrong; a database that is away is waited
+    for."""
     session = open_session(plan, operator=operator)
     every = session.plan.monitoring.tripwire
-    held = _Watch(session=session, outputs=outputs, kernel=kernel, say=say, stop=stop or threading.Event(),
-                  lease=Lease(session.database, max(3 * every, timedelta(seconds=15))))  # fmt: skip
-    _say(held, "start", f"watching {session.plan.rollout}: a check every {session.plan.monitoring.interval}, "
-                        f"a tripwire every {every}; {held.lease.name}")  # fmt: skip
+    held = _Watch(
+        session=session,
+        outputs=outputs,
+        kernel=kernel,
+        say=say,
+        stop=stop or threading.Event(),
+        lease=Lease(session.database, max(3 * every, timedelta(seconds=15))),
+    )
+    _say(
+        held,
+        "start",
+        f"watching {session.plan.rollout}: a check every {session.plan.monitoring.interval}, "
+        f"a tripwire every {every}; {held.lease.name}",
+    )
     try:
         while not held.stop.is_set():
             began = time.monotonic()
@@ -96,19 +112,28 @@ def watch(
             held.stop.wait(max(0.0, every.total_seconds() - (time.monotonic() - began)))
     finally:
         held.lease.release()
-        _say(held, "stop", "stopped; routing goes on as configured, and nobody watches it from here", held.exit_code)
+        _say(
+            held,
+            "stop",
+            "stopped; routing goes on as configured, and nobody watches it from here",
+            held.exit_code,
+        )
     return held.exit_code
 
 
 def _one_round(held: _Watch) -> None:
-    """Nothing that happens in a round ends the watch: it is said, and the next round tries again."""
+    """Nothing that happens in a round ends the watch: it is said, and the next
+    round tries again.
+    """
     try:
         with metrics.unseen_if_it_fails(held.session.plan):
             mine = _is_mine(held)
         if not mine:
             return
         blind = held.blind.is_due
-        seen = trip(replace(held.session, run_id=uuid4().hex), held.known, failed=held.failed, blind=blind)
+        seen = trip(
+            replace(held.session, run_id=uuid4().hex), held.known, failed=held.failed, blind=blind
+        )
         held.clock.read(seen.now)
         _back(held)
         held.failed = seen.failed
@@ -116,13 +141,27 @@ def _one_round(held: _Watch) -> None:
         held.known = seen.facts if seen.recorded is None else None
         if seen.recorded is not None:
             held.exit_code = seen.recorded.checkpoint.exit_code
-            _say(held, "act", _told(seen.recorded.checkpoint.sentence, seen.recorded.told), held.exit_code)
+            _say(
+                held,
+                "act",
+                _told(seen.recorded.checkpoint.sentence, seen.recorded.told),
+                held.exit_code,
+            )
         else:
-            _say(held, "quiet", f"{seen.verdict.state}: {seen.verdict.sentence}", STATES[seen.verdict.state])
+            _say(
+                held,
+                "quiet",
+                f"{seen.verdict.state}: {seen.verdict.sentence}",
+                STATES[seen.verdict.state],
+            )
         _unwritten(held, seen.trouble)
-        changed = seen.recorded is not None and (seen.recorded.checkpoint.change or seen.recorded.checkpoint.adopted)
+        changed = seen.recorded is not None and (
+            seen.recorded.checkpoint.change or seen.recorded.checkpoint.adopted
+        )
         _follow_the_plan(held, seen)
-        if held.lease.held and not changed:  # a long round may have lost it; after a change all is looked at anew
+        if (
+            held.lease.held and not changed
+        ):  # a long round may have lost it; after a change all is looked at anew
             _slots(held, seen)
     except UsageError as error:
         _trouble(held, error)
@@ -137,21 +176,30 @@ def _is_mine(held: _Watch) -> bool:
     before = held.lease.before
     if held.lease.take():
         if held.standing_by or held.lease.before != before:
-            ours = f"this watcher has the lease{f', after {held.lease.before}' if held.lease.before else ''}"
+            ours = (
+                "this watcher has the"
+                f" lease{f', after {held.lease.before}' if held.lease.before else ''}"
+            )
             _say(held, "lease", ours)
             _append(held, "lease", {"holder": held.lease.name, "before": held.lease.before})
         held.standing_by = False
         return True
     if not held.standing_by:
         other = who_watches(held.session.database)
-        who = f"{other.name} watches until {_clock(held, other.until)}" if other else "another watches"
+        who = (
+            f"{other.name} watches until {_clock(held, other.until)}"
+            if other
+            else "another watches"
+        )
         _say(held, "lease", f"{who}, renewed while it lives; standing by to take over")
         held.standing_by = True
     return False
 
 
 def _slots(held: _Watch, seen: Round) -> None:
-    """The slot that the clock is in, once; those that passed without a check, as missed; the end of the hold."""
+    """The slot that the clock is in, once; those that passed without a check, as missed; the end of
+    the hold.
+    """
     interval, phase = held.session.plan.monitoring.interval, seen.standing.phase
     slot = slot_of(seen.now, interval)
     accounted = {*seen.standing.slots_done, *seen.standing.slots_missed}
@@ -160,7 +208,12 @@ def _slots(held: _Watch, seen: Round) -> None:
         for missed in [one for one in passed if one not in accounted]:
             body = {"slot": missed.isoformat(), "reason": "nobody checked it in its time"}
             _append(held, "missed", body, missed, phase.began_at)
-            _say(held, "missed", f"the slot of {_clock(held, missed)} had no check; it is recorded as missed", 20)
+            _say(
+                held,
+                "missed",
+                f"the slot of {_clock(held, missed)} had no check; it is recorded as missed",
+                20,
+            )
     due = phase is None or slot > phase.began_at
     if due and slot != held.last_slot and slot not in accounted:
         held.last_slot = slot
@@ -168,25 +221,42 @@ def _slots(held: _Watch, seen: Round) -> None:
     ends = held_until(held.session.plan, seen.standing)
     if phase is None or ends is None or seen.now < ends or held.stop.is_set():
         return
-    judged = seen.standing.evaluation[0] if seen.standing.evaluation else held.tried.get(phase.began_at)
+    judged = (
+        seen.standing.evaluation[0] if seen.standing.evaluation else held.tried.get(phase.began_at)
+    )
     if judged is None or judged < ends:
         held.tried[phase.began_at] = seen.now
-        _run(held, "30_evaluate_phase", "evaluation", f"the hold of {phase.percentage:g} % is served")
+        _run(
+            held, "30_evaluate_phase", "evaluation", f"the hold of {phase.percentage:g} % is served"
+        )
 
 
 def _run(held: _Watch, name: str, kind: str, what: str, **parameters: str) -> None:
     given = {"plan": held.session.plan.path, "operator": held.session.operator, **parameters}
-    result = run_notebook(name, given, outputs=held.outputs, kernel=held.kernel,
-                          sources=dict.fromkeys(given, "the watcher"))  # fmt: skip
+    result = run_notebook(
+        name,
+        given,
+        outputs=held.outputs,
+        kernel=held.kernel,
+        sources=dict.fromkeys(given, "the watcher"),
+    )
     held.known, held.exit_code = None, result.exit_code
     body = result.checkpoint or {}
-    said = f"{body['state']}: {body['sentence']}" if body else result.error.splitlines()[0] if result.error else "–"
+    said = (
+        f"{body['state']}: {body['sentence']}"
+        if body
+        else result.error.splitlines()[0]
+        if result.error
+        else "–"
+    )
     _say(held, kind, _told(f"{what} · {said}", result.told), result.exit_code)
     if result.trouble:
         _say(held, "trouble", result.trouble, result.exit_code)
 
 
-def _append(held: _Watch, kind: str, body: dict, slot: datetime | None = None, began: datetime | None = None) -> None:
+def _append(
+    held: _Watch, kind: str, body: dict, slot: datetime | None = None, began: datetime | None = None
+) -> None:
     operation = "monitor" if slot else "watch"
     with held.session.database.transaction(readonly=False) as connection:
         at = read_clock(connection)
@@ -214,7 +284,10 @@ def _away(held: _Watch, error: RolloutError) -> None:
         _say(held, "away", str(error), error.exit_code)
     elif held.away.is_due:
         minutes = held.away.lasted.total_seconds() / 60
-        text = f"Nothing could be seen for {minutes:.0f} minutes, since {_clock(held, held.away_since)}.\n{error}"
+        text = (
+            f"Nothing could be seen for {minutes:.0f} minutes, since"
+            f" {_clock(held, held.away_since)}.\n{error}"
+        )
         told = shout(f"{held.session.plan.rollout} - nobody can look", text)
         _say(held, "away", _told(text, told), error.exit_code)
         held.away.note(True, told=True)
@@ -222,7 +295,8 @@ def _away(held: _Watch, error: RolloutError) -> None:
 
 
 def _follow_the_plan(held: _Watch, seen: Round) -> None:
-    """A plan that is broken or edited while a phase runs is told to people; it changes no limit of the tripwire.
+    """A plan that is broken or edited while a phase runs is told to people; it changes no limit of
+    the tripwire.
 
     A phase begun under the edited plan is watched by that plan.
     """
@@ -234,11 +308,18 @@ def _follow_the_plan(held: _Watch, seen: Round) -> None:
     except PlanError as error:
         found, trouble = "", str(error)
     if found and found != began_with:
-        trouble = f"The plan {ours.path} was edited in the running phase: {began_with} when it began, {found} now. "
-        trouble += "Restore it, or begin the phase anew: rollout change --to <same> --again --reason …"
+        trouble = (
+            f"The plan {ours.path} was edited in the running phase: {began_with} when it began,"
+            f" {found} now. "
+        )
+        trouble += (
+            "Restore it, or begin the phase anew: rollout change --to <same> --again --reason …"
+        )
     elif found and found != ours.digest:
         held.session = open_session(ours.path, operator=held.session.operator)
-    if trouble and trouble == held.edited != held.troubled:  # seen twice: the first may be a file half saved
+    if (
+        trouble and trouble == held.edited != held.troubled
+    ):  # seen twice: the first may be a file half saved
         _trouble(held, UsageError(trouble))
     elif held.edited and not trouble:
         held.troubled = ""  # mended: the next time is told again
@@ -246,7 +327,9 @@ def _follow_the_plan(held: _Watch, seen: Round) -> None:
 
 
 def _trouble(held: _Watch, error: UsageError) -> None:
-    """What is wrong with the plan, or keeps a check from running: said each time, told to people once."""
+    """What is wrong with the plan, or keeps a check from running: said each time, told to people
+    once.
+    """
     told: tuple[str, ...] = ()
     if str(error) != held.troubled:
         held.troubled = str(error)

@@ -1,10 +1,11 @@
-"""An Apache Airflow 3 DAG for those who run a scheduler already: one check of the rollout in each slot.
+"""An Apache Airflow 3 DAG for those who run a scheduler already: one check of the rollout in each
+slot.
 
-Copy it into the DAG folder. The suite runs in its own environment, never in Airflow's: one command, whose exit code
-becomes the task's state (0 success, 10 skipped: a literal threshold is crossed and evidence is not there, all
-others failed). Secrets stay in a file that only the worker's user reads; nothing of them is rendered here.
-Runs that Airflow drops or doubles do no harm: a slot is unique on the suite's ledger, and missed ones are recorded.
-"""
+Copy it into the DAG folder. The suite runs in its own environment, never in Airflow's: one command,
+whose exit code becomes the task's state (0 success, 10 skipped: a literal threshold is crossed and
+evidence is not there, all others failed). Secrets stay in a file that only the worker's user reads;
+nothing of them is rendered here. Runs that Airflow drops or doubles do no harm: a slot is unique on
+the suite's ledger, and missed ones are recorded."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +13,9 @@ from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG
 
 HOME = "/opt/rollout"  # the checkout with its .venv
-ENVIRONMENT = "/etc/rollout/environment"  # ROLLOUT_PLAN, ROLLOUT_OPERATOR and the address that the plan names
+ENVIRONMENT = (  # ROLLOUT_PLAN, ROLLOUT_OPERATOR and the address that the plan names
+    "/etc/rollout/environment"
+)
 WATCH = 10
 
 with DAG(
@@ -28,8 +31,12 @@ with DAG(
 ):
     BashOperator(
         task_id="monitor",
-        # Twenty seconds into the slot, for the database's clock; `exec`, so that SIGTERM reaches the check itself.
-        bash_command=f"sleep 20; set -a; . {ENVIRONMENT}; set +a; exec {HOME}/.venv/bin/rollout monitor --slot now",
+        # Twenty seconds into the slot, for the database's clock; `exec`, so that SIGTERM reaches
+        # the check itself.
+        bash_command=(
+            f"sleep 20; set -a; . {ENVIRONMENT}; set +a; exec {HOME}/.venv/bin/rollout monitor"
+            " --slot now"
+        ),
         cwd=HOME,
         # Nothing of Airflow's own environment; SHLVL keeps bash from reading the user's ~/.bashrc.
         env={"SHLVL": "1", "PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"},

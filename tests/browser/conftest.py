@@ -1,7 +1,9 @@
-"""A real JupyterLab on a day that is today, and a page of Debian's chromium that reaches nothing but loopback.
+"""A real JupyterLab on a day that is today, and a page of Debian's chromium that reaches nothing
+but loopback.
 
-One JupyterLab serves the whole session and one browser a file; each test that asks for the `lab` gets a fresh
-copy of the day's database under the same name, a page in a context of its own, and no kernel of the test before it.
+One JupyterLab serves the whole session and one browser a file; each test that asks for the `lab`
+gets a fresh copy of the day's database under the same name, a page in a context of its own, and no
+kernel of the test before it.
 
     def test_…(lab, page):
         lab.open(page, "20_monitor.ipynb")
@@ -38,8 +40,16 @@ from tests.notebooks.conftest import (  # noqa: F401  # fixtures of the day
     today,
 )
 
-FLAGS = ("--no-sandbox", "--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-         "--disable-background-networking", "--disable-component-update")  # fmt: skip
+FLAGS = (
+    "--no-sandbox",
+    "--headless",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+)
 HERE = Path(__file__).parent
 PATIENCE = 120_000  # ms; a limit for what hangs, never a measure
 
@@ -53,7 +63,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Lab:
-    """A running `rollout lab`: its address and token, the folder of its working copies, the day that kernels see."""
+    """A running `rollout lab`: its address and token, the folder of its working copies, the day
+    that kernels see.
+    """
 
     address: str
     token: str
@@ -63,10 +75,14 @@ class Lab:
     def call(self, method: str, path: str) -> httpx2.Response:
         """Ask the server's own API."""
         with httpx2.Client(trust_env=False, timeout=30) as client:
-            return client.request(method, f"{self.address}{path}", headers={"Authorization": f"token {self.token}"})
+            return client.request(
+                method, f"{self.address}{path}", headers={"Authorization": f"token {self.token}"}
+            )
 
     def url(self, path: str = "") -> str:
-        """The page of a file below the root, in a workspace of its own so that nothing else is open."""
+        """The page of a file below the root, in a workspace of its own so that nothing else is
+        open.
+        """
         return f"{self.address}lab/workspaces/{uuid.uuid4().hex[:8]}/tree/{self.shown(path)}?token={self.token}"
 
     def shown(self, path: str) -> str:
@@ -80,11 +96,15 @@ class Lab:
         self.until_idle(page, path)
 
     def until_idle(self, page, path: str) -> None:
-        """Wait, by the server's own word, until the kernel of an open notebook has nothing to do."""
+        """Wait, by the server's own word, until the kernel of an open notebook
+        has nothing to do.
+        """
         deadline = time.monotonic() + PATIENCE / 1000
         while time.monotonic() < deadline:
             kernels = [
-                one["kernel"] for one in self.call("GET", "api/sessions").json() if one["path"] == self.shown(path)
+                one["kernel"]
+                for one in self.call("GET", "api/sessions").json()
+                if one["path"] == self.shown(path)
             ]
             if kernels and kernels[0]["execution_state"] == "idle":
                 return
@@ -92,7 +112,9 @@ class Lab:
         pytest.fail(f"the kernel of {path} did not come to rest")
 
     def run_all(self, page) -> None:
-        """Run All Cells, and wait until none of them is waiting or running: code that is folded shows no number."""
+        """Run All Cells, and wait until none of them is waiting or running: code that is folded
+        shows no number.
+        """
         page.get_by_role("menuitem", name="View", exact=True).click()
         page.get_by_role("menuitem", name="Expand All Code", exact=True).click()
         page.get_by_role("menuitem", name="Run", exact=True).click()
@@ -110,13 +132,17 @@ class Lab:
 
     def errors(self, page) -> list[str]:
         """What cells said on stderr or raised."""
-        found = page.locator('.jp-OutputArea-output[data-mime-type*="stderr"], '
-                             '.jp-OutputArea-output[data-mime-type*="error"]')  # fmt: skip
+        found = page.locator(
+            '.jp-OutputArea-output[data-mime-type*="stderr"], '
+            '.jp-OutputArea-output[data-mime-type*="error"]'
+        )
         return found.all_inner_texts()
 
     def saved(self, page, path: str) -> nbformat.NotebookNode:
         """Save, wait until the server has written it, and read it."""
-        with page.expect_response(lambda answer: answer.request.method == "PUT" and "/contents/" in answer.url):
+        with page.expect_response(
+            lambda answer: answer.request.method == "PUT" and "/contents/" in answer.url
+        ):
             page.keyboard.press("Control+s")
         return nbformat.read(self.root / path, 4)
 
@@ -134,16 +160,33 @@ def set_day(server: str, template: str, name: str) -> None:
 
 
 @contextmanager
-def running_lab(day: Today, place: Path, *, port: int = 0) -> Iterator[tuple[Lab, subprocess.Popen]]:
+def running_lab(
+    day: Today, place: Path, *, port: int = 0
+) -> Iterator[tuple[Lab, subprocess.Popen]]:
     """A `rollout lab` of one's own, on a port of its own: the lab and the command's process."""
     token, log = uuid.uuid4().hex, place / f"lab_{uuid.uuid4().hex[:8]}.log"
     day.outputs.mkdir(exist_ok=True)
-    environment = {**os.environ, **day.environment, "JUPYTER_TOKEN": token, "COLUMNS": "500",
-                   "JUPYTERLAB_SETTINGS_DIR": str(place / "settings")}  # fmt: skip
-    command = [sys.executable, "-m", "rollout_lib", "lab", "--no-browser", "--operator", "Rita",
-               f"--port={port or free_port()}"]  # fmt: skip
+    environment = {
+        **os.environ,
+        **day.environment,
+        "JUPYTER_TOKEN": token,
+        "COLUMNS": "500",
+        "JUPYTERLAB_SETTINGS_DIR": str(place / "settings"),
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "rollout_lib",
+        "lab",
+        "--no-browser",
+        "--operator",
+        "Rita",
+        f"--port={port or free_port()}",
+    ]
     with open(log, "w") as said:
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+        )
     try:
         address = _address(log, process)
         root = next((day.outputs / "working").iterdir())
@@ -165,7 +208,11 @@ def _lab(server, morning, tmp_path_factory) -> Iterator[Lab]:  # noqa: F811  # t
     place = tmp_path_factory.mktemp("lab")
     name = f"rehearsal_{uuid.uuid4().hex[:12]}"
     set_day(server, template, name)
-    day = Today(plan=file, address=psycopg.conninfo.make_conninfo(server, dbname=name), outputs=place / "outputs")
+    day = Today(
+        plan=file,
+        address=psycopg.conninfo.make_conninfo(server, dbname=name),
+        outputs=place / "outputs",
+    )
     with running_lab(day, place) as (lab, _):
         yield lab
     drop_database(server, name)
@@ -184,10 +231,11 @@ def _address(log: Path, process: subprocess.Popen) -> str:
 
 @pytest.fixture
 def lab(_lab, server, morning, monkeypatch) -> Iterator[Lab]:  # noqa: F811  # the fixture, by its name
-    """The session's JupyterLab on a fresh copy of the day: 10 % since four hours, every slot checked.
+    """The session's JupyterLab on a fresh copy of the day: 10 % since four hours, every slot
+    checked.
 
-    No kernel of before, and the working copies as they were made: what a test saved is of its own day.
-    """
+    No kernel of before, and the working copies as they were made: what a test saved is of its own
+    day."""
     _lab.quit_kernels()
     for model in Path("notebooks").glob("*.ipynb"):
         (_lab.root / model.name).write_bytes(model.read_bytes())
@@ -200,7 +248,9 @@ def lab(_lab, server, morning, monkeypatch) -> Iterator[Lab]:  # noqa: F811  # t
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
-    """Debian's chromium by Playwright, for a file: while it is there, no other event loop can run in this thread."""
+    """Debian's chromium by Playwright, for a file: while it is there, no other event loop can run
+    in this thread.
+    """
     program = needs("chromium")
     from playwright.sync_api import sync_playwright
 
@@ -212,7 +262,9 @@ def browser() -> Iterator:
 
 @pytest.fixture
 def page(browser) -> Iterator:
-    """A page of 1280 by 900 in a context of its own; a request that leaves this machine fails the test."""
+    """A page of 1280 by 900 in a context of its own; a request that leaves this machine fails the
+    test.
+    """
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     left: list[str] = []
     context.on("request", lambda request: _is_ours(request.url) or left.append(request.url))
@@ -222,7 +274,9 @@ def page(browser) -> Iterator:
 
 
 def _is_ours(url: str) -> bool:
-    return url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "http://localhost:", "file:", "data:", "blob:"))
+    return url.startswith(
+        ("http://127.0.0.1:", "ws://127.0.0.1:", "http://localhost:", "file:", "data:", "blob:")
+    )
 
 
 def set_theme(page, theme: str) -> None:
@@ -231,7 +285,9 @@ def set_theme(page, theme: str) -> None:
     page.locator(".lm-Menu-item", has_text=re.compile("^Theme$")).hover()
     page.locator(".lm-Menu-item", has_text=f"JupyterLab {theme}").first.click()
     light = "true" if theme == "Light" else "false"
-    page.locator(f'body[data-jp-theme-light="{light}"]').wait_for(state="attached", timeout=PATIENCE)
+    page.locator(f'body[data-jp-theme-light="{light}"]').wait_for(
+        state="attached", timeout=PATIENCE
+    )
     page.wait_for_timeout(500)  # the theme's own transition
 
 
@@ -240,6 +296,8 @@ def rollout(lab):
     """The command in the lab's environment."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "rollout_lib", *arguments], capture_output=True, text=True)
+        return subprocess.run(
+            [sys.executable, "-m", "rollout_lib", *arguments], capture_output=True, text=True
+        )
 
     return run

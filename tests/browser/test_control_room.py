@@ -1,4 +1,6 @@
-"""The control room in a real JupyterLab: what it shows follows the database, and each press is on the ledger."""
+"""The control room in a real JupyterLab: what it shows follows the database, and each press is on
+the ledger.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,9 @@ import pytest
 from playwright.sync_api import expect
 
 from rollout_lib import operations as op
-from rollout_lib.panels.offers import VALID
-from rollout_lib.schedule.lease import Lease
-from rollout_lib.session import open_session
+from rollout_lib.control_room.offers import VALID
+from rollout_lib.database.lease import Lease
+from rollout_lib.database.session import open_session
 from tests.browser.conftest import free_port, running_lab
 
 NOTEBOOK = "50_control_room.ipynb"
@@ -65,7 +67,9 @@ class Shown:
 
 @pytest.fixture
 def room(lab, page) -> Shown:
-    """The room, open on a day that is today: 10 % since four hours, every slot checked by `Rita`."""
+    """The room, open on a day that is today: 10 % since four hours, every slot
+    checked by `Rita`.
+    """
     _check_of_the_slot(lab)
     return Shown(lab, page)
 
@@ -78,7 +82,9 @@ def _check_of_the_slot(lab) -> None:
 def ledger(lab) -> list[dict]:
     """What stands on the ledger: kind, operation and the body's fields."""
     rows = lab.today.sql("SELECT kind, operation, body FROM rollout.ledger ORDER BY seq")
-    return [{**json.loads(body), "kind": kind, "operation": operation} for kind, operation, body in rows]
+    return [
+        {**json.loads(body), "kind": kind, "operation": operation} for kind, operation, body in rows
+    ]
 
 
 @contextmanager
@@ -92,7 +98,10 @@ def holding(lab, statement: str):
 
 def waiting(lab, number: int, page) -> list[int]:
     """The server processes that wait for a lock in this database, once there are so many."""
-    statement = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    statement = (
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type ="
+        " 'Lock'"
+    )
     for _ in range(PATIENCE // 100):
         pids = [pid for (pid,) in lab.today.sql(statement)]
         if len(pids) >= number:
@@ -110,32 +119,43 @@ def ready_to_raise(lab) -> None:
 
 
 def test_it_shows_the_rollout_and_follows_it(lab, page, room):
-    """Environment, percentage, hold, both columns, figures, charts, timeline; then a check and a watcher come."""
+    """Environment, percentage, hold, both columns, figures, charts, timeline; then a check and a
+    watcher come.
+    """
     for words in ("REHEARSAL", "10 %", "phase 1 of 4", "literal", "evidence", "Timeline"):
         expect(room.room).to_contain_text(words)
     expect(room.room.locator(".cr-charts svg")).to_have_count(5)
     expect(room.room.locator("tr.total")).to_have_count(2)
     expect(room.room.get_by_text("! nobody")).to_be_visible()
-    assert room.room.evaluate("room => room.scrollWidth <= room.clientWidth + 1"), "wider than its place"
+    assert room.room.evaluate("room => room.scrollWidth <= room.clientWidth + 1"), (
+        "wider than its place"
+    )
     room.picture("light")
     lease = Lease(open_session(str(lab.today.plan)).database, timedelta(minutes=5))
     assert lease.take()
     op.monitor(open_session(str(lab.today.plan), operator="Otto of the night"))
     expect(room.room.get_by_text("! nobody")).to_have_count(0)
-    expect(room.room.get_by_role("row", name="monitor, extra").filter(has_text="Otto of the night")).to_be_visible()
+    expect(
+        room.room.get_by_role("row", name="monitor, extra").filter(has_text="Otto of the night")
+    ).to_be_visible()
     lease.release()
 
 
 def test_each_button_does_what_its_operation_does_and_leaves_its_record(lab, page, room):
-    """Check, evaluate, attest, raise with a reason that is markup, step back, off, acknowledge: rows and ledger."""
+    """Check, evaluate, attest, raise with a reason that is markup, step back, off, acknowledge:
+    rows and ledger.
+    """
     before = len(ledger(lab))
     room.press("Raise to 25 %")
     expect(page.get_by_text("no complaints", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="Yes, raise it")).to_be_hidden()
     room.press("Close")
     assert len(ledger(lab)) == before, "a dry run leaves nothing"
-    for press, confirm, answer in (("Check now", "", "check"), ("Evaluate the phase", "", "PASS"),
-                                   ("Attest no complaints", "Yes, attest", "stated complaints: none")):  # fmt: skip
+    for press, confirm, answer in (
+        ("Check now", "", "check"),
+        ("Evaluate the phase", "", "PASS"),
+        ("Attest no complaints", "Yes, attest", "stated complaints: none"),
+    ):
         room.press(press)
         if confirm:
             room.press(confirm)
@@ -158,17 +178,27 @@ def test_each_button_does_what_its_operation_does_and_leaves_its_record(lab, pag
     assert room.room.locator("b", has_text="four").count() == 0
     assert page.title() != "1"
     entries = ledger(lab)[before:]
-    assert [entry["operation"] for entry in entries] == ["monitor", "evaluate", "complaints", "change", "rollback"]
+    assert [entry["operation"] for entry in entries] == [
+        "monitor",
+        "evaluate",
+        "complaints",
+        "change",
+        "rollback",
+    ]
     assert [entry["kind"] for entry in entries][3:] == ["checkpoint", "checkpoint"]
     assert entries[3]["change"]["reason"] == MARKUP
     assert {entry.get("operator") or entry["by"] for entry in entries} == {"Rita"}
 
 
 def test_an_inconclusive_phase_is_acknowledged_by_name_and_passes_then(lab, page, room):
-    """One failing webhook: INCONCLUSIVE; a named person takes it on with a reason, on the ledger; then it passes."""
-    lab.today.sql("UPDATE webhook_routing_logs SET status = 'error', error_message = 'upstream timeout' WHERE id = "
-                  "(SELECT max(id) FROM webhook_routing_logs WHERE routed_to = 'unified' "
-                  "AND created_at < now() - interval '30 minutes')")  # fmt: skip
+    """One failing webhook: INCONCLUSIVE; a named person takes it on with a reason, on the ledger;
+    then it passes.
+    """
+    lab.today.sql(
+        "UPDATE webhook_routing_logs SET status = 'error', error_message = 'upstream timeout' WHERE"
+        " id = (SELECT max(id) FROM webhook_routing_logs WHERE routed_to = 'unified' AND created_at"
+        " < now() - interval '30 minutes')"
+    )
     room.press("Acknowledge")
     room.says("Nothing waits for a named person now")
     room.press("Attest no complaints")
@@ -188,15 +218,22 @@ def test_an_inconclusive_phase_is_acknowledged_by_name_and_passes_then(lab, page
     room.says("stated acknowledgement: inconclusive")
     stated = ledger(lab)[-1]
     assert (stated["kind"], stated["by"], stated["reason"]) == (
-        "acknowledgement", "Rita", "one webhook failed; its retry served the customer")  # fmt: skip
-    expect(room.room.locator(".cr-steps").get_by_text("inconclusive (one webhook failed;")).to_be_visible()
+        "acknowledgement",
+        "Rita",
+        "one webhook failed; its retry served the customer",
+    )
+    expect(
+        room.room.locator(".cr-steps").get_by_text("inconclusive (one webhook failed;")
+    ).to_be_visible()
     room.press("Evaluate the phase")
     room.says("PASS")
     assert ledger(lab)[-1]["state"] == "PASS"
 
 
 def test_an_emergency_takes_one_press_and_one_confirmation_while_a_refresh_hangs(lab, page, room):
-    """The log locked and the looking process frozen: routing goes off all the same; then a restart is owed."""
+    """The log locked and the looking process frozen: routing goes off all the same; then a restart
+    is owed.
+    """
     with holding(lab, "LOCK TABLE webhook_routing_logs IN ACCESS EXCLUSIVE MODE"):
         [frozen, *_] = waiting(lab, 1, page)
         os.kill(frozen, signal.SIGSTOP)
@@ -209,7 +246,11 @@ def test_an_emergency_takes_one_press_and_one_confirmation_while_a_refresh_hangs
         finally:
             os.kill(frozen, signal.SIGCONT)
     last = ledger(lab)[-1]
-    assert (last["operation"], last["operator"], last["change"]["applied"]) == ("rollback", "Rita", True)
+    assert (last["operation"], last["operator"], last["change"]["applied"]) == (
+        "rollback",
+        "Rita",
+        True,
+    )
     expect(room.room.locator(".cr-tiles").get_by_text("off", exact=True)).to_be_visible()
     expect(room.room.locator(".cr-charts svg")).to_have_count(5)
     room.press("Acknowledge")
@@ -220,7 +261,9 @@ def test_an_emergency_takes_one_press_and_one_confirmation_while_a_refresh_hangs
 
 
 def test_gates_that_arrive_late_never_stand_in_the_place_of_the_emergency(lab, page, room):
-    """Raise is pressed, its gates wait for a lock, Emergency is pressed: its question stays, and it is done."""
+    """Raise is pressed, its gates wait for a lock, Emergency is pressed: its question stays, and it
+    is done.
+    """
     ready_to_raise(lab)
     with holding(lab, "LOCK TABLE webhook_routing_logs IN ACCESS EXCLUSIVE MODE"):
         room.press("Raise to 25 %")
@@ -235,7 +278,9 @@ def test_gates_that_arrive_late_never_stand_in_the_place_of_the_emergency(lab, p
 
 
 def test_of_two_who_raise_at_once_one_wins_and_the_other_is_told_who_and_when(lab, page, browser):
-    """Both confirm the same raise behind one lock: it is done once, and the loser reads by whom and when."""
+    """Both confirm the same raise behind one lock: it is done once, and the loser reads by whom and
+    when.
+    """
     _check_of_the_slot(lab)
     ready_to_raise(lab)
     other_path = "50_control_room_other.ipynb"
@@ -253,7 +298,9 @@ def test_of_two_who_raise_at_once_one_wins_and_the_other_is_told_who_and_when(la
             one.press("Yes, raise it")
         waiting(lab, 1, page)
     for one in rooms:
-        expect(one.page.locator(".cr-said").filter(has_text=re.compile("^[✓✗] raise, "))).to_be_visible()
+        expect(
+            one.page.locator(".cr-said").filter(has_text=re.compile("^[✓✗] raise, "))
+        ).to_be_visible()
     applied = [entry for entry in ledger(lab) if (entry.get("change") or {}).get("applied")][1:]
     assert len(applied) == 1, [one.page.locator(".cr-said").all_inner_texts() for one in rooms]
     winner = applied[0]["operator"]
@@ -266,11 +313,15 @@ def test_of_two_who_raise_at_once_one_wins_and_the_other_is_told_who_and_when(la
 
 
 def test_a_database_that_is_away_is_said_and_the_old_figures_are_greyed(lab, page, room, server):
-    """Since when, over greyed figures that are never shown as current; and live again when it is back."""
+    """Since when, over greyed figures that are never shown as current; and live again when it is
+    back.
+    """
     name = psycopg.conninfo.conninfo_to_dict(lab.today.address)["dbname"]
     with psycopg.connect(server, autocommit=True) as admin:
         admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,)
+        )
         expect(page.get_by_text("NOT CURRENT since")).to_be_visible()
         expect(room.room.locator(".cr-veil")).to_have_css("opacity", "1")
         expect(page.get_by_text("● Live")).to_have_count(0)
@@ -284,7 +335,9 @@ def test_a_database_that_is_away_is_said_and_the_old_figures_are_greyed(lab, pag
 
 
 def test_a_kernel_that_is_restarted_in_mid_action_leaves_nothing_half_done(lab, page, room):
-    """It dies while its change waits for a lock: no change, no entry; the page says that it is not current."""
+    """It dies while its change waits for a lock: no change, no entry; the page says that it is not
+    current.
+    """
     ready_to_raise(lab)
     before = ledger(lab)
     room.press("Raise to 25 %")
@@ -300,7 +353,9 @@ def test_a_kernel_that_is_restarted_in_mid_action_leaves_nothing_half_done(lab, 
         ]
         assert lab.call("POST", f"api/kernels/{kernel}/restart").status_code == 200
     # By the browser itself; or the dying kernel's last word was that it cannot look.
-    expect(page.locator(".cr-away:visible, .cr-veil b:visible").first).to_contain_text("NOT CURRENT")
+    expect(page.locator(".cr-away:visible, .cr-veil b:visible").first).to_contain_text(
+        "NOT CURRENT"
+    )
     assert ledger(lab) == before
     assert (float(lab.today.routing()[0]), lab.today.routing()[1]) == (10.0, True)
     lab.until_idle(page, NOTEBOOK)
@@ -308,8 +363,12 @@ def test_a_kernel_that_is_restarted_in_mid_action_leaves_nothing_half_done(lab, 
     expect(room.room).to_contain_text("phase 1 of 4")
 
 
-def test_a_server_that_is_gone_and_a_login_that_expired_are_said_over_greyed_figures(today, page, tmp_path):
-    """JupyterLab ends, and is there again with another token: the open page stays NOT CURRENT, a new one is live."""
+def test_a_server_that_is_gone_and_a_login_that_expired_are_said_over_greyed_figures(
+    today, page, tmp_path
+):
+    """JupyterLab ends, and is there again with another token: the open page stays NOT CURRENT, a
+    new one is live.
+    """
     port, stale = free_port(), page.locator(".cr-veil b:visible, .cr-away:visible")
     with running_lab(today, tmp_path, port=port) as (lab, _):
         page.goto(f"{lab.address}lab?token={lab.token}")
@@ -338,7 +397,9 @@ def ledger_of(day) -> list[tuple]:
 
 
 def test_what_was_confirmed_before_a_sleep_is_not_acted_on_after_it(lab, page, room):
-    """The laptop sleeps with a raise and its confirmation on the way; on waking it is too old, and says so."""
+    """The laptop sleeps with a raise and its confirmation on the way; on waking it is too old, and
+    says so.
+    """
     ready_to_raise(lab)
     before = ledger(lab)
     room.press("Raise to 25 %")
@@ -371,11 +432,15 @@ def _kernels(notebook: Path) -> list[int]:
 
 
 def test_it_can_be_worked_by_keyboard_alone_and_in_the_dark(lab, page, room):
-    """Tab reaches each button, Enter presses it, and a letter that is typed there deletes no cell."""
+    """Tab reaches each button, Enter presses it, and a letter that is typed there
+    deletes no cell.
+    """
     raw = json.dumps({"theme": "JupyterLab Dark"})
-    page.evaluate("""raw => fetch('/lab/api/settings/@jupyterlab/apputils-extension:themes', {method: 'PUT',
+    page.evaluate(
+        """raw => fetch('/lab/api/settings/@jupyterlab/apputils-extension:themes', {method: 'PUT',
         body: JSON.stringify({raw}), headers: {'X-XSRFToken': document.cookie.match(/_xsrf=([^;]+)/)?.[1] || ''}})""",
-                  raw)  # fmt: skip
+        raw,
+    )
     room = Shown(lab, page)
     expect(page.locator("body")).to_have_attribute("data-jp-theme-light", "false")
     cells = page.locator(".jp-Cell").count()
@@ -387,8 +452,14 @@ def test_it_can_be_worked_by_keyboard_alone_and_in_the_dark(lab, page, room):
         page.keyboard.press("d")
         page.keyboard.press("Tab")
     assert [words.split()[-2 if words.endswith("…") else -1] for words in reached] == [
-        "off", "now", "phase", "%", "%", "complaints", "Acknowledge"
-    ]  # fmt: skip
+        "off",
+        "now",
+        "phase",
+        "%",
+        "%",
+        "complaints",
+        "Acknowledge",
+    ]
     assert page.locator(".jp-Cell").count() == cells
     page.get_by_role("button", name="Attest").focus()
     page.keyboard.press("Enter")

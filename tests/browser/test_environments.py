@@ -1,4 +1,6 @@
-"""The control room of staging and production, on a real database that such a plan names; in both themes."""
+"""The control room of staging and production, on a real database that such a plan names; in both
+themes.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ import pytest
 import yaml
 from playwright.sync_api import expect
 
-from rollout_lib.database import connect
-from rollout_lib.migrations import migrate
+from rollout_lib.database.connection import connect
+from rollout_lib.database.migrations import migrate
 from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.server import create_database, drop_database
@@ -25,7 +27,11 @@ VARIABLE = "WEEK6_URL"
 ALL_MET = re.compile(r"(\d+) of \1 gates are met")
 BANNERS = {
     "staging": ("STAGING", "Not production, and real requests all the same.", "rgb(122, 88, 0)"),
-    "production": ("PRODUCTION", "Live traffic. What you press here reaches customers.", "rgb(176, 0, 32)"),
+    "production": (
+        "PRODUCTION",
+        "Live traffic. What you press here reaches customers.",
+        "rgb(176, 0, 32)",
+    ),
 }
 
 expect.set_options(timeout=PATIENCE)
@@ -33,18 +39,26 @@ expect.set_options(timeout=PATIENCE)
 
 @pytest.fixture
 def elsewhere(server, router_health, tmp_path, monkeypatch):
-    """A day before its first raise in another environment: a day of legacy, nothing on the ledger but pre-flights."""
+    """A day before its first raise in another environment: a day of legacy, nothing on the ledger
+    but pre-flights.
+    """
     made = []
 
     def elsewhere(environment: str) -> Today:
-        content = yaml.safe_load(Path("parameters/week6.rehearsal.yaml").read_text(encoding="utf-8"))
+        content = yaml.safe_load(
+            Path("parameters/week6.rehearsal.yaml").read_text(encoding="utf-8")
+        )
         began = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=1)
         for index, phase in enumerate(content["phases"]):
             begin = began + index * timedelta(days=1)
             phase |= {"day": begin.date(), "start": f"{begin:%H:%M}"}
         name = f"week6_{environment}_{uuid.uuid4().hex[:6]}"
-        content |= {"environment": environment, "time_zone": "UTC", "probes": {"router_health": router_health},
-                    "database": {"variable": VARIABLE, "name": name, "host": "*", "require_tls": False}}  # fmt: skip
+        content |= {
+            "environment": environment,
+            "time_zone": "UTC",
+            "probes": {"router_health": router_health},
+            "database": {"variable": VARIABLE, "name": name, "host": "*", "require_tls": False},
+        }
         file = tmp_path / "plan.yaml"
         file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
         made.append(name)
@@ -66,7 +80,8 @@ def elsewhere(server, router_health, tmp_path, monkeypatch):
 
 def last_entry(day: Today) -> tuple:
     return day.sql(
-        "SELECT operation, kind, body::jsonb ->> 'operator' FROM rollout.ledger ORDER BY seq DESC LIMIT 1"
+        "SELECT operation, kind, body::jsonb ->> 'operator' FROM rollout.ledger ORDER BY seq DESC"
+        " LIMIT 1"
     )[0]
 
 
@@ -74,7 +89,9 @@ def last_entry(day: Today) -> tuple:
 def test_nobody_takes_it_for_another_environment_and_production_asks_for_its_name(
     environment, elsewhere, page, tmp_path
 ):
-    """Its word, its colour and what a press reaches; production raises only once its name is typed."""
+    """Its word, its colour and what a press reaches; production raises only once
+    its name is typed.
+    """
     day, (word, reach, colour) = elsewhere(environment), BANNERS[environment]
     with running_lab(day, tmp_path) as (lab, _):
         page.goto(f"{lab.address}lab?token={lab.token}")
@@ -97,7 +114,9 @@ def test_nobody_takes_it_for_another_environment_and_production_asks_for_its_nam
             for typed in ("", "staging", "PRODUCTION"):
                 named.fill(typed)
                 press(page, "Yes, raise it")
-                expect(page.locator(".cr-said", has_text="Type the environment's name, production")).to_be_visible()
+                expect(
+                    page.locator(".cr-said", has_text="Type the environment's name, production")
+                ).to_be_visible()
             assert day.routing()[1] is False
             named.fill("production")
         pictures(page, environment)

@@ -1,4 +1,6 @@
-"""`rollout lab` as a person uses it: what it opens, the landing page, a check by hand, the end of the session."""
+"""`rollout lab` as a person uses it: what it opens, the landing page, a check by hand, the end of
+the session.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from tests.notebooks.conftest import Today
 
 
 def test_it_opens_a_control_room_that_runs_with_the_page_behind_it(today, page, tmp_path):
-    """The printed address alone: figures of now, without a cell run by hand; its buttons act; a tab has the page."""
+    """The printed address alone: figures of now, without a cell run by hand; its buttons act; a tab
+    has the page.
+    """
     with running_lab(today, tmp_path) as (lab, _):
         page.goto(f"{lab.address}lab?token={lab.token}")
         expect(page.get_by_text("● Live")).to_be_visible(timeout=PATIENCE)
@@ -29,8 +33,12 @@ def test_it_opens_a_control_room_that_runs_with_the_page_behind_it(today, page, 
 
 
 def test_a_practice_day_opens_with_the_page_beside_the_running_room(own_server, page, tmp_path):
-    """A newcomer who typed `make lab` sees the first step and the live room on one screen of 1280."""
-    today = Today(plan=Path("parameters/week6.rehearsal.yaml"), address="", outputs=tmp_path / "outputs")
+    """A newcomer who typed `make lab` sees the first step and the live room on
+    one screen of 1280.
+    """
+    today = Today(
+        plan=Path("parameters/week6.rehearsal.yaml"), address="", outputs=tmp_path / "outputs"
+    )
     with running_lab(today, tmp_path) as (lab, _):
         page.goto(f"{lab.address}lab?token={lab.token}")
         expect(page.get_by_text("● Live")).to_be_visible(timeout=PATIENCE)
@@ -45,7 +53,9 @@ def test_a_practice_day_opens_with_the_page_beside_the_running_room(own_server, 
 
 
 def test_it_lands_on_a_page_that_leads_to_the_notebooks(lab, page):
-    """The page is shown as a page, names environment and database, and its links open the working copies."""
+    """The page is shown as a page, names environment and database, and its links open the working
+    copies.
+    """
     page.goto(lab.url("README.md"))
     landed = page.locator(".jp-MarkdownViewer")
     landed.get_by_text("REHEARSAL").first.wait_for()
@@ -57,7 +67,9 @@ def test_it_lands_on_a_page_that_leads_to_the_notebooks(lab, page):
 
 
 def test_a_terminal_knows_the_command_and_stands_in_the_folder(lab, page):
-    """`rollout status` typed into a terminal speaks of the day's database, and a file made there is in the folder."""
+    """`rollout status` typed into a terminal speaks of the day's database, and a file made there is
+    in the folder.
+    """
     page.goto(lab.url("README.md"))
     page.locator(".jp-MarkdownViewer").wait_for()
     page.get_by_role("menuitem", name="File", exact=True).click()
@@ -74,7 +86,9 @@ def test_a_terminal_knows_the_command_and_stands_in_the_folder(lab, page):
 
 
 def test_a_check_by_hand_is_on_the_ledger_and_the_saved_copy_is_sealed(lab, page, rollout):
-    """Its checkpoint says that a person made it; `rollout seal` archives the copy; the model is as it was."""
+    """Its checkpoint says that a person made it; `rollout seal` archives the copy; the model is as
+    it was.
+    """
     model = Path("notebooks/20_monitor.ipynb").read_bytes()
     lab.open(page, "20_monitor.ipynb")
     lab.run_all(page)
@@ -86,7 +100,9 @@ def test_a_check_by_hand_is_on_the_ledger_and_the_saved_copy_is_sealed(lab, page
     done = rollout("seal")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "20_monitor.ipynb, saved by hand" in done.stdout
-    (archived,) = lab.today.outputs.glob(f"week6-unified/*/*20_monitor*{checkpoint['run_id'][:8]}.ipynb")
+    (archived,) = lab.today.outputs.glob(
+        f"week6-unified/*/*20_monitor*{checkpoint['run_id'][:8]}.ipynb"
+    )
     assert "<svg" in archived.read_text()
     assert "Nothing to seal" in rollout("seal").stdout
     assert rollout("verify").returncode == 0

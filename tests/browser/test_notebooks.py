@@ -7,19 +7,24 @@ from pathlib import Path
 
 import pytest
 
-NOTEBOOKS = sorted(path.name for path in Path("notebooks").glob("*.ipynb") if not path.name.startswith("50_"))
+NOTEBOOKS = sorted(
+    path.name for path in Path("notebooks").glob("*.ipynb") if not path.name.startswith("50_")
+)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_it_runs_without_an_error_and_with_every_chart(lab, page, name):
-    """Run All Cells: no error, nothing on stderr, a finding and its drawing for each chart of the notebook.
+    """Run All Cells: no error, nothing on stderr, a finding and its drawing for each chart of the
+    notebook.
 
-    Protected uptime alone has nothing to draw: the day's plan names no endpoint, and the finding says so.
-    """
+    Protected uptime alone has nothing to draw: the day's plan names no endpoint, and the finding
+    says so."""
     lab.open(page, name)
     lab.run_all(page)
     if folder := os.environ.get("ROLLOUT_SCREENSHOTS"):
-        page.set_viewport_size({"width": 1280, "height": 6000})  # JupyterLab draws only what is in view
+        page.set_viewport_size(
+            {"width": 1280, "height": 6000}
+        )  # JupyterLab draws only what is in view
         page.screenshot(path=Path(folder) / f"{name}.png")
     assert lab.errors(page) == []
     wanted = sum(cell.source.startswith("charts.") for cell in lab.saved(page, name).cells)

@@ -1,4 +1,6 @@
-"""What the archive shows in a browser without a network: twins, index and report on a desk, a phone and paper."""
+"""What the archive shows in a browser without a network: twins, index and report on a desk, a phone
+and paper.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ from rollout_lib.runner import run_notebook
 from tests.browser.conftest import set_day
 
 NAME = "rehearsal_browser_pages"
-PAGES = {"index.html": 0, "20_monitor": 8, "30_evaluate_phase": 6, "40_report": 5}  # at least so many charts
+PAGES = {
+    "index.html": 0,
+    "20_monitor": 8,
+    "30_evaluate_phase": 6,
+    "40_report": 5,
+}  # at least so many charts
 PAPER = 688  # CSS pixels between the margins of an A4 sheet
 
 
@@ -35,13 +42,19 @@ def records(server, morning, tmp_path_factory):
 
 
 def path_of(records: Path, name: str) -> Path:
-    return records / name if name == "index.html" else next(records.glob(f"week6-unified/*/*{name}*.html"))
+    return (
+        records / name
+        if name == "index.html"
+        else next(records.glob(f"week6-unified/*/*{name}*.html"))
+    )
 
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_stands_alone_offline_and_fits(name, width, records, browser):
-    """With the network off: no request but for the file, every chart, nothing wider than the window."""
+    """With the network off: no request but for the file, every chart, nothing wider than the
+    window.
+    """
     context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
     asked: list[str] = []
     context.on("request", lambda request: asked.append(request.url))
@@ -89,21 +102,22 @@ def test_the_report_prints_on_a4(records, browser, tmp_path):
 
 def overflow(page) -> int:
     """By how many pixels the page is wider than its window."""
-    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    return page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
 
 
 def boxes(page) -> list[dict]:
     return page.locator("svg").evaluate_all(
-        "all => all.map(one => one.getBoundingClientRect()).map(({width, height}) => ({width, height}))"
+        "all => all.map(one => one.getBoundingClientRect()).map(({width, height}) => ({width,"
+        " height}))"
     )
 
 
 def broken_words(page) -> list[str]:
     """Table cells of a single word that stands on more than one line."""
-    return page.locator("th, td").evaluate_all(
-        """all => all.filter(one => {
+    return page.locator("th, td").evaluate_all("""all => all.filter(one => {
             const range = document.createRange();
             range.selectNodeContents(one);
             return /^\\w+$/.test(one.textContent) && new Set([...range.getClientRects()].map(({y}) => y)).size > 1;
-        }).map(one => one.textContent)"""
-    )
+        }).map(one => one.textContent)""")

@@ -1,11 +1,13 @@
-"""The address: from the environment, a service or a passfile; TLS beyond this machine; never shown."""
+"""The address: from the environment, a service or a passfile; TLS beyond this
+machine; never shown.
+"""
 
 from __future__ import annotations
 
 import psycopg
 import pytest
 
-from rollout_lib.database import connect, explain
+from rollout_lib.database.connection import connect, explain
 from rollout_lib.emergency.connection import open_connection
 from rollout_lib.errors import DatabaseMissing, RolloutError, UsageError, WrongDatabase
 from rollout_lib.plan import Plan, load_plan, parse_plan
@@ -30,9 +32,13 @@ def sslmode(database) -> str | None:
     return psycopg.conninfo.conninfo_to_dict(database.address).get("sslmode")
 
 
-@pytest.mark.parametrize("host", ["db.example.org", "10.0.0.4", "2001:db8::1", "127.0.0.1.example.org"])
+@pytest.mark.parametrize(
+    "host", ["db.example.org", "10.0.0.4", "2001:db8::1", "127.0.0.1.example.org"]
+)
 def test_beyond_this_machine_tls_is_asked_for_by_itself(monkeypatch, host):
-    """An address without an sslmode gets sslmode=require, not libpq's `prefer`, which also does without."""
+    """An address without an sslmode gets sslmode=require, not libpq's `prefer`, which also does
+    without.
+    """
     monkeypatch.setenv("DATABASE_URL", f"host={host} dbname=postgres user=x password={SECRET}")
     assert sslmode(connect(a_plan())) == "require"
 
@@ -40,7 +46,9 @@ def test_beyond_this_machine_tls_is_asked_for_by_itself(monkeypatch, host):
 @pytest.mark.parametrize("mode", ["disable", "allow", "prefer"])
 def test_beyond_this_machine_an_address_without_tls_is_refused(monkeypatch, mode):
     """Exit 2, before anything is sent, and the words hold neither the address nor its password."""
-    monkeypatch.setenv("DATABASE_URL", f"postgresql://x:{SECRET}@db.example.org/postgres?sslmode={mode}")
+    monkeypatch.setenv(
+        "DATABASE_URL", f"postgresql://x:{SECRET}@db.example.org/postgres?sslmode={mode}"
+    )
     with pytest.raises(UsageError, match=f"sslmode={mode}") as caught:
         connect(a_plan())
     assert caught.value.exit_code == 2
@@ -90,7 +98,9 @@ def test_a_service_is_held_to_the_same_rules(monkeypatch, tmp_path):
 def test_another_database_or_host_than_the_plans_is_refused(monkeypatch):
     """A plan of another rollout must not act here: exit 2, the difference, no address."""
     monkeypatch.setenv("DATABASE_URL", f"postgresql://x:{SECRET}@db.example.org/staging")
-    with pytest.raises(WrongDatabase, match="it is called staging, the plan says postgres") as caught:
+    with pytest.raises(
+        WrongDatabase, match="it is called staging, the plan says postgres"
+    ) as caught:
         connect(a_plan())
     assert SECRET not in str(caught.value)
 
@@ -115,7 +125,9 @@ def test_a_database_shows_neither_its_address_nor_its_engine(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", f"postgresql://x:{SECRET}@127.0.0.1/postgres")
     found = connect(a_plan())
     assert SECRET not in repr(found)
-    failed = psycopg.OperationalError(f'connection to "postgresql://x:{SECRET}@127.0.0.1/postgres" failed')
+    failed = psycopg.OperationalError(
+        f'connection to "postgresql://x:{SECRET}@127.0.0.1/postgres" failed'
+    )
     assert SECRET not in str(explain(failed, found.place))
 
 

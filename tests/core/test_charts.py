@@ -1,4 +1,6 @@
-"""Charts from bodies of checkpoints: what their captions say, and what their drawings must never do."""
+"""Charts from bodies of checkpoints: what their captions say, and what their drawings must never
+do.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,22 @@ from datetime import timedelta
 
 import pytest
 
-from rollout_lib import charts
-from rollout_lib.look import history as past
-from rollout_lib.look.drawing import frame
-from rollout_lib.look.ribbon import _runs
+from rollout_lib.display import charts
+from rollout_lib.display import history as past
+from rollout_lib.display.drawing import frame
+from rollout_lib.display.ribbon import _runs
 
-ALL = [charts.error_rate, charts.interval, charts.p95, charts.p95_by_domain, charts.split, charts.requests,
-       charts.evidence, charts.timeline, charts.uptime]  # fmt: skip
+ALL = [
+    charts.error_rate,
+    charts.interval,
+    charts.p95,
+    charts.p95_by_domain,
+    charts.split,
+    charts.requests,
+    charts.evidence,
+    charts.timeline,
+    charts.uptime,
+]
 
 
 def test_captions_of_a_clean_phase_state_what_was_not_seen(day):
@@ -26,12 +37,15 @@ def test_captions_of_a_clean_phase_state_what_was_not_seen(day):
         day.check()
     said = [repr(chart(day.bodies, day.plan)) for chart in ALL]
     assert said[0] == "No unified request failed in the window of any of the 4 checks."
-    assert said[1].startswith("0 of 116 requests of the phase to 10:00 failed: compatible with any error rate up to")
+    assert said[1].startswith(
+        "0 of 116 requests of the phase to 10:00 failed: compatible with any error rate up to"
+    )
     assert said[2] == "p95 stayed under 2,000 ms in all 4 checks; highest 851 ms at 09:15."
     assert said[3] == "Jobs was slowest on unified: p95 861 ms at 09:15."
     assert (
         said[4]
-        == "Unified's share was within 2 points of the configured one in all 4 checks; last 10.0 % (configured 10 %)."
+        == "Unified's share was within 2 points of the configured one in all 4 checks; last 10.0 %"
+        " (configured 10 %)."
     )
     assert said[5] == "116 unified requests in 4 looks: 29 to 29 a look, 115 expected in all."
     assert "never reached" in said[6]
@@ -44,12 +58,15 @@ def test_captions_of_a_failing_phase_name_the_moment(day):
     day.change(10)
     day.check()
     day.check(3)
-    assert repr(charts.error_rate(day.bodies, day.plan)) == (
-        "The error rate of the window was over 0.5 % in 1 of 2 checks; highest 10.3 % · 3/29 at 09:30; "
-        "3 distinct failing webhooks in all."
+    assert (
+        repr(charts.error_rate(day.bodies, day.plan))
+        == "The error rate of the window was over 0.5 % in 1 of 2 checks; highest 10.3 % · 3/29 at"
+        " 09:30; 3 distinct failing webhooks in all."
     )
-    assert re.match(r"Evidence on errors:\w+ reached \d+ at 09:30: e = .* with 3 distinct failing webhooks.",
-                    repr(charts.evidence(day.bodies, day.plan)))  # fmt: skip
+    assert re.match(
+        r"Evidence on errors:\w+ reached \d+ at 09:30: e = .* with 3 distinct failing webhooks.",
+        repr(charts.evidence(day.bodies, day.plan)),
+    )
 
 
 def test_a_single_webhook_over_the_line_is_not_called_an_act(day):
@@ -64,7 +81,9 @@ def test_a_single_webhook_over_the_line_is_not_called_an_act(day):
 
 
 def test_a_missed_check_is_a_mark_and_never_joined(day):
-    """Two slots without a check: two crosses with their number, and two separate stretches of line."""
+    """Two slots without a check: two crosses with their number, and two separate
+    stretches of line.
+    """
     day.change(10)
     day.check()
     day.check()
@@ -80,13 +99,18 @@ def test_a_missed_check_is_a_mark_and_never_joined(day):
 
 
 def test_a_check_that_is_missed_at_the_end_is_within_the_chart(day):
-    """The last look is an evaluation, after slots that nobody checked: their crosses are left of its right end."""
+    """The last look is an evaluation, after slots that nobody checked: their crosses are left of
+    its right end.
+    """
     day.change(10)
     day.check()
     day.now += timedelta(minutes=50)
     day.evaluate()
     gaps = past.missing(day.bodies, day.plan)
-    assert [past.clock(gap, day.plan) for gap in gaps] == ["09:30", "09:45"], "the slot of 10:00 is open"
+    assert [past.clock(gap, day.plan) for gap in gaps] == [
+        "09:30",
+        "09:45",
+    ], "the slot of 10:00 is open"
     shared = frame(day.bodies, day.plan)
     assert shared.start < max(past.wall(gap, day.plan) for gap in gaps) <= shared.end
 
@@ -104,7 +128,9 @@ def test_checks_while_routing_is_off_are_within_the_timeline(day):
 
 
 def test_an_extra_check_is_a_point_beside_the_line_of_evidence(day):
-    """What a person looked at between two slots is part of the next look: hollow, named, and joined to nothing."""
+    """What a person looked at between two slots is part of the next look: hollow, named, and joined
+    to nothing.
+    """
     day.change(10)
     day.check()
     day.check()
@@ -140,8 +166,10 @@ def test_a_run_of_equal_verdicts_ends_at_a_gap(day):
     day.change(10)
     day.check()
     day.check(wait=timedelta(minutes=30))
-    cells = [{"at": past.instant(body), "row": "verdict", "sign": "✓", "word": "CLEAN", "colour": "#000"}
-             for body in past.monitors(day.bodies)]  # fmt: skip
+    cells = [
+        {"at": past.instant(body), "row": "verdict", "sign": "✓", "word": "CLEAN", "colour": "#000"}
+        for body in past.monitors(day.bodies)
+    ]
     runs = _runs(cells, frame(day.bodies, day.plan), 900_000)
     assert [run["n"] for run in runs] == [1, 1]
     assert runs[1]["x0"] > runs[0]["x"]
@@ -149,7 +177,9 @@ def test_a_run_of_equal_verdicts_ends_at_a_gap(day):
 
 @pytest.mark.parametrize("chart", ALL, ids=lambda chart: chart.__name__)
 def test_every_chart_of_a_whole_day_is_small_and_needs_no_network(day, chart):
-    """33 checks over two phases, an error and a gap: at most 26 kB, no script, no image, no reference outside."""
+    """33 checks over two phases, an error and a gap: at most 26 kB, no script, no image, no
+    reference outside.
+    """
     day.change(10)
     for number in range(16):
         day.check(1 if number == 5 else 0, wait=timedelta(minutes=30 if number == 9 else 15))
@@ -158,7 +188,9 @@ def test_every_chart_of_a_whole_day_is_small_and_needs_no_network(day, chart):
         day.check()
     picture = chart(day.bodies, day.plan)
     assert len(picture.svg) <= 26_000
-    outside = re.findall(r"(?:href|src)=\"([^#\"][^\"]*)|url\((?!#)[^)]*\)|<script|<image", picture.svg)
+    outside = re.findall(
+        r"(?:href|src)=\"([^#\"][^\"]*)|url\((?!#)[^)]*\)|<script|<image", picture.svg
+    )
     assert outside == []
     assert "NaN" not in picture.svg
     assert "null" not in picture.svg
@@ -174,17 +206,27 @@ def test_every_chart_says_so_when_there_is_nothing_to_draw(day, chart):
 
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/Los_Angeles"])
 def test_axes_do_not_follow_the_machine(day, zone, tmp_path):
-    """The same history gives the same drawing whatever the time zone of the machine that draws it."""
+    """The same history gives the same drawing whatever the time zone of the
+    machine that draws it.
+    """
     day.change(10)
     for _ in range(8):
         day.check()
     file = tmp_path / "bodies.json"
     file.write_text(json.dumps(day.bodies), encoding="utf-8")
     program = (
-        "import json,sys;from rollout_lib import charts;from rollout_lib.plan import load_plan;"
-        "print(charts.p95(json.load(open(sys.argv[1])), load_plan('parameters/week6.rehearsal.yaml')).svg)"
+        "import json,sys;from rollout_lib.display import charts;from rollout_lib.plan import"
+        " load_plan;print(charts.p95(json.load(open(sys.argv[1])),"
+        " load_plan('parameters/week6.rehearsal.yaml')).svg)"
     )
-    elsewhere = subprocess.run([sys.executable, "-c", program, str(file)], env={"TZ": zone, "PATH": "/usr/bin:/bin"},
-                               capture_output=True, text=True, check=True).stdout  # fmt: skip
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", program, str(file)],
+        env={"TZ": zone, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     assert ">09:00<" in elsewhere
-    assert re.findall(r">\d\d:\d\d<", elsewhere) == re.findall(r">\d\d:\d\d<", charts.p95(day.bodies, day.plan).svg)
+    assert re.findall(r">\d\d:\d\d<", elsewhere) == re.findall(
+        r">\d\d:\d\d<", charts.p95(day.bodies, day.plan).svg
+    )

@@ -1,4 +1,6 @@
-"""The documents say all there is, and nothing that is not: commands, options, variables, errors, checks, gates."""
+"""The documents say all there is, and nothing that is not: commands, options, variables, errors,
+checks, gates.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,18 @@ COMMANDS = (DOCS / "commands.md").read_text(encoding="utf-8")
 TROUBLES = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
 SOURCES = {path: path.read_text(encoding="utf-8") for path in Path("rollout_lib").rglob("*.py")}
 # Set by one process of ours for another; nobody else is to touch them.
-INTERNAL = {"ROLLOUT_NOTEBOOK_SOURCE", "ROLLOUT_COMMIT", "ROLLOUT_DRAWER", "ROLLOUT_REHEARSAL_APP_SECRET"}
-TEXTS = [Path("README.md"), *sorted(DOCS.glob("*.md")), *sorted(Path("rollout_lib/messages/templates").glob("*.j2")),
-         Path("rollout_lib/units/rollout-alerts.yaml")]  # fmt: skip
+INTERNAL = {
+    "ROLLOUT_NOTEBOOK_SOURCE",
+    "ROLLOUT_COMMIT",
+    "ROLLOUT_DRAWER",
+    "ROLLOUT_REHEARSAL_APP_SECRET",
+}
+TEXTS = [
+    Path("README.md"),
+    *sorted(DOCS.glob("*.md")),
+    *sorted(Path("rollout_lib/notify/templates").glob("*.j2")),
+    Path("rollout_lib/units/rollout-alerts.yaml"),
+]
 
 
 def commands() -> dict[str, set[str]]:
@@ -30,13 +41,22 @@ def commands() -> dict[str, set[str]]:
     for room in ROOMS:
         importlib.import_module(f"rollout_lib.cli.{room}")
     found = typer.main.get_command(app).commands
-    return {name: {option for one in command.params for option in one.opts if option.startswith("--")} - {"--help"}
-            for name, command in found.items()}  # fmt: skip
+    return {
+        name: (
+            {option for one in command.params for option in one.opts if option.startswith("--")}
+            - {"--help"}
+        )
+        for name, command in found.items()
+    }
 
 
 def column(text: str, number: int) -> list[str]:
     """One column of every table of a document, without its heads."""
-    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ") and "---" not in line]
+    rows = [
+        line.split(" | ")
+        for line in text.splitlines()
+        if line.startswith("| ") and "---" not in line
+    ]
     return [row[number].strip("| ") for row in rows if len(row) > number]
 
 
@@ -49,14 +69,20 @@ def test_each_command_stands_in_the_list_with_all_its_options(name):
 
 def test_the_emergency_has_no_option_that_the_list_leaves_out():
     """`rollback --emergency` reads its own options; each stands in commands.md."""
-    options = re.findall(r'add_argument\("(--[a-z]+)"', Path("rollout_lib/cli/emergency.py").read_text("utf-8"))
+    options = re.findall(
+        r'add_argument\(\s*"(--[a-z]+)"', Path("rollout_lib/cli/emergency.py").read_text("utf-8")
+    )
     assert len(options) > 5
-    assert [option for option in options if f"`{option}" not in COMMANDS and option not in COMMANDS] == []
+    assert [
+        option for option in options if f"`{option}" not in COMMANDS and option not in COMMANDS
+    ] == []
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=str)
 def test_each_command_that_a_text_tells_somebody_to_type_exists(path):
-    """`rollout <verb> --option …`, in prose, in blocks, in messages and alerts: the verb and each option are real."""
+    """`rollout <verb> --option …`, in prose, in blocks, in messages and alerts: the verb and each
+    option are real.
+    """
     known = commands()
     text = path.read_text(encoding="utf-8")
     for verb, rest in re.findall(r"(?<![\w./-])rollout ([a-z]+)((?: [^\n`|;#…&]*)?)", text):
@@ -74,9 +100,17 @@ def code(text: str) -> str:
 
 
 def test_each_variable_that_is_read_is_explained_and_each_explained_one_is_read():
-    """Whatever of ROLLOUT_… or SUPABASE_… the library or the shipped plans name stands in commands.md."""
-    named = {name for text in SOURCES.values() for name in re.findall(r'"((?:ROLLOUT|SUPABASE)_[A-Z_]+)"', text)}
-    plans = "".join(path.read_text(encoding="utf-8") for path in Path("parameters").glob("week6.*.yaml"))
+    """Whatever of ROLLOUT_… or SUPABASE_… the library or the shipped plans name stands in
+    commands.md.
+    """
+    named = {
+        name
+        for text in SOURCES.values()
+        for name in re.findall(r'"((?:ROLLOUT|SUPABASE)_[A-Z_]+)"', text)
+    }
+    plans = "".join(
+        path.read_text(encoding="utf-8") for path in Path("parameters").glob("week6.*.yaml")
+    )
     named |= set(re.findall(r"variable: ([A-Z_]+)", plans))
     said = set(re.findall(r"`([A-Z][A-Z_]+)`", "\n".join(column(COMMANDS, 0))))
     assert named - INTERNAL - said == set()
@@ -89,7 +123,9 @@ def every_error() -> list[str]:
     for path, text in SOURCES.items():
         if ours.search(text):
             importlib.import_module(".".join(path.with_suffix("").parts))
-    return sorted(name for name, cls in all_errors().items() if cls.__module__.startswith("rollout_lib"))
+    return sorted(
+        name for name, cls in all_errors().items() if cls.__module__.startswith("rollout_lib")
+    )
 
 
 @pytest.mark.parametrize("name", every_error())
@@ -106,15 +142,22 @@ def test_each_error_is_found_by_its_words(name):
 
 
 def test_each_check_and_gate_has_a_row(day):
-    """What a check of a slot, the end of a phase or a refused raise can name is found by that name."""
+    """What a check of a slot, the end of a phase or a refused raise can name is
+    found by that name.
+    """
     day.change(10)
     verdicts = [day.check().verdict, day.evaluate().verdict]
-    names = {check.name for verdict in verdicts for check in verdict.checks} | {"off", "configuration"}
+    names = {check.name for verdict in verdicts for check in verdict.checks} | {
+        "off",
+        "configuration",
+    }
     rows = [name.strip("`") for cell in column(TROUBLES, 0) for name in cell.split(", ")]
     shapes = [re.compile(re.escape(row).replace("…", ".*")) for row in rows]
     assert [name for name in names if not any(shape.match(name) for shape in shapes)] == []
-    asked = "".join(text for path, text in SOURCES.items() if path.name in ("gates.py", "change.py"))
-    gates = set(re.findall(r'(?:_gate\(|Gate\(name=)"([^"]+)"', asked))
+    asked = "".join(
+        text for path, text in SOURCES.items() if path.name in ("gates.py", "change.py")
+    )
+    gates = set(re.findall(r'(?:_gate\(|Gate\(\s*name=)\s*"([^"]+)"', asked))
     assert len(gates) >= 13
     assert gates - set(rows) == set()
 
@@ -133,9 +176,16 @@ def test_the_glossary_is_in_order_and_says_each_word_once():
 
 
 def test_blocks_of_the_guides_are_shell():
-    """Each line of a block can be pasted: quotes are closed, and nothing is left in angle brackets."""
+    """Each line of a block can be pasted: quotes are closed, and nothing is left
+    in angle brackets.
+    """
     for path in sorted(DOCS.glob("*.md")):
-        for block in re.findall(r"^```bash$(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        for block in re.findall(
+            r"^```bash$(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        ):
             for line in block.strip().splitlines():
-                assert shlex.split(line, comments=True) or line.startswith("#") or not line, (path, line)
+                assert shlex.split(line, comments=True) or line.startswith("#") or not line, (
+                    path,
+                    line,
+                )
                 assert not re.search(r"<\w+>", line), (path, line)

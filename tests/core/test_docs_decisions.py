@@ -11,7 +11,9 @@ PAGES = sorted(path for path in FOLDER.glob("*.md") if path.name != "README.md")
 
 def test_every_page_is_listed_once_and_every_listed_page_is_there():
     """The table of the README has one row a page, in the order of their names."""
-    listed = re.findall(r"^\| \[[^\]]+\]\(([^)]+)\) \|", (FOLDER / "README.md").read_text("utf-8"), re.MULTILINE)
+    listed = re.findall(
+        r"^\| \[[^\]]+\]\(([^)]+)\) \|", (FOLDER / "README.md").read_text("utf-8"), re.MULTILINE
+    )
     assert listed == [page.name for page in PAGES]
 
 

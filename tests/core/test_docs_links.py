@@ -8,13 +8,20 @@ from urllib.parse import unquote
 
 import pytest
 
-DOCUMENTS = [*sorted(Path("docs").glob("*.md")), *sorted(Path("docs/decisions").glob("*.md")),
-             Path("benchmarks/README.md"), Path("CHANGELOG.md"), Path("README.md")]  # fmt: skip
+DOCUMENTS = [
+    *sorted(Path("docs").glob("*.md")),
+    *sorted(Path("docs/decisions").glob("*.md")),
+    Path("benchmarks/README.md"),
+    Path("CHANGELOG.md"),
+    Path("README.md"),
+]
 RUNBOOK = Path("docs/runbook/week6-day3-traffic-rollout.md")
 MAP = Path("docs/runbook-map.md")
-# A line of the runbook that asks for something: an item, a statement, a command, a subject, a time of the day.
+# A line of the runbook that asks for something: an item, a statement, a command, a subject, a time
+# of the day.
 ASKS = re.compile(
-    r"^(- |SELECT |WITH |psql |supabase |\./|Subject: |\d\d:\d\d - |[├└]── (unified|Unified|legacy|Legacy))"
+    r"^(- |SELECT |WITH |psql |supabase |\./|Subject: |\d\d:\d\d - |[├└]──"
+    r" (unified|Unified|legacy|Legacy))"
 )
 FENCES = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
@@ -34,7 +41,9 @@ def headings(text: str) -> set[str]:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=str)
 def test_every_link_of_a_document_resolves(path):
-    """The file or folder exists; a name after # is a heading of the document, or defined in the Python file."""
+    """The file or folder exists; a name after # is a heading of the document, or defined in the
+    Python file.
+    """
     for target, name in links(path.read_text(encoding="utf-8")):
         place = path.parent / target if target else path
         assert place.exists(), target
@@ -42,7 +51,9 @@ def test_every_link_of_a_document_resolves(path):
             assert name in headings(place.read_text(encoding="utf-8")), f"{target}#{name}"
         if name and place.suffix == ".py":
             defined = rf"^(def|class) {re.escape(name)}\b"
-            assert re.search(defined, place.read_text(encoding="utf-8"), re.MULTILINE), f"{target}#{name}"
+            assert re.search(defined, place.read_text(encoding="utf-8"), re.MULTILINE), (
+                f"{target}#{name}"
+            )
 
 
 def quotes() -> list[str]:
@@ -64,7 +75,9 @@ def test_no_line_of_the_runbook_that_asks_for_something_is_left_out():
     asked = {line for line in lines if ASKS.match(line)}
     known = quotes()
     assert len(asked) > 60
-    assert [line for line in asked if not any(line in quote or quote in line for quote in known)] == []
+    assert [
+        line for line in asked if not any(line in quote or quote in line for quote in known)
+    ] == []
 
 
 def test_every_section_of_the_runbook_is_in_the_map():

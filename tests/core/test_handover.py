@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from rollout_lib.judgement.summary import summarise
 from rollout_lib.model import State
-from rollout_lib.reporting import summarise
 
 
 def told(day):
@@ -13,7 +13,9 @@ def told(day):
 
 
 def test_a_running_phase_is_handed_over_with_its_hold_and_the_next_step(day):
-    """Where routing stands, when its hold ends, what comes when, and that nobody attested anything."""
+    """Where routing stands, when its hold ends, what comes when, and that nobody
+    attested anything.
+    """
     day.change(10)
     day.check()
     found = told(day)
@@ -24,7 +26,9 @@ def test_a_running_phase_is_handed_over_with_its_hold_and_the_next_step(day):
 
 
 def test_what_is_missing_or_latched_is_named(day):
-    """A quarter of an hour that nobody checked, and errors that roll back: both are in the hand-over."""
+    """A quarter of an hour that nobody checked, and errors that roll back: both are in the
+    hand-over.
+    """
     day.change(10)
     day.check(wait=timedelta(minutes=30))
     assert told(day)["missing"] == "1 checks, the last of Wed 03 Dec 09:15 CET"
@@ -43,7 +47,9 @@ def test_after_a_rollback_the_next_step_is_a_named_person(day):
 
 
 def test_a_week_is_told_day_by_day(day):
-    """Two days: what routing became in each, the checks of each, and a night's slots on the day that they are of."""
+    """Two days: what routing became in each, the checks of each, and a night's slots on the day
+    that they are of.
+    """
     day.change(10)
     for _ in range(64):
         day.check()

@@ -1,4 +1,6 @@
-"""The verdict of one check: literal beside evidence, the ladder, its latches, and what is no evidence."""
+"""The verdict of one check: literal beside evidence, the ladder, its latches, and what is no
+evidence.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout_lib.evidence import CountError
-from rollout_lib.judgement import judge_slot
+from rollout_lib.judgement.explain import differ_sentence
 from rollout_lib.judgement.literal import error_state, latency_state
-from rollout_lib.judgement.sentences import differ_sentence
+from rollout_lib.judgement.slot import judge_slot
 from rollout_lib.judgement.streams import ACT_AT, HOLD_AT, error_bets, judge_streams, ladder_state
 from rollout_lib.model import STATES, Act, Outcome, State, worst
 
@@ -44,34 +46,55 @@ def stream(verdict, name="errors:total"):
     ],
 )
 def test_error_rates_are_compared_exactly_as_written(phase, bad, total, state):
-    """Below 0.1 % ok, 0.1 to 0.5 % investigate, above roll back, to the last request; no request is no answer."""
+    """Below 0.1 % ok, 0.1 to 0.5 % investigate, above roll back, to the last request; no request is
+    no answer.
+    """
     assert error_state(bad, total, phase().plan.thresholds) is state
 
 
 @pytest.mark.parametrize(
     ("p95", "state"),
-    [(None, State.QUIET), (1999.99, State.CLEAN), (2000.0, State.STEP_BACK), (3000.0, State.STEP_BACK),
-     (3000.01, State.ROLL_BACK), (float("nan"), State.ROLL_BACK)],
-)  # fmt: skip
+    [
+        (None, State.QUIET),
+        (1999.99, State.CLEAN),
+        (2000.0, State.STEP_BACK),
+        (3000.0, State.STEP_BACK),
+        (3000.01, State.ROLL_BACK),
+        (float("nan"), State.ROLL_BACK),
+    ],
+)
 def test_latencies_are_compared_exactly_as_written(phase, p95, state):
-    """Exactly 2000 ms is not ok, exactly 3000 ms is investigate; what compares false falls through to the worst."""
+    """Exactly 2000 ms is not ok, exactly 3000 ms is investigate; what compares false falls through
+    to the worst.
+    """
     assert latency_state(p95, phase().plan.thresholds) is state
 
 
 def test_the_ladder_has_one_total_order():
-    """Every state has its place and its exit code; the worst of any two does not depend on their order."""
+    """Every state has its place and its exit code; the worst of any two does not depend on their
+    order.
+    """
     assert set(STATES) == set(State)
     for one in State:
         for other in State:
             assert worst([one, other]) is worst([other, one])
-    order = [State.ROLL_BACK, State.STEP_BACK, State.NO_DATA, State.HOLD, State.WATCH, State.CLEAN_UNPROVEN,
-             State.CERTIFIED]  # fmt: skip
+    order = [
+        State.ROLL_BACK,
+        State.STEP_BACK,
+        State.NO_DATA,
+        State.HOLD,
+        State.WATCH,
+        State.CLEAN_UNPROVEN,
+        State.CERTIFIED,
+    ]
     assert all(worst([bad, better]) is bad for bad, better in pairwise(order))
     with pytest.raises(ValueError, match="no state"):
         worst([])
 
 
-@given(st.floats(-5, 10), st.floats(0, 10), st.integers(0, 9), st.integers(0, 500), st.floats(-5, 10))
+@given(
+    st.floats(-5, 10), st.floats(0, 10), st.integers(0, 9), st.integers(0, 500), st.floats(-5, 10)
+)
 def test_the_ladder_is_the_table_of_the_design(now, peak, bad, total, certificate):
     """For any evidence, the state is the first row of the design's table that applies."""
     total = max(bad, total)
@@ -86,17 +109,25 @@ def test_the_ladder_is_the_table_of_the_design(now, peak, bad, total, certificat
         elif total == 0:
             assert state is State.QUIET
         else:
-            assert state is (State.CERTIFIED if certificate >= math.log(20) else State.CLEAN_UNPROVEN)
+            assert state is (
+                State.CERTIFIED if certificate >= math.log(20) else State.CLEAN_UNPROVEN
+            )
 
 
 def test_one_failing_webhook_is_watched_and_never_acts(phase):
-    """1 of 115 is over 0.5 %: literal says roll back, evidence says watch, and the sentence has the arithmetic."""
+    """1 of 115 is over 0.5 %: literal says roll back, evidence says watch, and the sentence has the
+    arithmetic.
+    """
     run = phase()
     run.check(total=35)
     run.check(total=30)
     run.check(total=30)
     verdict = run.check(errors=1, total=20)
-    assert (verdict.literal, verdict.evidence, verdict.state) == (State.ROLL_BACK, State.WATCH, State.WATCH)
+    assert (verdict.literal, verdict.evidence, verdict.state) == (
+        State.ROLL_BACK,
+        State.WATCH,
+        State.WATCH,
+    )
     assert verdict.act is Act.NONE
     total = watch = stream(verdict)
     assert total.bad == 1
@@ -109,11 +140,15 @@ def test_one_failing_webhook_is_watched_and_never_acts(phase):
 
 
 def test_why_the_columns_differ_names_the_line_of_that_stream(phase):
-    """A domain acts at 60 and the total at 20: who reads how much is missing reads the right one."""
+    """A domain acts at 60 and the total at 20: who reads how much is missing
+    reads the right one.
+    """
     verdict = phase().check(total=100)
     for name, needed in (("errors:jobs", 60), ("errors:total", 20)):
         loud = replace(stream(verdict, name), literal=State.ROLL_BACK, bad=2)
-        said = differ_sentence(replace(verdict, literal=State.ROLL_BACK, streams=(loud,)), phase().plan)
+        said = differ_sentence(
+            replace(verdict, literal=State.ROLL_BACK, streams=(loud,)), phase().plan
+        )
         assert said.startswith(name)
         assert said.endswith(f"acting needs {needed}")
 
@@ -126,14 +161,18 @@ def test_one_failing_webhook_in_the_very_first_request_does_not_act(phase):
 
 
 def test_forty_retries_of_one_webhook_are_one_failure(phase):
-    """Forty error rows of one message_id: literal counts rows, evidence counts the webhook once among the rest."""
+    """Forty error rows of one message_id: literal counts rows, evidence counts the webhook once
+    among the rest.
+    """
     verdict = phase().check(errors=40, failing=1, total=70)
     assert check_named(verdict, "errors:total").observed == "40/70 = 57.14 %"
     assert (stream(verdict).bad, stream(verdict).total) == (1, 31)
     assert verdict.state is State.WATCH
     again = phase()
     again.check(errors=1, total=30)
-    assert stream(again.check(errors=12, failing=0, total=42)).total == 60  # retries of what had failed before
+    assert (
+        stream(again.check(errors=12, failing=0, total=42)).total == 60
+    )  # retries of what had failed before
 
 
 def test_rows_without_an_id_count_by_themselves(phase):
@@ -145,7 +184,9 @@ def test_rows_without_an_id_count_by_themselves(phase):
 
 
 def test_evidence_without_a_literal_roll_back_steps_back_and_asks(phase):
-    """A steady 0.3 %, many requests: literal says investigate, evidence is there, so one step back is asked for."""
+    """A steady 0.3 %, many requests: literal says investigate, evidence is there, so one step back
+    is asked for.
+    """
     run = phase()
     states = [run.check(errors=6, total=2000).state for _ in range(4)]
     assert State.STEP_BACK in states
@@ -155,7 +196,9 @@ def test_evidence_without_a_literal_roll_back_steps_back_and_asks(phase):
 
 
 def test_an_act_latches_for_the_phase_and_a_hold_does_not(phase):
-    """After the act the service recovers: the verdict stays the act; after a hold it goes back to clean."""
+    """After the act the service recovers: the verdict stays the act; after a hold it goes back to
+    clean.
+    """
     run = phase()
     assert run.check(errors=4, total=30).state is State.ROLL_BACK
     assert [run.check(total=300).state for _ in range(20)] == [State.ROLL_BACK] * 20
@@ -167,7 +210,9 @@ def test_an_act_latches_for_the_phase_and_a_hold_does_not(phase):
 
 
 def test_bets_begin_anew_after_sixteen_slots_and_latches_do_not(phase):
-    """A peak of block 1 still counts in block 2; a failure at slot 17 is bet on with half the stake."""
+    """A peak of block 1 still counts in block 2; a failure at slot 17 is bet on with half the
+    stake.
+    """
     run = phase()
     for _ in range(16):
         run.check(total=300)
@@ -182,7 +227,9 @@ def test_bets_begin_anew_after_sixteen_slots_and_latches_do_not(phase):
 
 
 def test_a_partial_look_spends_no_stake(phase):
-    """Twenty extra checks inside a slot leave the slot's verdict as it would have been without them."""
+    """Twenty extra checks inside a slot leave the slot's verdict as it would have been without
+    them.
+    """
     asked, quiet = phase(), phase()
     for run in (asked, quiet):
         run.check(total=30)
@@ -199,7 +246,9 @@ def test_a_partial_look_acts_as_a_whole_one_would(phase):
 
 
 def test_a_domain_acts_at_its_share_of_the_risk(phase):
-    """Three domains: each stream acts at 60, the total at 20; all stand in the verdict with their line."""
+    """Three domains: each stream acts at 60, the total at 20; all stand in the verdict with their
+    line.
+    """
     verdict = phase().check(errors=3, total=30, domain="property")
     lines = {item.stream: round(math.exp(item.act_at)) for item in verdict.streams}
     assert {lines[f"errors:{name}"] for name in ("jobs", "marketplace", "property")} == {60}
@@ -208,7 +257,9 @@ def test_a_domain_acts_at_its_share_of_the_risk(phase):
 
 
 def test_a_dead_unified_shows_in_the_router_stream(phase):
-    """Requests that reach nothing are `error` rows of no domain: the router stream acts, errors do not."""
+    """Requests that reach nothing are `error` rows of no domain: the router stream acts, errors do
+    not.
+    """
     verdict = phase().check(router=40)
     assert verdict.state is State.ROLL_BACK
     assert stream(verdict, "router").evidence is State.ROLL_BACK
@@ -217,7 +268,9 @@ def test_a_dead_unified_shows_in_the_router_stream(phase):
 
 
 def test_latency_is_the_same_test_at_five_percent(phase):
-    """A third of the requests over two seconds: p95 is over its line and the latency stream acts."""
+    """A third of the requests over two seconds: p95 is over its line and the
+    latency stream acts.
+    """
     run = phase()
     states = [run.check(slow=10, total=30, slow_ms=3500).state for _ in range(2)]
     assert states[-1] is State.ROLL_BACK
@@ -227,12 +280,22 @@ def test_latency_is_the_same_test_at_five_percent(phase):
 
 
 def test_strict_enforces_the_runbook_as_written(phase):
-    """mode strict: over 0.5 % rolls back at once, 0.1 to 0.5 % asks for one step back, evidence stands beside it."""
+    """mode strict: over 0.5 % rolls back at once, 0.1 to 0.5 % asks for one step back, evidence
+    stands beside it.
+    """
     verdict = phase(mode="strict").check(errors=1, total=115)
     assert (verdict.state, verdict.evidence, verdict.act, verdict.acts_alone) == (
-        State.ROLL_BACK, State.WATCH, Act.ROLL_BACK, True)  # fmt: skip
+        State.ROLL_BACK,
+        State.WATCH,
+        Act.ROLL_BACK,
+        True,
+    )
     verdict = phase(mode="strict").check(errors=1, total=600)
-    assert (verdict.state, verdict.act, verdict.acts_alone) == (State.STEP_BACK, Act.STEP_BACK, False)
+    assert (verdict.state, verdict.act, verdict.acts_alone) == (
+        State.STEP_BACK,
+        Act.STEP_BACK,
+        False,
+    )
     assert phase(mode="strict").check(total=115).state is State.CLEAN
 
 
@@ -264,7 +327,8 @@ def test_stale_rows_are_could_not_look(phase):
 
 
 @pytest.mark.parametrize(
-    ("unified", "total", "outcome"), [(120, 1000, Outcome.PASS), (121, 1000, Outcome.WARN), (79, 1000, Outcome.WARN)]
+    ("unified", "total", "outcome"),
+    [(120, 1000, Outcome.PASS), (121, 1000, Outcome.WARN), (79, 1000, Outcome.WARN)],
 )
 def test_the_split_is_within_two_points_exactly(phase, unified, total, outcome):
     """Exactly two points away is within; one row more is over, which alone is watched."""
@@ -275,10 +339,15 @@ def test_the_split_is_within_two_points_exactly(phase, unified, total, outcome):
 
 
 def test_what_to_look_at_next_is_what_shows_it(phase):
-    """Errors for failures, the p95 chart for slowness, the configuration for a share that is not as configured."""
+    """Errors for failures, the p95 chart for slowness, the configuration for a share that is not as
+    configured.
+    """
     assert phase().check(errors=1, total=100).next_step.startswith("rollout errors --plan ")
     slow = phase().check(total=100, slow=6)
-    assert (slow.state, slow.next_step.partition(" ")[2].startswith("monitor ")) == (State.WATCH, True)
+    assert (slow.state, slow.next_step.partition(" ")[2].startswith("monitor ")) == (
+        State.WATCH,
+        True,
+    )
     assert "p95 chart" in slow.next_step
     split = phase().check(total=100, legacy=200)
     assert split.state is State.HOLD
@@ -289,7 +358,9 @@ def test_what_to_look_at_next_is_what_shows_it(phase):
 
 
 def test_a_wrong_split_alarms_on_settled_rows_only(phase):
-    """A third of the rows at a configured 10 % holds; the rows of the first 30 seconds are not evidence."""
+    """A third of the rows at a configured 10 % holds; the rows of the first 30 seconds are not
+    evidence.
+    """
     run = phase()
     verdict = run.check(total=100, legacy=200)
     assert (check_named(verdict, "split").state, verdict.evidence) == (State.HOLD, State.HOLD)
@@ -299,7 +370,9 @@ def test_a_wrong_split_alarms_on_settled_rows_only(phase):
 
 
 def test_a_split_is_not_judged_over_an_edit(phase):
-    """Somebody halves the percentage by hand: drift says so; mixed rows are compared with neither share."""
+    """Somebody halves the percentage by hand: drift says so; mixed rows are compared with neither
+    share.
+    """
     run = phase()
     run.check(total=30)
     run.percentage = Decimal(5)
@@ -309,11 +382,15 @@ def test_a_split_is_not_judged_over_an_edit(phase):
 
 
 def test_routing_off_is_ok_only_while_nothing_comes(phase):
-    """OFF and exit 0 while no row comes later than the rollback + 30 s; otherwise the router does not obey: 40."""
+    """OFF and exit 0 while no row comes later than the rollback + 30 s; otherwise the router does
+    not obey: 40.
+    """
     run = phase()
     run.enabled = False
     off = run.began + timedelta(minutes=5)
-    run.standing = replace(run.standing, phase=None, rolled_back_at=off, last_change=(off, Decimal(0), False))
+    run.standing = replace(
+        run.standing, phase=None, rolled_back_at=off, last_change=(off, Decimal(0), False)
+    )
     run.percentage = Decimal(0)
     for late, state in ((30, State.OFF), (31, State.ROLL_BACK)):
         run.more = {"last_unified_at": off + timedelta(seconds=late)}
@@ -332,7 +409,9 @@ def test_routing_found_off_is_not_called_a_router_that_does_not_obey(phase):
 
 
 def test_a_shared_incident_is_said_and_never_blocks(phase):
-    """Both fail alike: the act stays an act, and the sentence says that rolling back will not help."""
+    """Both fail alike: the act stays an act, and the sentence says that rolling
+    back will not help.
+    """
     verdict = phase().check(errors=4, total=30, legacy=270, legacy_errors=36)
     assert verdict.act is Act.ROLL_BACK
     assert verdict.acts_alone
@@ -351,7 +430,9 @@ def test_a_leak_is_never_called_a_shared_incident(phase):
 
 
 def test_the_unclipped_hour_stands_beside_the_clipped_window(phase):
-    """Errors of before the change are in the hour and in check_routing_health, not in what is judged."""
+    """Errors of before the change are in the hour and in check_routing_health, not in what is
+    judged.
+    """
     run = phase()
     before = run.measure(errors=20, total=60)
     run.increments.clear()
@@ -376,12 +457,19 @@ def test_a_plan_of_one_domain_has_its_stream_and_the_total(phase):
     run = phase()
     run.plan = run.plan.model_copy(update={"domains": ("jobs",)})
     assert [item.stream for item in run.check().streams] == [
-        "errors:jobs", "latency:jobs", "errors:total", "latency:total", "router"]  # fmt: skip
+        "errors:jobs",
+        "latency:jobs",
+        "errors:total",
+        "latency:total",
+        "router",
+    ]
 
 
 @pytest.mark.parametrize("limit", [0.0005, 0.001, 0.01, 0.1, 0.4, 0.9])
 def test_another_error_limit_moves_the_alternatives(limit):
-    """Whatever the plan's limit, every alternative is over it and below 1; at 0.1 % they are the design's."""
+    """Whatever the plan's limit, every alternative is over it and below 1; at 0.1 % they are the
+    design's.
+    """
     _, alternatives, weights = error_bets(limit)
     assert all(limit < one < 1 for one in alternatives)
     assert sum(weights) == pytest.approx(1)
@@ -389,21 +477,26 @@ def test_another_error_limit_moves_the_alternatives(limit):
 
 
 def test_the_clean_sentence_says_what_is_missing(phase):
-    """0 of 460 in four hours: the bound at any look, the planned one, and the requests and hours still missing."""
+    """0 of 460 in four hours: the bound at any look, the planned one, and the requests and hours
+    still missing.
+    """
     run = phase()
     for _ in range(15):
         run.check(total=29, legacy=261)
     verdict = run.check(total=25, legacy=225)
-    assert verdict.sentence == (
-        "0 errors in 460 requests: compatible with any error rate up to 0.90 % (95 %, at any look; 0.65 % for a "
-        "single planned one). To state < 0.5 %: 347 more without an error (3.0 h at 115/h). "
-        "To state < 0.1 %: 3,581 more (31 h)."
+    assert (
+        verdict.sentence
+        == "0 errors in 460 requests: compatible with any error rate up to 0.90 % (95 %, at any"
+        " look; 0.65 % for a single planned one). To state < 0.5 %: 347 more without an error"
+        " (3.0 h at 115/h). To state < 0.1 %: 3,581 more (31 h)."
     )
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(4, 60)), min_size=1, max_size=24))
 def test_verdicts_are_consistent_on_any_history(phase, counts):
-    """Acts never soften within a phase; an act needs two webhooks; evidence below its lines never acts."""
+    """Acts never soften within a phase; an act needs two webhooks; evidence below its lines never
+    acts.
+    """
     run, reached = phase(), 0
     for errors, total in counts:
         verdict = run.check(errors=errors, total=total, legacy=9 * total)
@@ -424,14 +517,22 @@ def test_an_unreadable_configuration_is_could_not_look(phase):
     """No readable row: exit 50, nothing is asked for, the percentage is untouched."""
     run = phase()
     measurement = run.measure()
-    verdict = judge_slot(plan=run.plan, config=None, standing=run.standing, measurement=measurement, slot=run.now,
-                         now=run.now)  # fmt: skip
+    verdict = judge_slot(
+        plan=run.plan,
+        config=None,
+        standing=run.standing,
+        measurement=measurement,
+        slot=run.now,
+        now=run.now,
+    )
     assert (verdict.state, verdict.act) == (State.COULD_NOT_LOOK, Act.NONE)
 
 
 @pytest.mark.parametrize(("rate", "phases"), [(0.01, 6), (0.05, 4)])
 def test_the_benchmark_decides_as_a_check_does(phase, rate, phases):
-    """What `make bench` simulates on arrays is, phase by phase, the slot in which judge_slot acts on the total."""
+    """What `make bench` simulates on arrays is, phase by phase, the slot in which judge_slot acts
+    on the total.
+    """
     from benchmarks import rules
     from benchmarks.operating_characteristics import draw
 

@@ -1,4 +1,6 @@
-"""The end of a phase: what passes, what is inconclusive, what an acknowledgement covers; and the beginning."""
+"""The end of a phase: what passes, what is inconclusive, what an acknowledgement covers; and the
+beginning.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,14 @@ from decimal import Decimal
 
 import pytest
 
-from rollout_lib.judgement import judge_baseline, power_line
+from rollout_lib.judgement.baseline import judge_baseline, power_line
 from rollout_lib.model import LEGACY, Act, Cell, Counts, Outcome, State, Traffic, Window
 
 
 def whole(phase, errors=(), **facts):
-    """A phase of sixteen checks with 460 requests; errors: the slots (from 0) in which one webhook fails."""
+    """A phase of sixteen checks with 460 requests; errors: the slots (from 0) in which one webhook
+    fails.
+    """
     run = phase(**facts)
     share = float(run.percentage) / 10
     for slot in range(16):
@@ -32,20 +36,30 @@ def test_a_clean_phase_passes_and_is_not_called_proven(phase):
     assert "compatible with any error rate up to 0.89 %" in verdict.sentence
     assert "proven" not in verdict.sentence.lower()
     assert {check.name for check in verdict.checks} >= {
-        "error rate < 0.1 %", "p95 < 2,000 ms", "~10 % of traffic to unified", "no customer impact",
-        "protected webhooks 100 % up", "no degradation", "every slot checked", "hold time served",
-    }  # fmt: skip
+        "error rate < 0.1 %",
+        "p95 < 2,000 ms",
+        "~10 % of traffic to unified",
+        "no customer impact",
+        "protected webhooks 100 % up",
+        "no degradation",
+        "every slot checked",
+        "hold time served",
+    }
 
 
 def test_one_error_is_inconclusive_until_a_named_person_says_so(phase):
-    """1 of 464 fails the literal test without evidence; acknowledged it passes, and the sentence says why in two."""
+    """1 of 464 fails the literal test without evidence; acknowledged it passes, and the sentence
+    says why in two.
+    """
     run = whole(phase, errors=[4])
     open_one = run.end()
     assert open_one.state is State.INCONCLUSIVE
     assert open_one.act is Act.NONE
     passed = run.end(acknowledged_of=1)
     assert passed.state is State.PASS
-    assert passed.sentence.startswith("The phase passes although inconclusive on error rate < 0.1 % (1/464 = 0.22 %")
+    assert passed.sentence.startswith(
+        "The phase passes although inconclusive on error rate < 0.1 % (1/464 = 0.22 %"
+    )
     assert passed.sentence.endswith("Rita acknowledged it at 13:00 CET: seen by support.")
     assert "where 20 would act. Rita" in passed.sentence
 
@@ -95,7 +109,9 @@ def test_in_strict_a_literal_failure_holds(phase):
 
 
 def test_a_missed_slot_is_seen_and_inconclusive(phase):
-    """Its rows joined the next look, so nothing is lost; but nobody looked for a quarter of an hour."""
+    """Its rows joined the next look, so nothing is lost; but nobody looked for a quarter of an
+    hour.
+    """
     run = whole(phase)
     done = run.standing.slots_done
     run.standing = replace(run.standing, slots_done=(*done[:7], *done[8:]))
@@ -105,12 +121,22 @@ def test_a_missed_slot_is_seen_and_inconclusive(phase):
 
 
 def test_rows_that_came_late_are_seen_at_the_end(phase):
-    """The whole phase measured once more has a failure that no look had: inconclusive, and it says so."""
+    """The whole phase measured once more has a failure that no look had: inconclusive, and it says
+    so.
+    """
     run = whole(phase)
     looks = run.standing.looks
-    run.increments[3] = replace(run.increments[3], cells=tuple(
-        replace(cell, errors=1, failing=1) if cell.routed_to == "unified" and cell.domain == "jobs" else cell
-        for cell in run.increments[3].cells))  # fmt: skip
+    run.increments[3] = replace(
+        run.increments[3],
+        cells=tuple(
+            (
+                replace(cell, errors=1, failing=1)
+                if cell.routed_to == "unified" and cell.domain == "jobs"
+                else cell
+            )
+            for cell in run.increments[3].cells
+        ),
+    )
     assert run.standing.looks == looks
     verdict = run.end()
     assert named(verdict, "late rows").observed == "+0 requests, +1 failing"
@@ -141,7 +167,9 @@ def test_too_little_traffic_shows_nothing(phase):
 
 
 def test_no_degradation_is_judged_against_the_phase_before(phase):
-    """25 % failing 2 % after 10 % at none fails the checkpoint; alike it says that none was seen."""
+    """25 % failing 2 % after 10 % at none fails the checkpoint; alike it says
+    that none was seen.
+    """
     before = {"bad": 0, "total": 5000, "percentage": "10", "began_at": "2025-12-02T08:00:00+00:00"}
     run = whole(phase, percentage=Decimal(25))
     run.standing = replace(run.standing, passed_traffic=before)
@@ -177,18 +205,34 @@ def test_complaints_hold_a_phase(phase):
     assert run.end().state is State.HOLD
 
 
-def legacy(errors: int = 0, total: int = 27600, slow: int = 0, router: int = 0, domains=("jobs", "marketplace",
-           "property")):  # fmt: skip
+def legacy(
+    errors: int = 0,
+    total: int = 27600,
+    slow: int = 0,
+    router: int = 0,
+    domains=("jobs", "marketplace", "property"),
+):
     """Legacy's last 24 hours, evenly over the domains (failures and slow requests in the first)."""
     end = datetime(2025, 12, 3, 8, tzinfo=UTC)
     each = total // len(domains)
     cells = tuple(
-        Cell(domain=name, routed_to=LEGACY, requests=each, errors=bad, failing=bad, slow=late, slow_failing=0,
-             latencies={700: each - late, 2600: late})
+        Cell(
+            domain=name,
+            routed_to=LEGACY,
+            requests=each,
+            errors=bad,
+            failing=bad,
+            slow=late,
+            slow_failing=0,
+            latencies={700: each - late, 2600: late},
+        )
         for name, bad, late in zip(domains, (errors, 0, 0), (slow, 0, 0), strict=False)
-    )  # fmt: skip
+    )
     window = Window(start=end - timedelta(hours=24), end=end)
-    return {"legacy": Traffic(window=window, cells=cells), "router": Counts(bad=router, total=total + router)}
+    return {
+        "legacy": Traffic(window=window, cells=cells),
+        "router": Counts(bad=router, total=total + router),
+    }
 
 
 @pytest.mark.parametrize(
@@ -198,7 +242,11 @@ def legacy(errors: int = 0, total: int = 27600, slow: int = 0, router: int = 0, 
         ({"errors": 30}, "legacy error rate", Outcome.WARN),  # 0.11 %: a literal breach alone
         ({"errors": 80}, "legacy error rate", Outcome.FAIL),
         ({"slow": 1000}, "legacy p95", Outcome.PASS),
-        ({"slow": 1400}, "legacy p95", Outcome.WARN),  # 5.1 % over two seconds, the bound still below
+        (
+            {"slow": 1400},
+            "legacy p95",
+            Outcome.WARN,
+        ),  # 5.1 % over two seconds, the bound still below
         ({"slow": 2500}, "legacy p95", Outcome.FAIL),
         ({"router": 27}, "router errors at 0 %", Outcome.PASS),
         ({"router": 60}, "router errors at 0 %", Outcome.FAIL),
@@ -226,7 +274,9 @@ def test_the_power_line_is_the_designs(phase):
 
 
 def test_an_evaluation_before_any_check_is_a_verdict_and_no_pass(phase):
-    """Rows of both destinations, and no slot judged yet: it holds, and says which slots are missing."""
+    """Rows of both destinations, and no slot judged yet: it holds, and says which slots are
+    missing.
+    """
     running = phase()
     running.measure()
     verdict = running.end()

@@ -1,4 +1,6 @@
-"""What messages say, and when they are said: templates over real checkpoints, and the onset's steps."""
+"""What messages say, and when they are said: templates over real checkpoints, and the onset's
+steps.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout_lib.messages import render
-from rollout_lib.messages.onset import LASTS, RANK, Tell, decide
+from rollout_lib.database.outbox import Onset
 from rollout_lib.model import Change, Outcome, State
-from rollout_lib.outbox import Onset
+from rollout_lib.notify import render
+from rollout_lib.notify.onset import LASTS, RANK, Tell, decide
 
 NINE = datetime(2025, 12, 3, 8, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -35,7 +37,9 @@ def test_the_start_message_is_the_runbooks(day):
 
 
 def test_the_success_message_has_the_measured_figures(day):
-    """The runbook's X% and Xms are the phase's own, each beside its target; impact is never claimed unattested."""
+    """The runbook's X% and Xms are the phase's own, each beside its target; impact is never claimed
+    unattested.
+    """
     day.change(10)
     day.check()
     said = render(replace(day.evaluate(), state=State.PASS), day.plan)
@@ -68,7 +72,9 @@ def test_a_literal_breach_without_evidence_sends_the_one_line_rollback(day):
     ],
 )
 def test_each_bad_verdict_has_a_message_that_says_where_routing_is(day, state, subject):
-    """What is true of production is in the text: nothing was changed, and the percentage as it is."""
+    """What is true of production is in the text: nothing was changed, and the
+    percentage as it is.
+    """
     day.change(10)
     said = render(replace(day.check(), state=state), day.plan)
     assert said["subject"] == subject
@@ -76,30 +82,41 @@ def test_each_bad_verdict_has_a_message_that_says_where_routing_is(day, state, s
 
 
 def test_an_act_says_first_what_is_true_of_routing_and_restarts_only_what_is_off(day):
-    """Asked: still at 10 %, the command next; done: disabled, and how to start again. The reason comes after."""
+    """Asked: still at 10 %, the command next; done: disabled, and how to start again. The reason
+    comes after.
+    """
     day.change(10)
     asked = replace(day.check(), state=State.ROLL_BACK)
     off = (Decimal(0), False)
-    done = replace(asked, change=Change(before=(Decimal(10), True), asked=off, after=off, applied=True, reason="x"))
+    done = replace(
+        asked,
+        change=Change(before=(Decimal(10), True), asked=off, after=off, applied=True, reason="x"),
+    )
     first, second, third, *rest = render(asked, day.plan)["text"].splitlines()
     assert first.startswith("Nothing was changed by this run: routing is still at 10%.")
     assert second == "rollout rollback --emergency --reason '…'"
     assert third.startswith("Why: ")
     assert not any("--restart" in line for line in rest)
     text = render(done, day.plan)["text"]
-    assert text.startswith("Routing is disabled; jobs, marketplace, property go to legacy (before: 10%).")
+    assert text.startswith(
+        "Routing is disabled; jobs, marketplace, property go to legacy (before: 10%)."
+    )
     assert "rollout acknowledge --restart --reason '…'" in text
 
 
 def test_a_leak_is_never_called_no_changes(day):
-    """The protected domains are as the run found them; a commanded rollback, which looked at nothing, says so."""
+    """The protected domains are as the run found them; a commanded rollback, which looked at
+    nothing, says so.
+    """
     day.change(10)
     seen = replace(day.check(), state=State.ROLL_BACK)
     calm = "- Protected: mobility, profile, insurance (no changes; not probed in this run)"
     assert calm in render(seen, day.plan)["text"]
     reason = "3 rows of mobility went to unified"
-    checks = tuple(replace(check, outcome=Outcome.FAIL, reason=reason) if check.name == "leak" else check
-                   for check in seen.verdict.checks)  # fmt: skip
+    checks = tuple(
+        replace(check, outcome=Outcome.FAIL, reason=reason) if check.name == "leak" else check
+        for check in seen.verdict.checks
+    )
     leaked = render(replace(seen, verdict=replace(seen.verdict, checks=checks)), day.plan)["text"]
     assert f"- Protected: {reason}" in leaked
     assert "no changes" not in leaked
@@ -133,7 +150,9 @@ def test_calm_checks_are_silent(day):
 def test_messages_carry_no_personal_data(day):
     """A sentence that quotes an error is redacted before it leaves the house."""
     day.change(10)
-    bad = replace(day.check(), state=State.HOLD, sentence="failed for +49 151 2345 6789, token=abc123secret")
+    bad = replace(
+        day.check(), state=State.HOLD, sentence="failed for +49 151 2345 6789, token=abc123secret"
+    )
     text = render(bad, day.plan)["text"]
     assert "2345" not in text
     assert "abc123secret" not in text

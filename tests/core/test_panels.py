@@ -1,4 +1,6 @@
-"""What the control room offers and shows, as values: nothing old counts, nothing from outside is markup."""
+"""What the control room offers and shows, as values: nothing old counts, nothing from outside is
+markup.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +10,68 @@ from decimal import Decimal
 
 import pytest
 
+from rollout_lib.control_room import paint
+from rollout_lib.control_room.acting import Said, who_was_first
+from rollout_lib.control_room.offers import VALID, Offer, has_moved, offer_for, problems
+from rollout_lib.control_room.view import SHOWN, View, owed, steps_of
+from rollout_lib.database.lease import Holder
+from rollout_lib.judgement.state import EMPTY
 from rollout_lib.model import Act, Entry, Gate, PhaseRun, Place, RoutingConfig, State, Verdict
-from rollout_lib.panels import paint
-from rollout_lib.panels.acting import Said, who_was_first
-from rollout_lib.panels.offers import VALID, Offer, has_moved, offer_for, problems
-from rollout_lib.panels.view import SHOWN, View, owed, steps_of
-from rollout_lib.schedule.lease import Holder
-from rollout_lib.standing import EMPTY
 
 NOW = datetime(2025, 12, 3, 9, 15, tzinfo=UTC)
 BEGAN = NOW - timedelta(hours=1)
 MARKUP = "<img src=x onerror=alert(1)>"
-CONFIG = RoutingConfig(percentage=Decimal(10), enabled=True, domains=("jobs",), created_at=BEGAN, updated_at=None,
-                       notes=None, rows=1)  # fmt: skip
-VERDICT = Verdict(state=State.CLEAN_UNPROVEN, literal=State.CLEAN, evidence=State.CLEAN_UNPROVEN, mode="evidence",
-                  sentence="0 of 115", differ=None, act=Act.NONE, acts_alone=False, latched=None,
-                  checks=())  # fmt: skip
+CONFIG = RoutingConfig(
+    percentage=Decimal(10),
+    enabled=True,
+    domains=("jobs",),
+    created_at=BEGAN,
+    updated_at=None,
+    notes=None,
+    rows=1,
+)
+VERDICT = Verdict(
+    state=State.CLEAN_UNPROVEN,
+    literal=State.CLEAN,
+    evidence=State.CLEAN_UNPROVEN,
+    mode="evidence",
+    sentence="0 of 115",
+    differ=None,
+    act=Act.NONE,
+    acts_alone=False,
+    latched=None,
+    checks=(),
+)
 VIEW = View(
-    place=Place(environment="rehearsal", host="embedded", database="d", rollout="r", time_zone="Europe/Berlin"),
-    at=NOW, read_at=NOW, simulated=False, config=CONFIG,
-    phase=PhaseRun(index=0, percentage=Decimal(10), began_at=BEGAN), phase_words="phase 1 of 4",
-    hold=(BEGAN + timedelta(hours=4), 0.25), next_check=NOW + timedelta(minutes=15), late=None, last=None,
-    verdict=VERDICT, window=(BEGAN, NOW), rows=(), errors=(), watcher=None, up=Decimal(25), down=Decimal(5),
-    owed=None, steps=(), history=(), head=(1, "ab"),
-)  # fmt: skip
+    place=Place(
+        environment="rehearsal",
+        host="embedded",
+        database="d",
+        rollout="r",
+        time_zone="Europe/Berlin",
+    ),
+    at=NOW,
+    read_at=NOW,
+    simulated=False,
+    config=CONFIG,
+    phase=PhaseRun(index=0, percentage=Decimal(10), began_at=BEGAN),
+    phase_words="phase 1 of 4",
+    hold=(BEGAN + timedelta(hours=4), 0.25),
+    next_check=NOW + timedelta(minutes=15),
+    late=None,
+    last=None,
+    verdict=VERDICT,
+    window=(BEGAN, NOW),
+    rows=(),
+    errors=(),
+    watcher=None,
+    up=Decimal(25),
+    down=Decimal(5),
+    owed=None,
+    steps=(),
+    history=(),
+    head=(1, "ab"),
+)
 
 
 def offered(kind: str, view: View = VIEW) -> Offer:
@@ -42,14 +82,25 @@ def offered(kind: str, view: View = VIEW) -> Offer:
 
 def entry(seq: int, kind: str, operation: str, **body) -> Entry:
     return Entry(
-        seq=seq, kind=kind, operation=operation, rollout="r", at=NOW, phase_began=BEGAN, slot=None, body=body
+        seq=seq,
+        kind=kind,
+        operation=operation,
+        rollout="r",
+        at=NOW,
+        phase_began=BEGAN,
+        slot=None,
+        body=body,
     )
 
 
-@pytest.mark.parametrize("later", [VALID + timedelta(seconds=1), timedelta(hours=1), -timedelta(seconds=1)])
+@pytest.mark.parametrize(
+    "later", [VALID + timedelta(seconds=1), timedelta(hours=1), -timedelta(seconds=1)]
+)
 @pytest.mark.parametrize("kind", ["emergency", "raise", "step back", "attest"])
 def test_a_confirmation_that_comes_late_is_not_carried_out(kind, later):
-    """After its minute, after an hour of sleep, or by a clock that was set back: nothing is done, and it says so."""
+    """After its minute, after an hour of sleep, or by a clock that was set back: nothing is done,
+    and it says so.
+    """
     offer = replace(offered(kind), gates=(Gate(name="g", met=True, reason=""),))
     assert problems(offer, NOW, reason="why", typed="", environment="rehearsal") == []
     [said] = problems(offer, NOW + later, reason="why", typed="", environment="rehearsal")
@@ -57,7 +108,9 @@ def test_a_confirmation_that_comes_late_is_not_carried_out(kind, later):
 
 
 def test_a_raise_needs_every_gate_a_reason_and_in_production_the_name():
-    """Without gates, with one unmet, without a reason, without the environment's name: each is a problem."""
+    """Without gates, with one unmet, without a reason, without the environment's name: each is a
+    problem.
+    """
     met, unmet = Gate(name="a", met=True, reason=""), Gate(name="b", met=False, reason="")
 
     def found(offer: Offer, reason: str = "why", typed: str = "production") -> list[str]:
@@ -71,7 +124,9 @@ def test_a_raise_needs_every_gate_a_reason_and_in_production_the_name():
 
 
 def test_what_is_bound_to_the_screen_is_not_done_elsewhere():
-    """A step back or a statement for 10 % is not carried out at 25 %, nor in the next phase; off is, anywhere."""
+    """A step back or a statement for 10 % is not carried out at 25 %, nor in the next phase; off
+    is, anywhere.
+    """
     for kind in ("step back", "attest"):
         assert not has_moved(offered(kind), Decimal(10), BEGAN)
         assert has_moved(offered(kind), Decimal(25), BEGAN)
@@ -80,7 +135,9 @@ def test_what_is_bound_to_the_screen_is_not_done_elsewhere():
 
 
 def test_where_there_is_nothing_to_offer_it_says_why():
-    """The last phase, routing off, nothing owed, nothing seen: words; an emergency is offered whatever was seen."""
+    """The last phase, routing off, nothing owed, nothing seen: words; an emergency is offered
+    whatever was seen.
+    """
     assert isinstance(offer_for("raise", replace(VIEW, up=None), NOW), str)
     assert isinstance(offer_for("step back", replace(VIEW, down=None), NOW), str)
     assert isinstance(offer_for("acknowledge", VIEW, NOW), str)
@@ -99,51 +156,106 @@ def test_an_acknowledgement_is_of_what_waits_for_a_person():
 
 
 def test_who_came_second_is_told_who_was_first_and_when():
-    """The last change that was applied: its operator and instant; an edit past the suite is said to be one."""
+    """The last change that was applied: its operator and instant; an edit past the suite is said to
+    be one.
+    """
     first = {
         "change": {"applied": True},
         "operator": "Otto",
         "at": NOW.isoformat(),
         "sentence": "Routing is at 25 %.",
     }
-    refused = {"change": {"applied": False}, "operator": "Rita", "at": NOW.isoformat(), "sentence": "Refused"}
+    refused = {
+        "change": {"applied": False},
+        "operator": "Rita",
+        "at": NOW.isoformat(),
+        "sentence": "Refused",
+    }
     told = who_was_first([first, refused], "Europe/Berlin")
     assert told == "Otto was first, Wed 3 Dec 10:15 CET (09:15 UTC): Routing is at 25 %."
     assert "past the suite" in who_was_first([refused], "Europe/Berlin")
 
 
 def test_the_timeline_joins_a_run_with_its_archived_files():
-    """Newest first, at most SHOWN rows; a run's two entries are one, a statement says who made it."""
-    run = entry(1, "checkpoint", "monitor", run_id="a", state="WATCH", sentence="one", operator="Rita")
+    """Newest first, at most SHOWN rows; a run's two entries are one, a statement
+    says who made it.
+    """
+    run = entry(
+        1, "checkpoint", "monitor", run_id="a", state="WATCH", sentence="one", operator="Rita"
+    )
     files = {"r/x.html": "…", "r/x.ipynb": "…"}
-    said = entry(3, "attestation", "complaints", run_id="b", subject="complaints", value="none", reason="", by="Otto")
+    said = entry(
+        3,
+        "attestation",
+        "complaints",
+        run_id="b",
+        subject="complaints",
+        value="none",
+        reason="",
+        by="Otto",
+    )
     steps = steps_of([run, entry(2, "archived", "20_monitor", run_id="a", files=files), said])
     assert [(step.what, step.state, step.by, step.files) for step in steps] == [
-        ("attestation", None, "Otto", ()), ("monitor", State.WATCH, "Rita", tuple(files))
-    ]  # fmt: skip
+        ("attestation", None, "Otto", ()),
+        ("monitor", State.WATCH, "Rita", tuple(files)),
+    ]
     many = [entry(seq, "extra", "monitor", run_id=str(seq), state="WATCH") for seq in range(1, 40)]
     assert [step.seq for step in steps_of(many)] == list(range(39, 39 - SHOWN, -1))
 
 
 def test_nothing_from_outside_is_markup(plan, tmp_path):
-    """A reason, an operator, an error message, a gate, a refusal: escaped wherever they are shown."""
-    step = steps_of([entry(1, "checkpoint", "change", run_id="a", state="PASS", sentence=MARKUP, operator=MARKUP)])
-    error = {"domain": MARKUP, "routed_to": MARKUP, "error_message": MARKUP, "occurrences": 1,
-             "last_seen": NOW.isoformat()}  # fmt: skip
-    view = replace(VIEW, steps=step, errors=(error,), verdict=replace(VERDICT, sentence=MARKUP, next_step=MARKUP),
-                   last={"at": NOW.isoformat(), "state": "WATCH", "sentence": MARKUP},
-                   watcher=Holder(name=MARKUP, taken_at=NOW, until=NOW, runs=True))  # fmt: skip
-    asked = replace(offered("raise"), words=MARKUP, gates=(Gate(name=MARKUP, met=False, reason=MARKUP),))
+    """A reason, an operator, an error message, a gate, a refusal: escaped
+    wherever they are shown.
+    """
+    step = steps_of(
+        [
+            entry(
+                1,
+                "checkpoint",
+                "change",
+                run_id="a",
+                state="PASS",
+                sentence=MARKUP,
+                operator=MARKUP,
+            )
+        ]
+    )
+    error = {
+        "domain": MARKUP,
+        "routed_to": MARKUP,
+        "error_message": MARKUP,
+        "occurrences": 1,
+        "last_seen": NOW.isoformat(),
+    }
+    view = replace(
+        VIEW,
+        steps=step,
+        errors=(error,),
+        verdict=replace(VERDICT, sentence=MARKUP, next_step=MARKUP),
+        last={"at": NOW.isoformat(), "state": "WATCH", "sentence": MARKUP},
+        watcher=Holder(name=MARKUP, taken_at=NOW, until=NOW, runs=True),
+    )
+    asked = replace(
+        offered("raise"), words=MARKUP, gates=(Gate(name=MARKUP, met=False, reason=MARKUP),)
+    )
     said = paint.said(MARKUP, Said(done=False, text=MARKUP, more=(MARKUP,)), NOW)
-    shown = [paint.tiles(view), paint.verdict(view), paint.figures(view, plan), said,
-             paint.timeline(view, lambda _: "", tmp_path), paint.offer(asked, "production", MARKUP),
-             paint.heartbeat(view, MARKUP, NOW, 40)]  # fmt: skip
+    shown = [
+        paint.tiles(view),
+        paint.verdict(view),
+        paint.figures(view, plan),
+        said,
+        paint.timeline(view, lambda _: "", tmp_path),
+        paint.offer(asked, "production", MARKUP),
+        paint.heartbeat(view, MARKUP, NOW, 40),
+    ]
     assert all("<img" not in html for html in shown)
     assert all("&lt;img" in html for html in shown)
 
 
 def test_what_is_not_current_is_not_shown_as_current():
-    """Away: since when, the words, and greyed at once; live: the browser greys it by itself when no beat follows."""
+    """Away: since when, the words, and greyed at once; live: the browser greys it by itself when no
+    beat follows.
+    """
     away = paint.heartbeat(VIEW, "refused", NOW, 40)
     assert "NOT CURRENT since 09:15:00 UTC" in away
     assert "cr-veil cr-now" in away

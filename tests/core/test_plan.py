@@ -25,7 +25,9 @@ CONTENT = yaml.safe_load(Path("parameters/week6.rehearsal.yaml").read_text())
 
 
 def changed(**values: Any) -> dict:
-    """The rehearsal's plan with values put at paths such as `phases.2.percentage` (dots as double underscores)."""
+    """The rehearsal's plan with values put at paths such as `phases.2.percentage` (dots as double
+    underscores).
+    """
     content = copy.deepcopy(CONTENT)
     for path, value in values.items():
         *parents, last = [int(part) if part.isdigit() else part for part in path.split("__")]
@@ -51,13 +53,18 @@ def test_both_shipped_plans_are_valid():
 
 
 def test_both_shipped_plans_hold_the_runbooks_numbers():
-    """Phases, holds and thresholds are the runbook's; a leak and ROLL BACK act alone, STEP BACK asks."""
+    """Phases, holds and thresholds are the runbook's; a leak and ROLL BACK act alone, STEP BACK
+    asks.
+    """
     for name in ("rehearsal", "production"):
         plan = load_plan(f"parameters/week6.{name}.yaml")
         hours = [(int(phase.percentage), phase.hold / timedelta(hours=1)) for phase in plan.phases]
         assert hours == [(10, 4), (25, 4), (35, 6), (50, 24)]
         limits = plan.thresholds
-        assert (float(limits.error_rate_investigate_pct), float(limits.error_rate_rollback_pct)) == (0.1, 0.5)
+        assert (
+            float(limits.error_rate_investigate_pct),
+            float(limits.error_rate_rollback_pct),
+        ) == (0.1, 0.5)
         assert (limits.p95_investigate_ms, limits.p95_rollback_ms) == (2000, 3000)
         acts = plan.acts_alone
         assert (acts.protected_leak, acts.roll_back, acts.step_back) == (True, True, False)
@@ -65,8 +72,12 @@ def test_both_shipped_plans_hold_the_runbooks_numbers():
 
 
 def test_every_problem_is_reported_at_once_with_its_path():
-    """An unknown key, a contradiction between phases, a NaN and a missing section are all named in one error."""
-    content = changed(phases__2__percentage=25, thresholds__p95_rollback_ms=float("nan"), surprise=1)
+    """An unknown key, a contradiction between phases, a NaN and a missing section are all named in
+    one error.
+    """
+    content = changed(
+        phases__2__percentage=25, thresholds__p95_rollback_ms=float("nan"), surprise=1
+    )
     del content["acts_alone"]
     words = "\n".join(problems(content))
     assert "phases[2].percentage: must rise, 25 after 25" in words
@@ -76,7 +87,8 @@ def test_every_problem_is_reported_at_once_with_its_path():
 
 
 BACKWARDS = {"start": datetime(2025, 12, 27, tzinfo=UTC), "end": datetime(2025, 12, 24, tzinfo=UTC)}
-# Mistakes that stand in nobody's way: what any of them needs, no other one spoils. (path, value, what is said)
+# Mistakes that stand in nobody's way: what any of them needs, no other one spoils. (path, value,
+# what is said)
 MISTAKES = (
     ("phases__1__percentage", 10, "phases[1].percentage: must rise, 10 after 10"),
     ("phases__1__start", "12:00", "phases[1].start: the hold of phases[0] has not ended by then"),
@@ -89,13 +101,29 @@ MISTAKES = (
     ("monitoring__tripwire", "31s", "monitoring.tripwire: must be at most 30 s"),
     ("probes", {"timeout": "8s"}, "probes.timeout: must be at most 7 s"),
     ("monitoring__every", "5m", "monitoring.every: unknown key"),
-    ("thresholds__error_rate_rollback_pct", 0.05, "thresholds.error_rate_rollback_pct: must be over error_rate_inv"),
-    ("thresholds__p95_rollback_ms", 2000, "thresholds.p95_rollback_ms: must be over p95_investigate_ms"),
-    ("thresholds__split_tolerance_points", float("nan"), "thresholds.split_tolerance_points: must be a finite"),
+    (
+        "thresholds__error_rate_rollback_pct",
+        0.05,
+        "thresholds.error_rate_rollback_pct: must be over error_rate_inv",
+    ),
+    (
+        "thresholds__p95_rollback_ms",
+        2000,
+        "thresholds.p95_rollback_ms: must be over p95_investigate_ms",
+    ),
+    (
+        "thresholds__split_tolerance_points",
+        float("nan"),
+        "thresholds.split_tolerance_points: must be a finite",
+    ),
     ("thresholds__surprise", 1, "thresholds.surprise: unknown key"),
     ("protected_domains__0", "jobs", "protected_domains: jobs may not be eligible and protected"),
     ("protected_domains__1", "Profile!", "protected_domains[1]: must be lower-case letters"),
-    ("expected_requests_per_hour", {"jobs": 0, "property": 9}, "expected_requests_per_hour: must name exactly"),
+    (
+        "expected_requests_per_hour",
+        {"jobs": 0, "property": 9},
+        "expected_requests_per_hour: must name exactly",
+    ),
     ("freezes", [BACKWARDS], "freezes[0].end: must be after start"),
     ("freezes", [BACKWARDS], "freezes[0].reason: missing"),
     ("database__name", None, "database.name: "),
@@ -110,7 +138,9 @@ MISTAKES = (
 @example(set(range(len(MISTAKES))))
 @settings(deadline=None, max_examples=60)
 def test_no_mistake_hides_another(chosen):
-    """Any of them together, within one section and across sections: each is said, and nothing that is right."""
+    """Any of them together, within one section and across sections: each is said, and nothing that
+    is right.
+    """
     mistakes = [MISTAKES[index] for index in chosen]
     said = problems(changed(**{path: value for path, value, _ in mistakes}))
     for path, _, words in mistakes:
@@ -120,9 +150,19 @@ def test_no_mistake_hides_another(chosen):
 
 
 def test_what_needs_a_wrong_value_is_not_said():
-    """A percentage, a zone and a domain that are no such thing: one line each, and no guess about what they meant."""
-    said = problems(changed(phases__1__percentage="ten", time_zone="Bonn", domains=["jobs", "Market", "property"]))
-    assert [line.split(":")[0] for line in said] == ["time_zone", "domains[1]", "phases[1].percentage"]
+    """A percentage, a zone and a domain that are no such thing: one line each, and no guess about
+    what they meant.
+    """
+    said = problems(
+        changed(
+            phases__1__percentage="ten", time_zone="Bonn", domains=["jobs", "Market", "property"]
+        )
+    )
+    assert [line.split(":")[0] for line in said] == [
+        "time_zone",
+        "domains[1]",
+        "phases[1].percentage",
+    ]
     said = problems(changed(phases__1__percentage="ten", phases__2__percentage=10))
     assert "phases[2].percentage: must rise, 10 after 10" in said
 
@@ -134,23 +174,59 @@ def test_what_needs_a_wrong_value_is_not_said():
         ("phases__0__percentage", float("nan"), "phases[0].percentage: must be a finite number"),
         ("phases__0__percentage", True, "phases[0].percentage: must be a number, not True"),
         ("phases__3__percentage", 100.5, "phases[3].percentage: must be over 0 and at most 100"),
-        ("phases__0__hold", 240, "phases[0].hold: must be a duration such as 90s, 15m, 4h or 1d, not 240"),
+        (
+            "phases__0__hold",
+            240,
+            "phases[0].hold: must be a duration such as 90s, 15m, 4h or 1d, not 240",
+        ),
         ("phases__0__hold", "4h10m", "phases[0].hold: must be a duration"),
-        ("phases__0__hold", "250m", "phases[0].hold: must be a whole number of monitoring.interval"),
+        (
+            "phases__0__hold",
+            "250m",
+            "phases[0].hold: must be a whole number of monitoring.interval",
+        ),
         ("phases__0__start", 540, "phases[0].start: must be a quoted time"),
         ("phases__0__day", "2025-12-03", "phases[0].day: must be a date"),
-        ("phases__1__start", "12:00", "phases[1].start: the hold of phases[0] has not ended by then"),
+        (
+            "phases__1__start",
+            "12:00",
+            "phases[1].start: the hold of phases[0] has not ended by then",
+        ),
         ("phases", [], "phases: "),
         ("domains", [], "domains: "),
         ("domains", ["jobs", "jobs", "property"], "domains: each once"),
         ("protected_domains", [], "protected_domains: "),
-        ("protected_domains", ["jobs"], "protected_domains: jobs may not be eligible and protected"),
-        ("thresholds__error_rate_rollback_pct", 0.05, "thresholds.error_rate_rollback_pct: must be over error_rate"),
-        ("thresholds__error_rate_rollback_pct", 100, "thresholds.error_rate_rollback_pct: must be over 0 and under"),
-        ("thresholds__error_rate_investigate_pct", 0, "thresholds.error_rate_investigate_pct: must be over 0 and"),
+        (
+            "protected_domains",
+            ["jobs"],
+            "protected_domains: jobs may not be eligible and protected",
+        ),
+        (
+            "thresholds__error_rate_rollback_pct",
+            0.05,
+            "thresholds.error_rate_rollback_pct: must be over error_rate",
+        ),
+        (
+            "thresholds__error_rate_rollback_pct",
+            100,
+            "thresholds.error_rate_rollback_pct: must be over 0 and under",
+        ),
+        (
+            "thresholds__error_rate_investigate_pct",
+            0,
+            "thresholds.error_rate_investigate_pct: must be over 0 and",
+        ),
         ("phases__0__hold", "999999999999d", "phases[0].hold: must be at most 366d"),
-        ("phases__0__percentage", 10.005, "phases[0].percentage: must be over 0 and at most 100 with two decimals"),
-        ("thresholds__p95_rollback_ms", 2000, "thresholds.p95_rollback_ms: must be over p95_investigate_ms"),
+        (
+            "phases__0__percentage",
+            10.005,
+            "phases[0].percentage: must be over 0 and at most 100 with two decimals",
+        ),
+        (
+            "thresholds__p95_rollback_ms",
+            2000,
+            "thresholds.p95_rollback_ms: must be over p95_investigate_ms",
+        ),
         ("thresholds__p95_rollback_ms", 3000.0, "thresholds.p95_rollback_ms: "),
         ("thresholds__split_tolerance_points", float("inf"), "thresholds.split_tolerance_points: "),
         ("monitoring__window", "5m", "monitoring.window: must be at least monitoring.interval"),
@@ -162,8 +238,16 @@ def test_what_needs_a_wrong_value_is_not_said():
         ("time_zone", "Europe/Bonn", "time_zone: is not a time zone that this machine knows"),
         ("database__variable", "database url", "database.variable: "),
         ("database", {"variable": "DATABASE_URL"}, "database.name: missing"),
-        ("expected_requests_per_hour", {"jobs": 1}, "expected_requests_per_hour: must name exactly the domains"),
-        ("probes", {"protected": {"jobs": "https://x"}}, "probes.protected: jobs is not a protected domain"),
+        (
+            "expected_requests_per_hour",
+            {"jobs": 1},
+            "expected_requests_per_hour: must name exactly the domains",
+        ),
+        (
+            "probes",
+            {"protected": {"jobs": "https://x"}},
+            "probes.protected: jobs is not a protected domain",
+        ),
         ("probes", {"witness": "ftp://x"}, "probes.witness: "),
         ("digest", "0" * 16, "digest: unknown key"),
         ("rollout", "Week 6", "rollout: must be lower-case letters"),
@@ -193,8 +277,14 @@ def test_a_freeze_needs_offsets_and_an_order():
     ("text", "words"),
     [
         ("rollout: a\nrollout: b\n", "line 1: key given twice: rollout"),
-        ("mode: strict\nphases: [{day: 2025-02-30, day: 2025-02-30}]\n", "line 2: key given twice: day"),
-        ("phases: [{day: 2025-02-30}]\n", "phases[0].day: must be a date such as 2025-12-03, not '2025-02-30'"),
+        (
+            "mode: strict\nphases: [{day: 2025-02-30, day: 2025-02-30}]\n",
+            "line 2: key given twice: day",
+        ),
+        (
+            "phases: [{day: 2025-02-30}]\n",
+            "phases[0].day: must be a date such as 2025-12-03, not '2025-02-30'",
+        ),
         ("phases: [{day: 9999-12-31}]\n", "phases[0].day: must be a date"),
         ("1: x\n", "[1]: keys should be strings"),
         ("[a]: x\n", "It is not YAML"),
@@ -206,7 +296,9 @@ def test_a_freeze_needs_offsets_and_an_order():
     ],
 )
 def test_a_file_that_is_no_plan_is_refused(tmp_path, text, words):
-    """A doubled key, broken YAML, a list, an empty file and a Python object are each one message."""
+    """A doubled key, broken YAML, a list, an empty file and a Python object are
+    each one message.
+    """
     path = tmp_path / "plan.yaml"
     path.write_text(text)
     with pytest.raises(PlanError, match=re.escape(words)):
@@ -240,8 +332,8 @@ def test_a_hold_over_a_change_of_clocks_is_counted_in_real_hours():
 def test_validating_a_plan_loads_nothing_heavy():
     """`rollout_lib.plan` imports neither pandas, SQLAlchemy, psycopg, altair nor papermill."""
     code = (
-        "import sys, rollout_lib.plan;"
-        "print([n for n in ('pandas', 'sqlalchemy', 'psycopg', 'altair', 'papermill', 'numpy') if n in sys.modules])"
+        "import sys, rollout_lib.plan;print([n for n in ('pandas', 'sqlalchemy', 'psycopg',"
+        " 'altair', 'papermill', 'numpy') if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -261,8 +353,12 @@ def keys(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
 
 
 def test_each_key_of_the_plan_is_documented():
-    """docs/plan.md has a row for every key, for no other, and says "required" just where there is no default."""
-    rows = re.findall(r"^\| `([a-z0-9_.]+)` \|.*\| ([^|]+) \|$", Path("docs/plan.md").read_text(), re.MULTILINE)
+    """docs/plan.md has a row for every key, for no other, and says "required" just where there is
+    no default.
+    """
+    rows = re.findall(
+        r"^\| `([a-z0-9_.]+)` \|.*\| ([^|]+) \|$", Path("docs/plan.md").read_text(), re.MULTILINE
+    )
     known = keys(Plan)
     assert {name for name, _ in rows} == set(known)
     assert {name for name, default in rows if default == "required"} == {
@@ -271,6 +367,13 @@ def test_each_key_of_the_plan_is_documented():
 
 
 def test_each_exit_code_is_documented():
-    """docs/exit-codes.md has a row for every code that an error or a state carries, and for no other."""
-    listed = {int(code) for code in re.findall(r"^\| (\d+) \|", Path("docs/exit-codes.md").read_text(), re.MULTILINE)}
+    """docs/exit-codes.md has a row for every code that an error or a state carries, and for no
+    other.
+    """
+    listed = {
+        int(code)
+        for code in re.findall(
+            r"^\| (\d+) \|", Path("docs/exit-codes.md").read_text(), re.MULTILINE
+        )
+    }
     assert listed == {0, *STATES.values(), *(cls.exit_code for cls in errors.all_errors().values())}

@@ -37,7 +37,9 @@ CANARIES = {  # what is written -> what may not be left of it
     "4915112345678": "12345",
     "from_number_4915112345678": "12345",
     "49.151.123.456.78": "456",
-    "\uff0b\uff14\uff19\uff11\uff15\uff11\uff11\uff12\uff13\uff14\uff15\uff16\uff17\uff18": "\uff14\uff19",
+    "\uff0b\uff14\uff19\uff11\uff15\uff11\uff11\uff12\uff13\uff14\uff15\uff16\uff17\uff18": (
+        "\uff14\uff19"
+    ),
     "Failing row contains (7, jobs, wamid.abc, +4915112345678).": "12345",
     "0123456789abcdef0123456789abcdef01234567": "89abcdef",
 }
@@ -56,25 +58,36 @@ OURS = [
 @pytest.mark.parametrize("written", CANARIES)
 def test_a_canary_does_not_survive(written):
     """Alone, in a sentence, in JSON, twice in a row: nothing of it is left."""
-    for text in (written, f"upstream said: {written}, retry", f'{{"detail": "{written}"}}', f"{written}\n{written}"):
+    for text in (
+        written,
+        f"upstream said: {written}, retry",
+        f'{{"detail": "{written}"}}',
+        f"{written}\n{written}",
+    ):
         assert CANARIES[written] not in redact(text)
 
 
 @pytest.mark.parametrize("sentence", OURS)
 def test_what_an_operator_needs_to_read_stays(sentence):
-    """Instants, rates, addresses of servers, short hashes and commands are not taken for numbers to dial."""
+    """Instants, rates, addresses of servers, short hashes and commands are not taken for numbers to
+    dial.
+    """
     assert redact(sentence) == sentence
 
 
 @given(st.text(max_size=40), st.sampled_from(sorted(CANARIES)), st.text(max_size=40))
 def test_no_text_around_it_brings_a_secret_back(before, written, after):
     """Whatever stands before and after, with a space between."""
-    assert CANARIES[written] not in redact(f"{before} {written} {after}").replace(before, "").replace(after, "")
+    assert CANARIES[written] not in redact(f"{before} {written} {after}").replace(
+        before, ""
+    ).replace(after, "")
 
 
 @given(st.text(max_size=3 * LONGEST))
 def test_any_text_comes_back_short_printable_and_stable(text):
-    """No control or invisible character, one line, bounded; redacting twice changes nothing that matters."""
+    """No control or invisible character, one line, bounded; redacting twice changes nothing that
+    matters.
+    """
     shown = redact(text)
     assert len(shown) <= LONGEST + 40
     assert not any(unicodedata.category(sign) in ("Cc", "Cf", "Cs") for sign in shown)

@@ -1,4 +1,6 @@
-"""The standing by the ledger alone: what a look, a verdict, a statement and a change do to the running phase."""
+"""The standing by the ledger alone: what a look, a verdict, a statement and a change do to the
+running phase.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +9,33 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
+from rollout_lib.judgement.state import fold
 from rollout_lib.model import Entry, State
-from rollout_lib.standing import fold
 
 
 def stated(day, subject="acknowledgement", value="inconclusive"):
     """A statement by Rita as the next entry."""
     standing = fold(day.entries, day.plan)
     kind = "attestation" if subject == "complaints" else "acknowledgement"
-    body = {"subject": subject, "value": value, "by": "Rita", "reason": "seen", "plan_digest": day.plan.digest}
-    day.entries.append(Entry(seq=len(day.entries) + 1, kind=kind, operation=subject, rollout=day.plan.rollout,
-                             at=day.now, phase_began=standing.phase.began_at, slot=None, body=body))  # fmt: skip
+    body = {
+        "subject": subject,
+        "value": value,
+        "by": "Rita",
+        "reason": "seen",
+        "plan_digest": day.plan.digest,
+    }
+    day.entries.append(
+        Entry(
+            seq=len(day.entries) + 1,
+            kind=kind,
+            operation=subject,
+            rollout=day.plan.rollout,
+            at=day.now,
+            phase_began=standing.phase.began_at,
+            slot=None,
+            body=body,
+        )
+    )
 
 
 def standing_of(day):
@@ -25,7 +43,9 @@ def standing_of(day):
 
 
 def test_a_repeated_slot_changes_nothing(day):
-    """The same slot recorded twice, whatever the second run saw: the looks are those of the first."""
+    """The same slot recorded twice, whatever the second run saw: the looks are
+    those of the first.
+    """
     day.change(10)
     day.check()
     day.check(errors=1)
@@ -37,18 +57,24 @@ def test_a_repeated_slot_changes_nothing(day):
 
 
 def test_a_late_slot_changes_nothing(day):
-    """A check of 09:15 that is recorded after the one of 09:30 adds no look: its rows are in that one."""
+    """A check of 09:15 that is recorded after the one of 09:30 adds no look: its rows are in that
+    one.
+    """
     day.change(10)
     day.check()
     day.check()
     before = standing_of(day)
-    late = replace(day.entries[-1], seq=len(day.entries) + 1, slot=day.entries[-1].slot - timedelta(minutes=8))
+    late = replace(
+        day.entries[-1], seq=len(day.entries) + 1, slot=day.entries[-1].slot - timedelta(minutes=8)
+    )
     day.entries.append(late)
     assert standing_of(day).looks == before.looks
 
 
 def test_a_missed_slot_is_no_look(day):
-    """Half an hour between two checks: two looks, and the slot between them is not among the done."""
+    """Half an hour between two checks: two looks, and the slot between them is
+    not among the done.
+    """
     day.change(10)
     day.check()
     day.check(wait=timedelta(minutes=30))
@@ -101,7 +127,9 @@ def test_an_evaluation_latches_what_it_finds(day):
 
 
 def test_a_phase_begun_again_starts_from_nothing(day):
-    """--again after a mend: no looks, no latch, no evaluation, no extension of before; the attempt is counted."""
+    """--again after a mend: no looks, no latch, no evaluation, no extension of before; the attempt
+    is counted.
+    """
     day.change(10)
     day.check(errors=9)
     day.evaluate()
@@ -110,8 +138,17 @@ def test_a_phase_begun_again_starts_from_nothing(day):
     day.now += timedelta(minutes=5)
     day.change(10)
     standing = standing_of(day)
-    assert (standing.looks, standing.slots_done, standing.latched, standing.evaluation) == ((), (), None, None)
-    assert (standing.extension_s, standing.phase.attempt, standing.phase.percentage) == (0, 2, Decimal(10))
+    assert (standing.looks, standing.slots_done, standing.latched, standing.evaluation) == (
+        (),
+        (),
+        None,
+        None,
+    )
+    assert (standing.extension_s, standing.phase.attempt, standing.phase.percentage) == (
+        0,
+        2,
+        Decimal(10),
+    )
 
 
 def test_an_extension_never_shortens_a_hold(day):

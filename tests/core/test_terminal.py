@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console
 
 from rollout_lib.cli.rehearsing import _show
-from rollout_lib.look.words import BADGES
+from rollout_lib.display.words import BADGES
+from rollout_lib.judgement.summary import summarise
 from rollout_lib.model import State
 from rollout_lib.rehearsal.conductor import Rehearsal
 from rollout_lib.rehearsal.scenarios import End
-from rollout_lib.reporting import summarise
 
 
 @pytest.fixture
@@ -29,15 +29,34 @@ def rehearsed(day) -> Rehearsal:
     day.check(errors=1)
     summary = summarise(day.entries, day.plan, day.now)
     wide = {"errors": 13, "requests": 12_740, "p95_ms": 1912}
-    phases = [replace(phase, checks=96, expected=96, unified=wide, worst=State.CLEAN_UNPROVEN,
-                      evaluation=State.COULD_NOT_LOOK) for phase in summary.phases]  # fmt: skip
+    phases = [
+        replace(
+            phase,
+            checks=96,
+            expected=96,
+            unified=wide,
+            worst=State.CLEAN_UNPROVEN,
+            evaluation=State.COULD_NOT_LOOK,
+        )
+        for phase in summary.phases
+    ]
     end = End(percentage="25", enabled=True, decided="PASS")
     return Rehearsal(
-        scenario="healthy", mode="evidence", expected=end, found=end, ok=True,
-        summary=replace(summary, phases=tuple(phases)), report=None, outputs=Path("o"), plan_path=Path("p"),
-        place="embedded · x", runs=38, ended_at=datetime(2025, 12, 3, 17, tzinfo=UTC),
-        zone=ZoneInfo("Europe/Berlin"), problems=(),
-    )  # fmt: skip
+        scenario="healthy",
+        mode="evidence",
+        expected=end,
+        found=end,
+        ok=True,
+        summary=replace(summary, phases=tuple(phases)),
+        report=None,
+        outputs=Path("o"),
+        plan_path=Path("p"),
+        place="embedded · x",
+        runs=38,
+        ended_at=datetime(2025, 12, 3, 17, tzinfo=UTC),
+        zone=ZoneInfo("Europe/Berlin"),
+        problems=(),
+    )
 
 
 def test_the_table_of_phases_fits_80_columns(rehearsed):

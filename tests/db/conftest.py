@@ -1,4 +1,6 @@
-"""An archive as runs leave it: real entries on a real ledger, real files, without the time that kernels take."""
+"""An archive as runs leave it: real entries on a real ledger, real files, without the time that
+kernels take.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +19,17 @@ import psycopg
 import pytest
 
 from rollout_lib import operations as op
-from rollout_lib import store
 from rollout_lib.archive import names, sealing, verify
 from rollout_lib.archive.chain import Link, link
 from rollout_lib.archive.provenance import SOURCE_VARIABLE
-from rollout_lib.database import connect
-from rollout_lib.migrations import migrate
+from rollout_lib.database import ledger as store
+from rollout_lib.database.connection import connect
+from rollout_lib.database.migrations import migrate
+from rollout_lib.database.session import open_session
 from rollout_lib.plan import Plan, load_plan
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.server import create_database, drop_database
 from rollout_lib.rehearsal.world import World
-from rollout_lib.session import open_session
 
 PLAN = "parameters/week6.rehearsal.yaml"
 
@@ -45,7 +47,9 @@ class Archive:
         with connect(self.plan).transaction(readonly=True) as connection:
             return [link(row) for row in store.chain(connection)]
 
-    def proof(self, *, head: tuple[int, str] | None = None, files_only: bool = False) -> verify.Proof:
+    def proof(
+        self, *, head: tuple[int, str] | None = None, files_only: bool = False
+    ) -> verify.Proof:
         return verify.verify(None if files_only else self.links(), self.outputs, head, self.now)
 
     def tamper(self, statement: str) -> None:
@@ -90,7 +94,9 @@ def a_morning(plan: Plan, outputs: Path) -> None:
 
     keep(op.preflight(session()), "00_preflight", plan, outputs)
     op.attest(session(), subject="complaints", value="none", reason="nobody called")
-    raised = op.change_percentage(session(), to=plan.phases[0].percentage, reason="Initial 10%", dry_run=False)
+    raised = op.change_percentage(
+        session(), to=plan.phases[0].percentage, reason="Initial 10%", dry_run=False
+    )
     assert raised.checkpoint.change.applied
     keep(raised, "10_change_percentage", plan, outputs)
     for _ in range(4):
@@ -119,17 +125,24 @@ def archive(morning, server, door, plan, tmp_path, monkeypatch) -> Iterator[Arch
     """A copy of the morning that a test may do anything to, looked at an hour later."""
     name, outputs = f"rehearsal_{uuid.uuid4().hex[:12]}", tmp_path / "outputs"
     with psycopg.connect(server, autocommit=True) as connection:  # a pooler keeps a template open
-        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (morning[0],))
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+            (morning[0],),
+        )
     address = create_database(server, name, template=morning[0])
     shutil.copytree(morning[1], outputs)
     monkeypatch.setenv(plan.database.variable, door(address))
     monkeypatch.setenv("ROLLOUT_OUTPUTS", str(outputs))
-    yield Archive(address=address, outputs=outputs, plan=plan, now=datetime.now(UTC) + timedelta(hours=1))
+    yield Archive(
+        address=address, outputs=outputs, plan=plan, now=datetime.now(UTC) + timedelta(hours=1)
+    )
     drop_database(server, name)
 
 
 class Rollout:
-    """A world whose operations tell by themselves; `run` gives what an operation did and what it told."""
+    """A world whose operations tell by themselves; `run` gives what an operation did and what it
+    told.
+    """
 
     def __init__(self, database, plan, scenario: str) -> None:
         self.database, self.plan = database, plan
@@ -146,7 +159,9 @@ class Rollout:
 
     def start(self):
         op.attest(self.session(), subject="complaints", value="none")
-        return self.run(op.change_percentage, to=Decimal(10), reason="Initial 10% rollout", dry_run=False)
+        return self.run(
+            op.change_percentage, to=Decimal(10), reason="Initial 10% rollout", dry_run=False
+        )
 
     def check(self):
         self.world.advance(self.world.now + timedelta(minutes=15))

@@ -1,4 +1,6 @@
-"""What is wrong with a plan or its database is one message of the command, and leaves no file anywhere."""
+"""What is wrong with a plan or its database is one message of the command, and leaves no file
+anywhere.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,11 @@ import psycopg
 import pytest
 
 from rollout_lib.cli.app import run
-from rollout_lib.door import knock
+from rollout_lib.database.migrations import migrate
 from rollout_lib.errors import ShapeRefused, TablesMissing
-from rollout_lib.migrations import migrate
 from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal import server as server_module
+from rollout_lib.runner.readiness import knock
 
 SHIPPED = Path("parameters/week6.rehearsal.yaml")
 SPAN = ("--from", "2025-12-03T09:00:00+01:00", "--to", "2025-12-03T10:00:00+01:00")
@@ -53,17 +55,23 @@ class Door:
         self.plan_file.write_text(SHIPPED.read_text())
         for name in ("outputs/spool", "metrics"):
             (folder / name).mkdir(parents=True)
-        (folder / "outputs/spool/kept.json").write_text("{}")  # an entry of another day stays as it is, too
+        (folder / "outputs/spool/kept.json").write_text(
+            "{}"
+        )  # an entry of another day stays as it is, too
         patch.setenv("ROLLOUT_OUTPUTS", str(folder / "outputs"))
         patch.setenv("ROLLOUT_METRICS", str(folder / "metrics"))
 
     def files(self) -> dict[str, tuple[int, int]]:
-        """Everything below the folder and the project's own outputs, and when it was last touched."""
+        """Everything below the folder and the project's own outputs, and when it
+        was last touched.
+        """
         found = [*self.folder.rglob("*"), *Path("outputs").rglob("*")]
         return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in found}
 
     def refuses(self, verb: str, arguments: tuple[str, ...], code: int, *words: str) -> None:
-        """One message on stderr, nothing on stdout, the exit code, no traceback; every file is as it was."""
+        """One message on stderr, nothing on stdout, the exit code, no traceback; every file is as
+        it was.
+        """
         before = self.files()
         found = run([verb.strip(), "--plan", str(self.plan_file), *arguments])
         shown = self.capsys.readouterr()
@@ -87,7 +95,9 @@ def arranged(at_the_door, empty_database, server, plan, door) -> Callable[[str],
     """The door of the test's database, after a statement of its administrator."""
 
     def arranged(statements: str) -> Door:
-        with psycopg.connect(server, dbname=empty_database.place.database, autocommit=True) as connection:
+        with psycopg.connect(
+            server, dbname=empty_database.place.database, autocommit=True
+        ) as connection:
             connection.execute(statements)
         at_the_door.patch.setenv("ROLLOUT_OUTPUTS", str(at_the_door.folder / "outputs"))
         return at_the_door
@@ -97,10 +107,16 @@ def arranged(at_the_door, empty_database, server, plan, door) -> Callable[[str],
 
 def test_a_wrong_plan(at_the_door):
     """Every command: exit 2, each mistake with its path; the database is not asked for."""
-    at_the_door.plan_file.write_text(SHIPPED.read_text().replace("p95_rollback_ms: 3000", "p95_rollback_ms: .nan"))
-    at_the_door.refuses_all(NOTEBOOKS | OTHERS | {"migrate": ("--apply",)}, 2, "thresholds.p95_rollback_ms")
+    at_the_door.plan_file.write_text(
+        SHIPPED.read_text().replace("p95_rollback_ms: 3000", "p95_rollback_ms: .nan")
+    )
+    at_the_door.refuses_all(
+        NOTEBOOKS | OTHERS | {"migrate": ("--apply",)}, 2, "thresholds.p95_rollback_ms"
+    )
     at_the_door.plan_file = at_the_door.folder / "none.yaml"
-    at_the_door.refuses_all(NOTEBOOKS | OTHERS | {"migrate": ("--apply",)}, 2, "none.yaml", "cannot be read")
+    at_the_door.refuses_all(
+        NOTEBOOKS | OTHERS | {"migrate": ("--apply",)}, 2, "none.yaml", "cannot be read"
+    )
 
 
 def test_a_bad_parameter(at_the_door):
@@ -114,7 +130,9 @@ def test_a_bad_parameter(at_the_door):
 
 
 def test_no_address_and_another_database(at_the_door):
-    """Production without $DATABASE_URL, and an address that leads elsewhere: exit 2; so for a rollback."""
+    """Production without $DATABASE_URL, and an address that leads elsewhere: exit 2; so for a
+    rollback.
+    """
     at_the_door.patch.setenv("ROLLOUT_REHEARSAL_URL", "postgresql://127.0.0.1:1/shop")
     lowering = {"rollback": ("--reason", "errors", "--apply")}
     commands = NOTEBOOKS | OTHERS | lowering | {"migrate": ()}
@@ -125,26 +143,36 @@ def test_no_address_and_another_database(at_the_door):
 
 
 def test_a_look_makes_no_server(at_the_door):
-    """A rehearsal's plan, no address, and nobody has rehearsed here yet: exit 2, and the look makes no server."""
+    """A rehearsal's plan, no address, and nobody has rehearsed here yet: exit 2, and the look makes
+    no server.
+    """
     at_the_door.patch.delenv("ROLLOUT_REHEARSAL_URL", raising=False)
-    at_the_door.patch.setattr(server_module, "default_folder", lambda: at_the_door.folder / "postgres")
+    at_the_door.patch.setattr(
+        server_module, "default_folder", lambda: at_the_door.folder / "postgres"
+    )
     at_the_door.refuses_all(NOTEBOOKS | OTHERS | {"migrate": ()}, 2, "make rehearse")
 
 
 def test_an_unreachable_server(at_the_door):
-    """Nothing listens: exit 50, where it was looked for, and how to switch routing off by other means."""
+    """Nothing listens: exit 50, where it was looked for, and how to switch routing off by other
+    means.
+    """
     at_the_door.patch.setenv("ROLLOUT_REHEARSAL_URL", "postgresql://127.0.0.1:1/rehearsal_x")
     words = ("The database rehearsal_x on 127.0.0.1 does not answer", "set_routing_enabled(false")
     at_the_door.refuses_all(NOTEBOOKS | OTHERS | {"migrate": ("--apply",)}, 50, *words)
 
 
 def test_a_missing_database(at_the_door, server, door):
-    """The server answers, and is not said to be away: exit 50, and what is missing is the database."""
+    """The server answers, and is not said to be away: exit 50, and what is
+    missing is the database.
+    """
     address = psycopg.conninfo.make_conninfo(server, dbname="rehearsal_never_made")
     words = ("The server answers, but rehearsal_never_made", "it has no such database")
     at_the_door.patch.setenv("ROLLOUT_REHEARSAL_URL", door(address))
     at_the_door.refuses("monitor", (), 50, *words)
-    at_the_door.patch.setenv("ROLLOUT_REHEARSAL_URL", address)  # a pooler lets whoever comes next wait in a queue
+    at_the_door.patch.setenv(
+        "ROLLOUT_REHEARSAL_URL", address
+    )  # a pooler lets whoever comes next wait in a queue
     at_the_door.refuses_all(NOTEBOOKS | OTHERS | {"migrate": ("--apply",)}, 50, *words)
 
 
@@ -152,37 +180,60 @@ def test_a_role_that_may_not_log_in(at_the_door, server):
     """The server answers and says no: that is not called away either."""
     address = psycopg.conninfo.make_conninfo(server, dbname="rehearsal_x", user="never_made")
     at_the_door.patch.setenv("ROLLOUT_REHEARSAL_URL", address)
-    at_the_door.refuses("monitor", (), 50, "The server answers, but", 'role "never_made" does not exist')
+    at_the_door.refuses(
+        "monitor", (), 50, "The server answers, but", 'role "never_made" does not exist'
+    )
 
 
 def test_a_database_without_the_tables(arranged):
     """Exit 50, what is missing, and the command that adds it."""
-    arranged("SELECT 1").refuses_all(NOTEBOOKS | OTHERS, 50, "has no ", "the migration: rollout migrate --apply")
+    arranged("SELECT 1").refuses_all(
+        NOTEBOOKS | OTHERS, 50, "has no ", "the migration: rollout migrate --apply"
+    )
 
 
 def test_a_database_with_the_runbooks_tables_and_no_ledger(arranged, empty_database):
     """The runbook's own migration alone: exit 50, the ledger is what is missing."""
     migrate(empty_database, apply=True)
-    arranged("DROP SCHEMA rollout CASCADE").refuses_all(NOTEBOOKS | OTHERS, 50, "rollout.ledger", "rollout migrate")
+    arranged("DROP SCHEMA rollout CASCADE").refuses_all(
+        NOTEBOOKS | OTHERS, 50, "rollout.ledger", "rollout migrate"
+    )
 
 
 def test_a_database_with_other_columns(arranged):
-    """The older tables: exit 2, each difference and what mends it, by every notebook's command and by migrate."""
+    """The older tables: exit 2, each difference and what mends it, by every notebook's command and
+    by migrate.
+    """
     door = arranged(OLDER)
-    door.refuses_all(NOTEBOOKS, 2, "target_function, traffic_percentage", "percentage is missing", "latency_ms")
+    door.refuses_all(
+        NOTEBOOKS, 2, "target_function, traffic_percentage", "percentage is missing", "latency_ms"
+    )
     door.refuses("migrate", ("--apply",), 2, "traffic_percentage")
 
 
 def test_a_column_that_only_the_log_lacks(arranged, empty_database):
-    """The configuration is the runbook's, the log has no latency: refused by what reads it, with the statement."""
+    """The configuration is the runbook's, the log has no latency: refused by what reads it, with
+    the statement.
+    """
     migrate(empty_database, apply=True)
-    door = arranged("DROP VIEW webhook_routing_stats; ALTER TABLE webhook_routing_logs DROP COLUMN response_time_ms")
-    door.refuses("monitor", (), 2, "response_time_ms is missing", "ALTER TABLE webhook_routing_logs ADD COLUMN")
+    door = arranged(
+        "DROP VIEW webhook_routing_stats; ALTER TABLE webhook_routing_logs DROP COLUMN"
+        " response_time_ms"
+    )
+    door.refuses(
+        "monitor",
+        (),
+        2,
+        "response_time_ms is missing",
+        "ALTER TABLE webhook_routing_logs ADD COLUMN",
+    )
     door.refuses("evaluate", (), 2, "response_time_ms is missing")
 
 
 def test_the_door_refuses_nothing_that_the_run_could_do(arranged, empty_database, plan):
-    """Older columns beside the runbook's: pre-flight refuses them, a check can be made all the same and is."""
+    """Older columns beside the runbook's: pre-flight refuses them, a check can be made all the same
+    and is.
+    """
     migrate(empty_database, apply=True)
     arranged(BOTH)
     with pytest.raises(ShapeRefused, match="traffic_percentage"):
@@ -194,8 +245,10 @@ def test_the_door_refuses_nothing_that_the_run_could_do(arranged, empty_database
 def test_a_lowering_asks_nothing_of_the_log(arranged, empty_database, plan):
     """The log is gone: from 25 % down to 10 % passes the door, up to 35 % does not."""
     migrate(empty_database, apply=True)
-    arranged("SELECT set_routing_enabled(true, 'x'), update_routing_percentage(25.00, 'x'); "
-             "DROP TABLE webhook_routing_logs CASCADE")  # fmt: skip
+    arranged(
+        "SELECT set_routing_enabled(true, 'x'), update_routing_percentage(25.00, 'x'); "
+        "DROP TABLE webhook_routing_logs CASCADE"
+    )
     knock("10_change_percentage", {"to_percentage": "10"}, plan)
     knock("10_change_percentage", {"to_percentage": "0"}, plan)
     with pytest.raises(TablesMissing, match="webhook_routing_logs"):

@@ -1,4 +1,5 @@
-"""The gates of a raise on a real database: each unmet one refuses with its name, and nothing is changed.
+"""The gates of a raise on a real database: each unmet one refuses with its name, and nothing is
+changed.
 
 Begun from an evaluated 10 % phase, 13:00 on Day 3, as a template that each test copies.
 """
@@ -14,10 +15,10 @@ import psycopg
 import pytest
 
 from rollout_lib import operations as op
+from rollout_lib.database.session import open_session
 from rollout_lib.errors import ParameterError
 from rollout_lib.model import State
 from rollout_lib.operations import change
-from rollout_lib.session import open_session
 
 
 @pytest.fixture
@@ -27,10 +28,14 @@ def morning(a_day):
 
 
 def test_with_every_gate_met_the_next_phase_begins(evening):
-    """25 % after a passed 10 %: applied, read back, on the ledger; the second time there is nothing to do."""
+    """25 % after a passed 10 %: applied, read back, on the ledger; the second time there is nothing
+    to do.
+    """
     evening.attest()
     assert evening.raise_to(25, expected=Decimal(10)).change.after == (Decimal(25), True)
-    assert evening.sql("SELECT percentage, enabled FROM webhook_routing_config") == [(Decimal("25.00"), True)]
+    assert evening.sql("SELECT percentage, enabled FROM webhook_routing_config") == [
+        (Decimal("25.00"), True)
+    ]
     again = evening.raise_to(25)
     assert (again.exit_code, again.change.applied, again.change.detail[:7]) == (0, False, "there i")
 
@@ -69,14 +74,18 @@ def test_next_phase_the_first_raise_is_to_the_first_phase(morning):
 
 
 def test_no_drift_a_percentage_edited_by_hand_is_no_ground_to_raise_from(evening):
-    """12 % from psql is off the plan, is in no entry of the ledger, and never leads to the next phase."""
+    """12 % from psql is off the plan, is in no entry of the ledger, and never leads to the next
+    phase.
+    """
     evening.attest()
     evening.sql("UPDATE webhook_routing_config SET percentage = 12, notes = 'psql'")
     assert {"no drift", "next phase", "pre-flight"} <= evening.unmet()
 
 
 def test_no_drift_what_was_raised_by_hand_is_not_done_already(evening):
-    """25 % from psql: `--to 25` does not say that there is nothing to do, and the monitor asks to step back."""
+    """25 % from psql: `--to 25` does not say that there is nothing to do, and the monitor asks to
+    step back.
+    """
     evening.attest()
     evening.sql("UPDATE webhook_routing_config SET percentage = 25, notes = 'psql'")
     assert {"no drift", "next phase"} <= evening.unmet(25)
@@ -96,7 +105,9 @@ def test_no_drift_what_was_lowered_by_hand_is_accepted_and_recorded(evening):
 
 
 def test_no_rollback_stands_starting_again_needs_a_named_person_and_a_reason(evening):
-    """After a rollback neither the passed phase nor the old attestation opens anything; a restart does."""
+    """After a rollback neither the passed phase nor the old attestation opens anything; a restart
+    does.
+    """
     evening.attest()
     op.roll_back(evening.session(), reason="errors")
     evening.now += timedelta(minutes=5)
@@ -109,7 +120,9 @@ def test_no_rollback_stands_starting_again_needs_a_named_person_and_a_reason(eve
     assert evening.raise_to(10).change.applied
 
 
-def test_no_complaints_what_was_said_before_the_first_start_does_not_serve_after_a_rollback(morning):
+def test_no_complaints_what_was_said_before_the_first_start_does_not_serve_after_a_rollback(
+    morning,
+):
     """Attested none at 09:00, raised, rolled back: at 09:10 somebody has to be asked again."""
     morning.attest()
     assert morning.raise_to(10).change.applied
@@ -153,8 +166,12 @@ def test_no_complaints_somebody_must_have_said_so_now_for_this_phase(evening, va
 def test_no_complaints_a_spike_switches_routing_off_at_once(evening):
     """Attesting it is itself the rollback, and names who said so."""
     evening.attest("spike")
-    assert evening.sql("SELECT percentage, enabled FROM webhook_routing_config") == [(Decimal("0.00"), False)]
-    body = evening.sql("SELECT body FROM rollout.ledger WHERE operation = 'rollback' ORDER BY seq DESC LIMIT 1")
+    assert evening.sql("SELECT percentage, enabled FROM webhook_routing_config") == [
+        (Decimal("0.00"), False)
+    ]
+    body = evening.sql(
+        "SELECT body FROM rollout.ledger WHERE operation = 'rollback' ORDER BY seq DESC LIMIT 1"
+    )
     assert "complaints spike" in body[0][0]
     assert '"Rita"' in body[0][0]
 
@@ -167,7 +184,9 @@ def test_phase_passed_a_pass_of_some_hours_ago_no_longer_counts(evening):
 
 
 def test_phase_passed_a_later_check_that_holds_revokes_it(evening):
-    """Routing looked at by hand as 50 % and put back: the step back stands, and so does the revoked pass."""
+    """Routing looked at by hand as 50 % and put back: the step back stands, and so does the revoked
+    pass.
+    """
     evening.sql("UPDATE webhook_routing_config SET percentage = 50")
     evening.now += timedelta(minutes=15)
     assert op.monitor(evening.session(), slot="now").checkpoint.state is State.STEP_BACK
@@ -191,11 +210,18 @@ def test_slots_accounted_for_a_check_that_did_not_run_since_the_evaluation(eveni
 
 
 def test_plan_unchanged_an_edit_in_the_middle_of_a_phase_is_noticed(evening):
-    """The monitor holds, the raise is refused, until the phase is begun anew under the edited plan."""
+    """The monitor holds, the raise is refused, until the phase is begun anew
+    under the edited plan.
+    """
     evening.attest()
     text = evening.plan_file.read_text()
-    evening.plan_file.write_text(text.replace("error_rate_rollback_pct: 0.5", "error_rate_rollback_pct: 5"))
-    assert evening.unmet() == {"plan unchanged", "no complaints"}, "what was attested was of another plan"
+    evening.plan_file.write_text(
+        text.replace("error_rate_rollback_pct: 0.5", "error_rate_rollback_pct: 5")
+    )
+    assert evening.unmet() == {
+        "plan unchanged",
+        "no complaints",
+    }, "what was attested was of another plan"
     evening.attest()
     assert evening.unmet() == {"plan unchanged"}
     evening.now += timedelta(minutes=15)
@@ -203,50 +229,77 @@ def test_plan_unchanged_an_edit_in_the_middle_of_a_phase_is_noticed(evening):
     assert [check.state for check in checks if check.name == "plan"] == [State.HOLD]
     evening.attest()
     assert evening.raise_to(10, again=True).change.applied
-    (before,) = evening.sql("SELECT max(phase_began) FROM rollout.ledger WHERE operation = 'monitor'")
-    (after,) = evening.sql("SELECT max(at) FROM rollout.ledger WHERE operation = 'change' AND kind = 'checkpoint'")
+    (before,) = evening.sql(
+        "SELECT max(phase_began) FROM rollout.ledger WHERE operation = 'monitor'"
+    )
+    (after,) = evening.sql(
+        "SELECT max(at) FROM rollout.ledger WHERE operation = 'change' AND kind = 'checkpoint'"
+    )
     assert after > before
 
 
 def test_probes_of_now_what_was_asked_too_long_ago_does_not_count(database, monkeypatch):
-    """Facts that need HTTP are refused when they are older than the limit, however long a lock was waited for."""
+    """Facts that need HTTP are refused when they are older than the limit, however long a lock was
+    waited for.
+    """
     monkeypatch.setattr(change, "PROBES_VALID", timedelta(0))
-    done = op.change_percentage(open_session(operator="Rita"), to=Decimal(10), reason="start", dry_run=False)
+    done = op.change_percentage(
+        open_session(operator="Rita"), to=Decimal(10), reason="start", dry_run=False
+    )
     assert "probes of now" in {gate.name for gate in done.checkpoint.change.gates if not gate.met}
 
 
 def test_production_asks_for_the_environments_name(database, direct, tmp_path, monkeypatch):
-    """Without --environment production nothing rises there; with it, and everything else met, it does."""
+    """Without --environment production nothing rises there; with it, and everything else met, it
+    does.
+    """
     file = tmp_path / "production.yaml"
-    file.write_text(Path("parameters/week6.rehearsal.yaml").read_text().replace(
-        "environment: rehearsal", "environment: production"))  # fmt: skip
+    file.write_text(
+        Path("parameters/week6.rehearsal.yaml")
+        .read_text()
+        .replace("environment: rehearsal", "environment: production")
+    )
     with psycopg.connect(direct, autocommit=True) as admin:
-        admin.execute("""INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status, response_time_ms)
+        admin.execute(
+            """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status, response_time_ms)
             SELECT now() - interval '1 minute' * n, (ARRAY['jobs', 'marketplace', 'property'])[1 + n % 3], 'legacy',
-                   'success', 700 FROM generate_series(3, 600) n""")
+                   'success', 700 FROM generate_series(3, 600) n"""
+        )
     session = open_session(str(file), operator="Rita")
     op.attest(session, subject="complaints", value="none")
     for typed in ("", "rehearsal", "Production"):
-        refused = op.change_percentage(session, to=Decimal(10), reason="x", dry_run=False, typed_environment=typed)
-        assert {gate.name for gate in refused.checkpoint.change.gates if not gate.met} == {"operator"}
-    done = op.change_percentage(session, to=Decimal(10), reason="x", dry_run=False, typed_environment="production")
+        refused = op.change_percentage(
+            session, to=Decimal(10), reason="x", dry_run=False, typed_environment=typed
+        )
+        assert {gate.name for gate in refused.checkpoint.change.gates if not gate.met} == {
+            "operator"
+        }
+    done = op.change_percentage(
+        session, to=Decimal(10), reason="x", dry_run=False, typed_environment="production"
+    )
     assert done.checkpoint.change.applied
 
 
 def test_of_two_raises_at_the_same_moment_one_is_made(evening):
-    """Two operators press at once: one change, the other finds it done or is refused, never 35 %."""
+    """Two operators press at once: one change, the other finds it done or is
+    refused, never 35 %.
+    """
     evening.attest()
     with ThreadPoolExecutor(4) as pool:
         done = list(pool.map(lambda _: evening.raise_to(25, expected=Decimal(10)), range(4)))
     assert sorted(item.change.applied for item in done) == [False, False, False, True]
-    assert evening.sql("SELECT percentage, enabled FROM webhook_routing_config") == [(Decimal("25.00"), True)]
-    assert evening.sql("SELECT count(*) FROM rollout.ledger WHERE operation = 'change' AND kind = 'checkpoint'") == [
-        (2,)
+    assert evening.sql("SELECT percentage, enabled FROM webhook_routing_config") == [
+        (Decimal("25.00"), True)
     ]
+    assert evening.sql(
+        "SELECT count(*) FROM rollout.ledger WHERE operation = 'change' AND kind = 'checkpoint'"
+    ) == [(2,)]
 
 
 def test_a_change_that_does_not_read_back_is_rolled_back(evening):
-    """A deployed function that does something else: an error, the old row, no entry that says it was done."""
+    """A deployed function that does something else: an error, the old row, no entry that says it
+    was done.
+    """
     evening.attest()
     evening.sql("""CREATE OR REPLACE FUNCTION
         update_routing_percentage(p_percentage numeric, p_notes text DEFAULT NULL)
@@ -260,13 +313,19 @@ def test_a_change_that_does_not_read_back_is_rolled_back(evening):
 
 
 def test_a_refusal_is_recorded_when_the_row_is_free_again(evening, monkeypatch):
-    """While the refusal is written down nobody holds the configuration's row: an emergency never waits for it."""
+    """While the refusal is written down nobody holds the configuration's row: an emergency never
+    waits for it.
+    """
     held = []
     recorded = change.record
 
     def record(*given):
         with psycopg.connect(evening.direct, autocommit=True) as other:
-            held.append(other.execute("SELECT percentage FROM webhook_routing_config FOR UPDATE NOWAIT").fetchone())
+            held.append(
+                other.execute(
+                    "SELECT percentage FROM webhook_routing_config FOR UPDATE NOWAIT"
+                ).fetchone()
+            )
         return recorded(*given)
 
     monkeypatch.setattr(change, "record", record)

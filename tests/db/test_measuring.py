@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rollout_lib import operations as op
+from rollout_lib.database.session import open_session
+from rollout_lib.database.traffic import measure
 from rollout_lib.errors import ParameterError
-from rollout_lib.figures import percentile, select, table_rows
+from rollout_lib.judgement.figures import percentile, select, table_rows
 from rollout_lib.judgement.safety import health_check
 from rollout_lib.model import LEGACY, UNIFIED, Outcome, State
-from rollout_lib.session import open_session
-from rollout_lib.traffic import measure
 
 AS_OF = datetime(2025, 12, 3, 12, 0, tzinfo=UTC)
 LAG = timedelta(minutes=2)
@@ -41,7 +41,8 @@ def log(database):
         def write(rows) -> None:
             with connection.cursor() as cursor:
                 cursor.executemany(
-                    f"INSERT INTO webhook_routing_logs ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s)", rows
+                    f"INSERT INTO webhook_routing_logs ({COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s)",
+                    rows,
                 )
 
         write.connection = connection
@@ -62,9 +63,13 @@ def look(database, plan, *, began=None, since=None, whole_phase=False, live=Fals
 
 
 @given(rows=st.lists(row, max_size=60))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_every_figure_is_what_the_database_says_to_the_digit(database, plan, log, rows):
-    """Counts, errors, p50, p95, p99 and the mean of any rows equal count, percentile_cont and avg on them."""
+    """Counts, errors, p50, p95, p99 and the mean of any rows equal count, percentile_cont and avg
+    on them.
+    """
     log.connection.execute("TRUNCATE webhook_routing_logs")
     log([(UNTIL - timedelta(minutes=item[5], seconds=1), *item[:5]) for item in rows])
     traffic = look(database, plan).window
@@ -84,19 +89,26 @@ def test_every_figure_is_what_the_database_says_to_the_digit(database, plan, log
 
 
 @given(rows=st.lists(row, max_size=60), since=st.integers(0, 60))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_a_failing_webhook_is_counted_once_in_a_phase(database, plan, log, rows, since):
-    """Distinct ids per destination, first failure only, rows without an id by themselves: as a plain loop counts."""
+    """Distinct ids per destination, first failure only, rows without an id by themselves: as a
+    plain loop counts.
+    """
     log.connection.execute("TRUNCATE webhook_routing_logs")
     written = [
-        (UNTIL - timedelta(minutes=item[5], seconds=number + 1), *item[:5]) for number, item in enumerate(rows)
+        (UNTIL - timedelta(minutes=item[5], seconds=number + 1), *item[:5])
+        for number, item in enumerate(rows)
     ]
     log(written)
     began, increment = UNTIL - timedelta(minutes=75), UNTIL - timedelta(minutes=since)
     found = look(database, plan, began=began, since=increment, whole_phase=True)
     first: dict = {}
     fresh = whole = 0
-    for at, _, routed_to, status, _, identity in sorted(item for item in written if item[0] >= began):
+    for at, _, routed_to, status, _, identity in sorted(
+        item for item in written if item[0] >= began
+    ):
         if routed_to != UNIFIED or status != "error":
             continue
         if identity is not None and first.setdefault(identity, at) != at:
@@ -108,11 +120,23 @@ def test_a_failing_webhook_is_counted_once_in_a_phase(database, plan, log, rows,
 
 
 def test_windows_are_half_open_and_end_at_the_lag(database, plan, log):
-    """A row of the first instant counts, one of the last instant to the next window; none counts twice."""
+    """A row of the first instant counts, one of the last instant to the next window; none counts
+    twice.
+    """
     instant = timedelta(microseconds=1)
-    edges = [UNTIL - timedelta(hours=1) - instant, UNTIL - timedelta(hours=1), UNTIL - instant,
-             UNTIL, AS_OF]  # fmt: skip
-    log([(at, "jobs", "unified", "success", number, f"m{number}") for number, at in enumerate(edges)])
+    edges = [
+        UNTIL - timedelta(hours=1) - instant,
+        UNTIL - timedelta(hours=1),
+        UNTIL - instant,
+        UNTIL,
+        AS_OF,
+    ]
+    log(
+        [
+            (at, "jobs", "unified", "success", number, f"m{number}")
+            for number, at in enumerate(edges)
+        ]
+    )
     assert select(look(database, plan).window, UNIFIED, ["jobs"]).latencies == {1: 1, 2: 1}
     later = look(database, plan, as_of=AS_OF + timedelta(hours=1)).window
     assert select(later, UNIFIED, ["jobs"]).latencies == {3: 1, 4: 1}
@@ -120,16 +144,39 @@ def test_windows_are_half_open_and_end_at_the_lag(database, plan, log):
 
 def test_the_window_is_a_whole_hour_in_the_middle_of_a_phase(database, plan, log):
     """With an increment of a quarter of an hour, rows of the window's first minutes count too."""
-    log([(UNTIL - timedelta(minutes=60) + timedelta(seconds=30), "jobs", "unified", "error", 700, "a")])
+    log(
+        [
+            (
+                UNTIL - timedelta(minutes=60) + timedelta(seconds=30),
+                "jobs",
+                "unified",
+                "error",
+                700,
+                "a",
+            )
+        ]
+    )
     found = look(database, plan, began=UNTIL - timedelta(hours=2), since=UNTIL - SLOT)
     assert select(found.window, UNIFIED, ["jobs"]).requests == 1
     assert select(found.increment, UNIFIED, ["jobs"]).requests == 0
 
 
 def test_the_unclipped_hour_is_the_runbooks_own(database, plan, log):
-    """It ends at the instant of the check, as check_routing_health() has it, and not at the lag; it is not judged."""
-    edges = [AS_OF - timedelta(minutes=61), AS_OF - timedelta(minutes=59), UNTIL, AS_OF - timedelta(seconds=1)]
-    log([(at, "jobs", "unified", "success", number, f"m{number}") for number, at in enumerate(edges)])
+    """It ends at the instant of the check, as check_routing_health() has it, and not at the lag; it
+    is not judged.
+    """
+    edges = [
+        AS_OF - timedelta(minutes=61),
+        AS_OF - timedelta(minutes=59),
+        UNTIL,
+        AS_OF - timedelta(seconds=1),
+    ]
+    log(
+        [
+            (at, "jobs", "unified", "success", number, f"m{number}")
+            for number, at in enumerate(edges)
+        ]
+    )
     found = look(database, plan)
     assert select(found.hour, UNIFIED, ["jobs"]).latencies == {1: 1, 2: 1, 3: 1}
     assert select(found.window, UNIFIED, ["jobs"]).latencies == {0: 1, 1: 1}
@@ -139,10 +186,22 @@ def test_the_unclipped_hour_is_the_runbooks_own(database, plan, log):
 def test_increments_one_after_the_other_count_each_row_once(database, plan, log):
     """Four looks of a quarter of an hour add up to the phase that they are of."""
     began = AS_OF - timedelta(hours=1)
-    log([(began + timedelta(seconds=7 * number), "jobs", "unified", "success", 700, None) for number in range(500)])
+    log(
+        [
+            (began + timedelta(seconds=7 * number), "jobs", "unified", "success", 700, None)
+            for number in range(500)
+        ]
+    )
     looks, since = [], began
     for number in range(1, 5):
-        found = look(database, plan, began=began, since=since, as_of=began + number * SLOT, whole_phase=number == 4)
+        found = look(
+            database,
+            plan,
+            began=began,
+            since=since,
+            as_of=began + number * SLOT,
+            whole_phase=number == 4,
+        )
         looks.append(found)
         since = found.increment.window.end
     counted = sum(select(item.increment, UNIFIED, ["jobs"]).requests for item in looks)
@@ -150,12 +209,21 @@ def test_increments_one_after_the_other_count_each_row_once(database, plan, log)
 
 
 def test_a_phase_is_never_judged_by_rows_of_before_it(database, plan, log):
-    """The literal window is clipped at the phase's beginning; the runbook's unclipped hour stands beside it."""
+    """The literal window is clipped at the phase's beginning; the runbook's unclipped hour stands
+    beside it.
+    """
     began = UNTIL - timedelta(minutes=10)
-    log([(began - timedelta(minutes=1), "jobs", "unified", "error", 9000, "old"),
-         (began + timedelta(minutes=1), "jobs", "unified", "success", 700, "new")])  # fmt: skip
+    log(
+        [
+            (began - timedelta(minutes=1), "jobs", "unified", "error", 9000, "old"),
+            (began + timedelta(minutes=1), "jobs", "unified", "success", 700, "new"),
+        ]
+    )
     found = look(database, plan, began=began)
-    assert (select(found.window, UNIFIED, ["jobs"]).requests, select(found.hour, UNIFIED, ["jobs"]).requests) == (
+    assert (
+        select(found.window, UNIFIED, ["jobs"]).requests,
+        select(found.hour, UNIFIED, ["jobs"]).requests,
+    ) == (
         1,
         2,
     )
@@ -164,8 +232,12 @@ def test_a_phase_is_never_judged_by_rows_of_before_it(database, plan, log):
 
 def test_a_leak_is_seen_up_to_the_last_instant(database, plan, log):
     """Leaks do not wait for the ingestion lag, and an unknown domain is one."""
-    log([(AS_OF - timedelta(seconds=1), "unknown", "unified", "success", 1, None),
-         (AS_OF - timedelta(seconds=2), "insurance", "unified", "success", 1, None)])  # fmt: skip
+    log(
+        [
+            (AS_OF - timedelta(seconds=1), "unknown", "unified", "success", 1, None),
+            (AS_OF - timedelta(seconds=2), "insurance", "unified", "success", 1, None),
+        ]
+    )
     leak = look(database, plan, began=AS_OF - timedelta(hours=1)).leak
     assert (leak.rows, sorted(leak.domains)) == (2, ["insurance", "unknown"])
 
@@ -188,7 +260,8 @@ def test_another_instant_than_now_is_refused_outside_rehearsals(monkeypatch, tmp
     assert caught.value.exit_code == 2
 
 
-# --- the runbook's check_routing_health() ----------------------------------------------------------------
+# --- the runbook's check_routing_health()
+# ----------------------------------------------------------------
 
 LIVE = """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status, response_time_ms)
     SELECT now() - interval '10 minutes', 'jobs', 'unified', CASE WHEN n <= %s THEN 'error' ELSE 'success' END, %s
@@ -208,8 +281,12 @@ LIVE = """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, statu
         (0, 3001, "ok", "rollback"),
     ],
 )
-def test_the_health_function_has_the_runbooks_boundaries(database, plan, log, errors, ms, rate, p95):
-    """Exactly 0.1 % and 2000 ms are not good, more than 0.5 % and 3000 ms are a rollback; the suite agrees."""
+def test_the_health_function_has_the_runbooks_boundaries(
+    database, plan, log, errors, ms, rate, p95
+):
+    """Exactly 0.1 % and 2000 ms are not good, more than 0.5 % and 3000 ms are a rollback; the suite
+    agrees.
+    """
     log.connection.execute(LIVE, (errors, ms))
     found = look(database, plan, as_of=datetime.now(UTC), live=True)
     said = {item["metric"]: item["status"] for item in found.health.rows}
@@ -227,19 +304,25 @@ def test_without_a_row_the_health_function_says_no_data_and_never_ok(database, p
 
 
 def test_a_health_function_that_disagrees_is_a_check_of_its_own(database, plan, log):
-    """A deployed function that always says ok is shown as disagreeing, in the monitor's own verdict."""
+    """A deployed function that always says ok is shown as disagreeing, in the monitor's own
+    verdict.
+    """
     log.connection.execute("""CREATE OR REPLACE FUNCTION check_routing_health()
         RETURNS TABLE (metric text, value numeric, threshold numeric, status text) LANGUAGE sql
         SET search_path = public AS $$ SELECT 'all', 0::numeric, 0::numeric, 'ok' $$""")
     log.connection.execute(LIVE, (30, 700))
-    log.connection.execute("SELECT set_routing_enabled(true, 'x'), update_routing_percentage(10, 'x')")
+    log.connection.execute(
+        "SELECT set_routing_enabled(true, 'x'), update_routing_percentage(10, 'x')"
+    )
     checks = {check.name: check for check in op.monitor(open_session()).checkpoint.verdict.checks}
     found = checks["check_routing_health"]
     assert (found.outcome, found.observed, found.limit) == (Outcome.WARN, "ok", "not ok")
 
 
 def test_in_simulated_time_the_health_function_is_not_asked(database, plan, log):
-    """It always looks at real time, so beside a simulated clock it is not applicable, never a pass."""
+    """It always looks at real time, so beside a simulated clock it is not
+    applicable, never a pass.
+    """
     found = look(database, plan)
     assert found.health.rows is None
     assert health_check(found.health, State.CLEAN).outcome is Outcome.NOT_APPLICABLE

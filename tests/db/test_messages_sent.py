@@ -14,12 +14,14 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from rollout_lib import operations as op
-from rollout_lib import outbox
-from rollout_lib.messages import send
-from rollout_lib.messages.send import tell
+from rollout_lib.database import outbox
 from rollout_lib.model import State
+from rollout_lib.notify import send
+from rollout_lib.notify.send import tell
 
-pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # Apprise's own import
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:'imghdr' is deprecated:DeprecationWarning"
+)  # Apprise's own import
 
 
 class Mailbox:
@@ -50,7 +52,11 @@ def test_a_start_reaches_the_mailbox_and_the_hook(rollout, hook, mailbox, monkey
     monkeypatch.setenv(send.VARIABLE, f"{hook.address}\n{mailbox.address}")
     done, lines = rollout.start()
     assert lines == ["Week 6 Traffic Rollout Started - 10%: 2 of 2 recipients reached"]
-    assert hook.subjects == [mail["Subject"] for mail in mailbox.mails] == ["Week 6 Traffic Rollout Started - 10%"]
+    assert (
+        hook.subjects
+        == [mail["Subject"] for mail in mailbox.mails]
+        == ["Week 6 Traffic Rollout Started - 10%"]
+    )
     assert f"Ledger #{done.head[0]}:{done.head[1][:12]}" in hook.posts[0]["message"]
     assert [operation for operation, _ in rollout.ledger()] == ["sending", "sent"]
     assert "s3cret-token" not in json.dumps(rollout.ledger())
@@ -58,7 +64,9 @@ def test_a_start_reaches_the_mailbox_and_the_hook(rollout, hook, mailbox, monkey
 
 @pytest.mark.parametrize("rollout", ["single-error"], indirect=True)
 def test_an_hour_of_watch_is_two_messages(rollout, hook, monkeypatch):
-    """One failing webhook stays in the window for four checks: told when it begins and when it is over."""
+    """One failing webhook stays in the window for four checks: told when it begins and when it is
+    over.
+    """
     monkeypatch.setenv(send.VARIABLE, hook.address)
     rollout.start()
     states = [rollout.check()[0].checkpoint.state for _ in range(10)]
@@ -90,13 +98,19 @@ def test_routing_switched_off_by_hand_is_told_by_the_next_check(rollout, hook, m
     assert hook.subjects[1:] == ["Week 6 - Routing is off"]
 
 
-def test_what_could_not_be_sent_is_tried_again_and_arrives_once(rollout, hook, mailbox, monkeypatch):
-    """A hook that answers 503 gets the message at the next check; the mailbox is not written to twice."""
+def test_what_could_not_be_sent_is_tried_again_and_arrives_once(
+    rollout, hook, mailbox, monkeypatch
+):
+    """A hook that answers 503 gets the message at the next check; the mailbox is not written to
+    twice.
+    """
     monkeypatch.setenv(send.VARIABLE, f"{hook.address} {mailbox.address}")
     hook.answer = 503
     _, lines = rollout.start()
     assert len(lines) == 1
-    assert lines[0].startswith("Week 6 Traffic Rollout Started - 10%: 1 of 2 recipients reached; json:")
+    assert lines[0].startswith(
+        "Week 6 Traffic Rollout Started - 10%: 1 of 2 recipients reached; json:"
+    )
     assert lines[0].endswith(" answered HTTP 503; tried again by the next run")
     rollout.check()
     hook.answer = 200
@@ -104,18 +118,26 @@ def test_what_could_not_be_sent_is_tried_again_and_arrives_once(rollout, hook, m
     rollout.check()
     assert len(mailbox.mails) == 1
     assert hook.subjects == ["Week 6 Traffic Rollout Started - 10%"]
-    assert [operation for operation, _ in rollout.ledger()] == ["sending", "failed"] * 2 + ["sending", "sent"]
+    assert [operation for operation, _ in rollout.ledger()] == ["sending", "failed"] * 2 + [
+        "sending",
+        "sent",
+    ]
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_token_that_expired_is_named_and_the_message_waits_for_the_new_one(
     rollout, hook, monkeypatch, status, caplog
 ):
-    """Said in the run's result and on the ledger, without the address; with another token it arrives once."""
+    """Said in the run's result and on the ledger, without the address; with another token it
+    arrives once.
+    """
     monkeypatch.setenv(send.VARIABLE, hook.address)
     hook.answer = status
     done, lines = rollout.start()
-    assert f"answered HTTP {status} (is its token still valid?); tried again by the next run" in lines[0]
+    assert (
+        f"answered HTTP {status} (is its token still valid?); tried again by the next run"
+        in lines[0]
+    )
     assert lines[0] in done._repr_mimebundle_()["text/plain"]
     assert f"HTTP {status}" in rollout.ledger()[-1][1]["why"][0]
     hook.answer = 200
@@ -126,7 +148,9 @@ def test_a_token_that_expired_is_named_and_the_message_waits_for_the_new_one(
 
 @pytest.mark.parametrize("rollout", ["drift"], indirect=True)
 def test_what_lasts_is_escalated_once_whoever_looks(rollout, hook, monkeypatch):
-    """Somebody sets 50 % from psql; two runners look at each slot, each by its own session: begun, and lasting."""
+    """Somebody sets 50 % from psql; two runners look at each slot, each by its own session: begun,
+    and lasting.
+    """
     rollout.start()
     monkeypatch.setenv(send.VARIABLE, hook.address)
     states = []
@@ -136,11 +160,16 @@ def test_what_lasts_is_escalated_once_whoever_looks(rollout, hook, monkeypatch):
             runs = [pool.submit(rollout.run, op.monitor, slot="now") for _ in range(2)]
         states += [run.result()[0].checkpoint.state for run in runs]
     assert states.count(State.STEP_BACK) >= 8
-    assert hook.subjects == ["Week 6 - Step back asked at 50%", "Still: Week 6 - Step back asked at 50%"]
+    assert hook.subjects == [
+        "Week 6 - Step back asked at 50%",
+        "Still: Week 6 - Step back asked at 50%",
+    ]
 
 
 def test_a_recipient_that_never_answers_keeps_no_run_waiting(rollout, hook, monkeypatch):
-    """The run is done while the endpoint still holds its request; when it answers, the message has arrived once."""
+    """The run is done while the endpoint still holds its request; when it answers, the message has
+    arrived once.
+    """
     monkeypatch.setenv(send.VARIABLE, hook.address)
     monkeypatch.setattr(send, "PATIENCE", 0.05)
     hook.opens.clear()
@@ -159,7 +188,9 @@ def test_a_teller_that_died_is_succeeded_by_the_next_run(rollout, hook, monkeypa
     """Claimed and never sent: once the claim is old, the next run sends it."""
     monkeypatch.setenv(send.VARIABLE, hook.address)
     with monkeypatch.context() as killed:
-        killed.setattr(send, "_send_all", lambda *_: None)  # kill -9 between the claim and the first address
+        killed.setattr(
+            send, "_send_all", lambda *_: None
+        )  # kill -9 between the claim and the first address
         rollout.start()
     rollout.check()
     assert hook.posts == [], "another run may still be at it"
@@ -180,11 +211,15 @@ def test_two_runners_tell_once(rollout, hook, monkeypatch):
 
 
 def test_an_unreachable_or_nonsensical_address_never_fails_the_run(rollout, monkeypatch):
-    """A closed port and a line that is no address: the run goes on, the ledger says that they wait."""
+    """A closed port and a line that is no address: the run goes on, the ledger
+    says that they wait.
+    """
     monkeypatch.setenv(send.VARIABLE, "json://127.0.0.1:1/x nonsense")
     done, lines = rollout.start()
     assert done.checkpoint.exit_code == 0
-    assert lines[0].startswith("Week 6 Traffic Rollout Started - 10%: 0 of 2 recipients reached; json:")
+    assert lines[0].startswith(
+        "Week 6 Traffic Rollout Started - 10%: 0 of 2 recipients reached; json:"
+    )
     assert "did not answer" in lines[0]
     assert "is no address that Apprise knows" in lines[0]
     assert "nonsense" not in lines[0]

@@ -11,18 +11,26 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rollout_lib import metrics
 from rollout_lib import operations as op
 from rollout_lib.errors import CouldNotMeasure
 from rollout_lib.model import State
+from rollout_lib.notify import metrics
 
 NAME = "rollout_rehearsal_week6-unified.prom"
-FIGURES = {"rollout_requests", "rollout_errors", "rollout_error_ratio", "rollout_p95_seconds", "rollout_e_value"}
+FIGURES = {
+    "rollout_requests",
+    "rollout_errors",
+    "rollout_error_ratio",
+    "rollout_p95_seconds",
+    "rollout_e_value",
+}
 KEYS = ("by", "state", "domain", "destination", "stream")
 
 
 class Gauges:
-    """What a file says: value(name, label, …) by the labels that tell its series apart; None where it is absent."""
+    """What a file says: value(name, label, …) by the labels that tell its series apart; None where
+    it is absent.
+    """
 
     def __init__(self, path: Path) -> None:
         families = text_string_to_metric_families(path.read_text(encoding="utf-8"))
@@ -33,15 +41,21 @@ class Gauges:
         }
 
     def value(self, name: str, *labels: str) -> float | None:
-        found = [s.value for s in self.samples
-                 if s.name == name and tuple(s.labels[key] for key in KEYS if key in s.labels) == labels]  # fmt: skip
+        found = [
+            s.value
+            for s in self.samples
+            if s.name == name and tuple(s.labels[key] for key in KEYS if key in s.labels) == labels
+        ]
         assert len(found) <= 1
         return found[0] if found else None
 
     @property
     def verdict(self) -> str:
-        (state,) = [s.labels["state"] for s in self.samples
-                    if s.name == "rollout_verdict" and s.labels["by"] == "overall" and s.value == 1]  # fmt: skip
+        (state,) = [
+            s.labels["state"]
+            for s in self.samples
+            if s.name == "rollout_verdict" and s.labels["by"] == "overall" and s.value == 1
+        ]
         return state
 
 
@@ -55,19 +69,26 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def test_a_raise_is_in_the_file_before_anybody_looks(rollout, folder):
-    """A check while routing was off wrote so; after the raise nothing says so, and the next check is due."""
+    """A check while routing was off wrote so; after the raise nothing says so, and the next check
+    is due.
+    """
     rollout.run(op.monitor)
     assert Gauges(folder / NAME).value("rollout_routing_enabled") == 0
     done, _ = rollout.start()
     said = Gauges(folder / NAME)
-    assert (said.value("rollout_routing_enabled"), said.value("rollout_routing_percentage")) == (1, 10)
+    assert (said.value("rollout_routing_enabled"), said.value("rollout_routing_percentage")) == (
+        1,
+        10,
+    )
     assert said.value(metrics.SUCCESS) == done.checkpoint.at.timestamp()
     assert said.value("rollout_next_slot_timestamp_seconds") > done.checkpoint.at.timestamp()
     assert "rollout_verdict" not in said.names
 
 
 def test_a_lowering_is_no_look(rollout, folder):
-    """It asks no gate and measures nothing: the file has the new percentage, and the last success of before."""
+    """It asks no gate and measures nothing: the file has the new percentage, and the last success
+    of before.
+    """
     rollout.start()
     rollout.check()
     seen = Gauges(folder / NAME).value(metrics.SUCCESS)
@@ -78,13 +99,18 @@ def test_a_lowering_is_no_look(rollout, folder):
 
 
 def test_a_slot_writes_what_it_saw(rollout, folder):
-    """Percentage, switch, the verdict in three columns, figures per domain, e-values, slot and last success."""
+    """Percentage, switch, the verdict in three columns, figures per domain, e-values, slot and last
+    success.
+    """
     rollout.start()
     done, lines = rollout.check()
     checkpoint, said = done.checkpoint, Gauges(folder / NAME)
     assert lines == []
     assert [path.name for path in folder.iterdir()] == [NAME], "nothing temporary is left"
-    assert (said.value("rollout_routing_percentage"), said.value("rollout_routing_enabled")) == (10, 1)
+    assert (said.value("rollout_routing_percentage"), said.value("rollout_routing_enabled")) == (
+        10,
+        1,
+    )
     assert said.verdict == checkpoint.state == State.CLEAN_UNPROVEN
     assert (
         said.value("rollout_verdict", "literal", "CLEAN")
@@ -98,11 +124,21 @@ def test_a_slot_writes_what_it_saw(rollout, folder):
         assert said.value("rollout_p95_seconds", *where) == pytest.approx(row["p95_ms"] / 1000)
     for stream in checkpoint.verdict.streams:
         assert said.value("rollout_e_value", stream.stream) == pytest.approx(math.exp(stream.e_now))
-        assert said.value("rollout_e_value_act", stream.stream) in (pytest.approx(20), pytest.approx(60))
+        assert said.value("rollout_e_value_act", stream.stream) in (
+            pytest.approx(20),
+            pytest.approx(60),
+        )
     assert said.value("rollout_slot_lateness_seconds") == 0
-    assert said.value("rollout_next_slot_timestamp_seconds") == (checkpoint.slot + timedelta(minutes=15)).timestamp()
+    assert (
+        said.value("rollout_next_slot_timestamp_seconds")
+        == (checkpoint.slot + timedelta(minutes=15)).timestamp()
+    )
     assert said.value("rollout_last_success_timestamp_seconds") == checkpoint.at.timestamp()
-    assert said.value("rollout_latched", "ROLL_BACK") == said.value("rollout_latched", "STEP_BACK") == 0
+    assert (
+        said.value("rollout_latched", "ROLL_BACK")
+        == said.value("rollout_latched", "STEP_BACK")
+        == 0
+    )
 
 
 def test_every_series_that_an_alert_asks_for_is_written(rollout, folder):
@@ -116,7 +152,9 @@ def test_every_series_that_an_alert_asks_for_is_written(rollout, folder):
 
 
 def test_a_tripwire_round_that_rolls_back_says_so_at_once(rollout, folder):
-    """Quiet first, with the slot's lateness from the ledger; then a leak: routing 0, ROLL_BACK, latched."""
+    """Quiet first, with the slot's lateness from the ledger; then a leak: routing 0, ROLL_BACK,
+    latched.
+    """
     rollout.start()
     rollout.check()
     rollout.world.advance(rollout.world.now + timedelta(seconds=90))
@@ -131,16 +169,24 @@ def test_a_tripwire_round_that_rolls_back_says_so_at_once(rollout, folder):
     )
     assert op.trip(rollout.session()).recorded.checkpoint.change.applied
     said = Gauges(folder / NAME)
-    assert (said.value("rollout_routing_percentage"), said.value("rollout_routing_enabled")) == (0, 0)
+    assert (said.value("rollout_routing_percentage"), said.value("rollout_routing_enabled")) == (
+        0,
+        0,
+    )
     assert (said.verdict, said.value("rollout_latched", "ROLL_BACK")) == ("ROLL_BACK", 1)
     assert said.value("rollout_next_slot_timestamp_seconds") is None
     rollout.check()
-    assert (Gauges(folder / NAME).verdict, Gauges(folder / NAME).value("rollout_latched", "ROLL_BACK")) == ("OFF", 1)
+    assert (
+        Gauges(folder / NAME).verdict,
+        Gauges(folder / NAME).value("rollout_latched", "ROLL_BACK"),
+    ) == ("OFF", 1)
 
 
 @pytest.mark.parametrize("look", [lambda session: op.monitor(session, slot="now"), op.trip])
 def test_a_look_that_fails_leaves_no_healthy_figure(rollout, folder, look):
-    """The log is gone: the verdict is COULD_NOT_LOOK, every figure is absent, the last success is the one before."""
+    """The log is gone: the verdict is COULD_NOT_LOOK, every figure is absent, the last success is
+    the one before.
+    """
     rollout.start()
     rollout.check()
     before = Gauges(folder / NAME)
@@ -154,12 +200,16 @@ def test_a_look_that_fails_leaves_no_healthy_figure(rollout, folder, look):
     assert not after.names & (FIGURES | {"rollout_routing_percentage", "rollout_routing_enabled"})
     success = "rollout_last_success_timestamp_seconds"
     assert after.value(success) == before.value(success)
-    assert after.value("rollout_last_run_timestamp_seconds") > before.value("rollout_last_run_timestamp_seconds")
+    assert after.value("rollout_last_run_timestamp_seconds") > before.value(
+        "rollout_last_run_timestamp_seconds"
+    )
 
 
 @pytest.mark.parametrize("rollout", ["silent"], indirect=True)
 def test_missing_data_is_no_success_either(rollout, folder):
-    """Unified logs nothing from the second hour: NO_DATA, no figure, and the last success stays where it was."""
+    """Unified logs nothing from the second hour: NO_DATA, no figure, and the last success stays
+    where it was.
+    """
     rollout.start()
     checked = [rollout.check()[0].checkpoint for _ in range(6)]
     said = Gauges(folder / NAME)
@@ -170,7 +220,9 @@ def test_missing_data_is_no_success_either(rollout, folder):
 
 
 def test_a_folder_that_takes_no_file_is_said_and_fails_nothing(rollout, tmp_path, monkeypatch):
-    """The check stands, and one line of its result says why there are no metrics; the tripwire says it too."""
+    """The check stands, and one line of its result says why there are no metrics; the tripwire says
+    it too.
+    """
     monkeypatch.setenv(metrics.VARIABLE, str(tmp_path / "nowhere"))
     rollout.start()
     done, lines = rollout.check()

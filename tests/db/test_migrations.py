@@ -11,13 +11,14 @@ import pytest
 from psycopg import errors as pg
 
 from rollout_lib import operations as op
+from rollout_lib.database.migrations import LEDGER, RUNBOOK, migrate
+from rollout_lib.database.session import open_session
 from rollout_lib.errors import CouldNotMeasure, ShapeRefused
-from rollout_lib.migrations import LEDGER, RUNBOOK, migrate
 from rollout_lib.rehearsal import server as embedded_server
 from rollout_lib.rehearsal.server import create_database, drop_database
-from rollout_lib.session import open_session
 
-# As a deployed system has them: other bodies, other keys, more columns, functions that update in place.
+# As a deployed system has them: other bodies, other keys, more columns, functions that update in
+# place.
 DEPLOYED = """
 CREATE TABLE webhook_routing_config (id bigserial PRIMARY KEY, percentage decimal(5,2) NOT NULL DEFAULT 0,
     enabled boolean NOT NULL DEFAULT false, domains varchar[] NOT NULL DEFAULT '{jobs,marketplace,property}',
@@ -83,7 +84,8 @@ def test_without_apply_it_says_what_it_would_do_and_does_nothing(empty_database)
     assert said.missing == (RUNBOOK.name, LEDGER.name)
     assert "Nothing was changed; add --apply." in said.sentence
     assert rows(
-        empty_database.address, "SELECT count(*) FROM pg_tables WHERE schemaname IN ('public', 'rollout')"
+        empty_database.address,
+        "SELECT count(*) FROM pg_tables WHERE schemaname IN ('public', 'rollout')",
     ) == [(0,)]
 
 
@@ -107,7 +109,9 @@ def test_psql_applies_the_same_files_to_the_same_end(database, server):
         assert rows(address, CATALOG) == rows(database.address, CATALOG)
         again = psql(address, RUNBOOK)
         assert again.returncode != 0
-        assert rows(address, CATALOG) == rows(database.address, CATALOG), "the second time changes nothing"
+        assert rows(address, CATALOG) == rows(database.address, CATALOG), (
+            "the second time changes nothing"
+        )
     finally:
         drop_database(server, "by_psql")
 
@@ -120,11 +124,16 @@ def test_two_at_once_apply_it_once(empty_database):
 
 
 def test_a_migration_that_fails_half_way_leaves_nothing(empty_database):
-    """Something of ours that exists already stops the second file, and the first is rolled back with it."""
+    """Something of ours that exists already stops the second file, and the first is rolled back
+    with it.
+    """
     rows(empty_database.address, "CREATE SCHEMA rollout")
     with pytest.raises(CouldNotMeasure, match="Nothing was left half-done"):
         migrate(empty_database, apply=True)
-    assert rows(empty_database.address, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == []
+    assert (
+        rows(empty_database.address, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        == []
+    )
 
 
 def test_a_deployed_database_is_accepted_and_only_the_ledger_is_added(empty_database):
@@ -144,16 +153,21 @@ def test_a_deployed_database_is_accepted_and_only_the_ledger_is_added(empty_data
 def test_a_deployed_database_is_operated_through_its_own_functions(empty_database):
     """On it a raise to 10 % and a rollback work, and its newest row is updated in place."""
     rows(empty_database.address, DEPLOYED)
-    rows(empty_database.address, """REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
+    rows(
+        empty_database.address,
+        """REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
         ALTER FUNCTION set_routing_enabled(boolean, text) SET search_path = public;
         INSERT INTO webhook_routing_logs (created_at, webhook_name, domain, routed_to, status, response_time_ms)
         SELECT now() - interval '2 minutes' * n, 'wa-webhook-jobs',
                (ARRAY['jobs', 'marketplace', 'property'])[1 + n % 3], 'legacy', 'success', 700
-          FROM generate_series(2, 600) n""")  # fmt: skip
+          FROM generate_series(2, 600) n""",
+    )
     migrate(empty_database, apply=True)
     session = open_session(operator="Rita")
     op.attest(session, subject="complaints", value="none")
-    done = op.change_percentage(session, to=Decimal(10), reason="Initial 10% rollout", dry_run=False).checkpoint
+    done = op.change_percentage(
+        session, to=Decimal(10), reason="Initial 10% rollout", dry_run=False
+    ).checkpoint
     assert done.change.applied, done.sentence
     read = "SELECT percentage, enabled, notes FROM webhook_routing_config"
     assert rows(empty_database.address, read) == [(Decimal("10.00"), True, "Initial 10% rollout")]
@@ -164,41 +178,71 @@ def test_a_deployed_database_is_operated_through_its_own_functions(empty_databas
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("ALTER TABLE webhook_routing_logs DROP COLUMN message_id",
-         "message_id is missing. Mend: ALTER TABLE webhook_routing_logs ADD COLUMN message_id text;"),
-        ("ALTER TABLE webhook_routing_logs ALTER COLUMN created_at TYPE timestamp",
-         "created_at is timestamp without time zone, not timestamp with time zone"),
-        ("DROP FUNCTION check_routing_health()", "check_routing_health() is missing. Mend: create what is missing"),
-        ("DROP VIEW webhook_routing_stats", "shape of webhook_routing_stats: missing. Mend: create what is missing"),
+        (
+            "ALTER TABLE webhook_routing_logs DROP COLUMN message_id",
+            (
+                "message_id is missing. Mend: ALTER TABLE webhook_routing_logs ADD COLUMN"
+                " message_id text;"
+            ),
+        ),
+        (
+            "ALTER TABLE webhook_routing_logs ALTER COLUMN created_at TYPE timestamp",
+            "created_at is timestamp without time zone, not timestamp with time zone",
+        ),
+        (
+            "DROP FUNCTION check_routing_health()",
+            "check_routing_health() is missing. Mend: create what is missing",
+        ),
+        (
+            "DROP VIEW webhook_routing_stats",
+            "shape of webhook_routing_stats: missing. Mend: create what is missing",
+        ),
     ],
     ids=["a column", "a type", "a function", "the view"],
-)  # fmt: skip
-def test_a_database_that_has_only_some_of_it_is_refused_with_each_difference(empty_database, change, said):
+)
+def test_a_database_that_has_only_some_of_it_is_refused_with_each_difference(
+    empty_database, change, said
+):
     """What is in use is never completed by guesswork: refused, exit 2, and no ledger is made."""
     view = "DROP VIEW webhook_routing_stats; " if "COLUMN" in change else ""
     rows(empty_database.address, DEPLOYED + view + change)
     with pytest.raises(ShapeRefused, match="nothing was changed") as caught:
         migrate(empty_database, apply=True)
     assert said in str(caught.value)
-    assert rows(empty_database.address, "SELECT 1 FROM pg_namespace WHERE nspname = 'rollout'") == []
+    assert (
+        rows(empty_database.address, "SELECT 1 FROM pg_namespace WHERE nspname = 'rollout'") == []
+    )
 
 
 def test_the_service_writes_logs_and_reads_the_configuration_after_the_revokes(
     supabase_roles, empty_database, server, monkeypatch
 ):
-    """On Supabase, where everything in public is granted to everyone: the service may, the public keys may not."""
+    """On Supabase, where everything in public is granted to everyone: the service may, the public
+    keys may not.
+    """
     direct = psycopg.conninfo.make_conninfo(server, dbname=empty_database.place.database)
     for kind in ("TABLES", "FUNCTIONS", "SEQUENCES"):
-        rows(direct, f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON {kind} TO {', '.join(supabase_roles)}")
+        rows(
+            direct,
+            f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON {kind} TO"
+            f" {', '.join(supabase_roles)}",
+        )
     rows(direct, f"GRANT USAGE ON SCHEMA public TO {', '.join(supabase_roles)}")
     rows(direct, "ALTER ROLE service_role NOBYPASSRLS")  # the policies must do without it
     migrate(empty_database, apply=True)
-    insert = "INSERT INTO webhook_routing_logs (domain, routed_to, status) VALUES ('jobs', 'legacy', 'success')"
+    insert = (
+        "INSERT INTO webhook_routing_logs (domain, routed_to, status) VALUES ('jobs', 'legacy',"
+        " 'success')"
+    )
     with psycopg.connect(direct, user="service_role", autocommit=True) as service:
         service.execute(insert)
         assert service.execute("SELECT count(*) FROM webhook_routing_logs").fetchone() == (1,)
-        assert service.execute("SELECT enabled FROM webhook_routing_config").fetchall() == [(False,)]
-        assert service.execute("SELECT percentage FROM get_current_routing_config()").fetchone() == (0,)
+        assert service.execute("SELECT enabled FROM webhook_routing_config").fetchall() == [
+            (False,)
+        ]
+        assert service.execute(
+            "SELECT percentage FROM get_current_routing_config()"
+        ).fetchone() == (0,)
     for role in ("anon", "authenticated"):
         with psycopg.connect(direct, user=role, autocommit=True) as public:
             for statement in (
@@ -227,19 +271,29 @@ NEVER = {
     "a protected domain": "UPDATE webhook_routing_config SET domains = ARRAY['jobs', 'mobility']",
     "no domain at all": "UPDATE webhook_routing_config SET domains = '{}'",
     "a domain without a name": "UPDATE webhook_routing_config SET domains = ARRAY['jobs', NULL]",
-    "two newest rows": "INSERT INTO webhook_routing_config (created_at) "
-        "SELECT created_at FROM webhook_routing_config",
-    "a destination that does not exist":
-        "INSERT INTO webhook_routing_logs (domain, routed_to, status) VALUES ('jobs', 'canary', 'success')",
-    "a status that nobody knows":
-        "INSERT INTO webhook_routing_logs (domain, routed_to, status) VALUES ('jobs', 'legacy', 'fine')",
-    "a negative latency": "INSERT INTO webhook_routing_logs (domain, routed_to, status, response_time_ms) "
-        "VALUES ('jobs', 'legacy', 'success', -1)",
-    "an entry of an unknown kind":
-        "SELECT rollout.append_entry('passed', 'x', 'x', now(), NULL, NULL, 'x', '{}')",
-    "an entry that is no object":
-        "SELECT rollout.append_entry('extra', 'x', 'x', now(), NULL, NULL, 'x', '[]')",
-}  # fmt: skip
+    "two newest rows": (
+        "INSERT INTO webhook_routing_config (created_at) "
+        "SELECT created_at FROM webhook_routing_config"
+    ),
+    "a destination that does not exist": (
+        "INSERT INTO webhook_routing_logs (domain, routed_to, status) VALUES ('jobs', 'canary',"
+        " 'success')"
+    ),
+    "a status that nobody knows": (
+        "INSERT INTO webhook_routing_logs (domain, routed_to, status) VALUES ('jobs', 'legacy',"
+        " 'fine')"
+    ),
+    "a negative latency": (
+        "INSERT INTO webhook_routing_logs (domain, routed_to, status, response_time_ms) "
+        "VALUES ('jobs', 'legacy', 'success', -1)"
+    ),
+    "an entry of an unknown kind": (
+        "SELECT rollout.append_entry('passed', 'x', 'x', now(), NULL, NULL, 'x', '{}')"
+    ),
+    "an entry that is no object": (
+        "SELECT rollout.append_entry('extra', 'x', 'x', now(), NULL, NULL, 'x', '[]')"
+    ),
+}
 
 
 @pytest.mark.parametrize("what", NEVER)
@@ -251,7 +305,10 @@ def test_what_must_never_be_is_refused_by_the_database_itself(database, what):
 
 def test_the_ledger_can_neither_be_changed_nor_shortened(database):
     """UPDATE, DELETE and TRUNCATE are refused, for its owner too."""
-    rows(database.address, "SELECT rollout.append_entry('extra', 'x', 'x', now(), NULL, NULL, 'x', '{}')")
+    rows(
+        database.address,
+        "SELECT rollout.append_entry('extra', 'x', 'x', now(), NULL, NULL, 'x', '{}')",
+    )
     for statement in (
         "UPDATE rollout.ledger SET body = '{}'",
         "DELETE FROM rollout.ledger",
@@ -264,6 +321,9 @@ def test_the_ledger_can_neither_be_changed_nor_shortened(database):
 def test_a_raise_needs_a_configuration_row_that_the_functions_can_find(database):
     """Without a row the functions say so instead of changing nothing in silence."""
     rows(database.address, "DELETE FROM webhook_routing_config")
-    for statement in ("SELECT set_routing_enabled(true, 'x')", "SELECT update_routing_percentage(10, 'x')"):
+    for statement in (
+        "SELECT set_routing_enabled(true, 'x')",
+        "SELECT update_routing_percentage(10, 'x')",
+    ):
         with pytest.raises(pg.RaiseException, match="has no row"):
             rows(database.address, statement)

@@ -7,13 +7,13 @@ from decimal import Decimal
 
 import pytest
 
-from rollout_lib import charts
 from rollout_lib import operations as op
+from rollout_lib.database.session import open_session
+from rollout_lib.display import charts
 from rollout_lib.emergency import switch_off
 from rollout_lib.model import Outcome, State
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
-from rollout_lib.session import open_session
 
 
 class Day:
@@ -24,11 +24,15 @@ class Day:
         self.world.prelude(self.world.start)
 
     def session(self):
-        return open_session("parameters/week6.rehearsal.yaml", as_of=self.world.now.isoformat(), operator="Rita")
+        return open_session(
+            "parameters/week6.rehearsal.yaml", as_of=self.world.now.isoformat(), operator="Rita"
+        )
 
     def begin(self):
         op.attest(self.session(), subject="complaints", value="none")
-        return op.change_percentage(self.session(), to=Decimal(10), reason="Initial 10% rollout", dry_run=False)
+        return op.change_percentage(
+            self.session(), to=Decimal(10), reason="Initial 10% rollout", dry_run=False
+        )
 
     def check(self):
         self.world.advance(self.world.now + timedelta(minutes=15))
@@ -54,7 +58,9 @@ def test_a_healthy_phase_passes_after_its_hold(day):
 
 @pytest.mark.parametrize("day", ["healthy"], indirect=True)
 def test_a_missed_slot_is_not_judged_on_the_rows_of_a_later_one(day):
-    """Half an hour after it, it is an extra check whatever it is called: the slot stays missed, and counts so."""
+    """Half an hour after it, it is an extra check whatever it is called: the slot stays missed, and
+    counts so.
+    """
     day.begin()
     day.check()
     day.world.advance(day.world.now + timedelta(minutes=30))
@@ -80,12 +86,19 @@ def test_five_percent_errors_switch_routing_off(day):
 
 @pytest.mark.parametrize("day", ["healthy"], indirect=True)
 def test_a_check_after_an_emergency_draws_its_charts(day):
-    """The emergency's entry knows no plan and no notebook; the timeline of the next check shows it all the same."""
+    """The emergency's entry knows no plan and no notebook; the timeline of the next check shows it
+    all the same.
+    """
     day.begin()
     day.check()
     session = day.session()
-    switch_off(session.database.address, reason="test", operator="Rita", rollout=session.plan.rollout,
-               at=day.world.now)  # fmt: skip
+    switch_off(
+        session.database.address,
+        reason="test",
+        operator="Rita",
+        rollout=session.plan.rollout,
+        at=day.world.now,
+    )
     day.world.advance(day.world.now + timedelta(minutes=15))
     run = op.monitor(day.session(), slot="now")
     assert run.checkpoint.state is State.OFF

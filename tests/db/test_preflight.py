@@ -1,4 +1,6 @@
-"""What a pre-flight on a real database must find: each arranged on the server, and mended by its statement."""
+"""What a pre-flight on a real database must find: each arranged on the server, and mended by its
+statement.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +15,26 @@ import pytest
 
 from rollout_lib import operations as op
 from rollout_lib import probes
+from rollout_lib.database.migrations import migrate
+from rollout_lib.database.session import open_session
 from rollout_lib.errors import CouldNotMeasure, ShapeRefused, TablesMissing
-from rollout_lib.migrations import migrate
 from rollout_lib.model import Check, Outcome, State
-from rollout_lib.serial import to_json
-from rollout_lib.session import open_session
+from rollout_lib.model.record import to_json
 
 LEGACY = """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, webhook_name, status, response_time_ms,
         message_id)
     SELECT now() - interval '1 minute' * n, (ARRAY['jobs', 'marketplace', 'property'])[1 + n % 3], 'legacy',
            'wa-webhook-jobs', 'success', 700 + n % 90, 'm' || n FROM generate_series(3, 602) n"""
-CONSTRAINTS = ("ALTER TABLE webhook_routing_config DROP CONSTRAINT newest_is_unambiguous, "
-               "DROP CONSTRAINT protected_domains_never_routed, DROP CONSTRAINT domains_not_empty")  # fmt: skip
+CONSTRAINTS = (
+    "ALTER TABLE webhook_routing_config DROP CONSTRAINT newest_is_unambiguous, "
+    "DROP CONSTRAINT protected_domains_never_routed, DROP CONSTRAINT domains_not_empty"
+)
 
 
 class Site:
-    """A migrated database with a clean day of legacy; `arrange` as its administrator, `look` as the suite."""
+    """A migrated database with a clean day of legacy; `arrange` as its administrator, `look` as the
+    suite.
+    """
 
     def __init__(self, direct: str, folder: Path) -> None:
         self.direct, self.plan_file = direct, folder / "plan.yaml"
@@ -57,7 +63,9 @@ def site(database, direct, tmp_path) -> Site:
 
 
 def test_a_database_as_it_should_be_passes(site):
-    """Every check passes but the function's, which nobody can look at without an address; a pooler is a warning."""
+    """Every check passes but the function's, which nobody can look at without an address; a pooler
+    is a warning.
+    """
     done = site.run()
     by_outcome = {check.name: check.outcome for check in done.verdict.checks}
     assert done.state is State.PASS
@@ -68,101 +76,195 @@ def test_a_database_as_it_should_be_passes(site):
     assert set(by_outcome.values()) == {Outcome.PASS}
 
 
-# (what is arranged, the check, its outcome, what it observed); the mending statement is run and looked at again.
+# (what is arranged, the check, its outcome, what it observed); the mending statement is run and
+# looked at again.
 FINDINGS = {
     "EXECUTE for everyone": (
         "GRANT EXECUTE ON FUNCTION update_routing_percentage(numeric, text) TO PUBLIC",
-        "functions not public", Outcome.FAIL, "update_routing_percentage"),
+        "functions not public",
+        Outcome.FAIL,
+        "update_routing_percentage",
+    ),
     "SECURITY DEFINER without a search_path": (
         "ALTER FUNCTION set_routing_enabled(boolean, text) RESET search_path",
-        "search_path of functions", Outcome.FAIL, "set_routing_enabled"),
+        "search_path of functions",
+        Outcome.FAIL,
+        "set_routing_enabled",
+    ),
     "an index missing on created_at": (
         "DROP INDEX webhook_routing_logs_created_at",
-        "index on created_at", Outcome.WARN, "missing"),
+        "index on created_at",
+        Outcome.WARN,
+        "missing",
+    ),
     "several rows of one created_at": (
-        f"{CONSTRAINTS}; INSERT INTO webhook_routing_config (created_at) "
-        "SELECT created_at FROM webhook_routing_config",
-        "configuration row", Outcome.FAIL, "2 rows of one created_at"),
+        (
+            f"{CONSTRAINTS}; INSERT INTO webhook_routing_config (created_at) "
+            "SELECT created_at FROM webhook_routing_config"
+        ),
+        "configuration row",
+        Outcome.FAIL,
+        "2 rows of one created_at",
+    ),
     "a second, newer configuration row": (
         "INSERT INTO webhook_routing_config (percentage) VALUES (0)",
-        "configuration row", Outcome.WARN, "2 rows"),
+        "configuration row",
+        Outcome.WARN,
+        "2 rows",
+    ),
     "no configuration row": (
         "DELETE FROM webhook_routing_config",
-        "configuration row", Outcome.FAIL, "none"),
+        "configuration row",
+        Outcome.FAIL,
+        "none",
+    ),
     "a domain that the plan does not have": (
-        "UPDATE webhook_routing_config SET domains = ARRAY['jobs', 'marketplace', 'property', 'rides']",
-        "configured domains", Outcome.FAIL, "jobs, marketplace, property, rides"),
+        (
+            "UPDATE webhook_routing_config SET domains = ARRAY['jobs', 'marketplace', 'property',"
+            " 'rides']"
+        ),
+        "configured domains",
+        Outcome.FAIL,
+        "jobs, marketplace, property, rides",
+    ),
     "a protected domain in the configuration": (
         f"{CONSTRAINTS}; UPDATE webhook_routing_config SET domains = domains || ARRAY['mobility']",
-        "configured domains", Outcome.FAIL, "mobility"),
+        "configured domains",
+        Outcome.FAIL,
+        "mobility",
+    ),
     "no domain in the configuration": (
         f"{CONSTRAINTS}; UPDATE webhook_routing_config SET domains = ARRAY[]::text[]",
-        "configured domains", Outcome.FAIL, "none"),
+        "configured domains",
+        Outcome.FAIL,
+        "none",
+    ),
     "a plan's column of another type": (
-        "DROP VIEW webhook_routing_stats; ALTER TABLE webhook_routing_logs "
-        "ALTER COLUMN webhook_name TYPE varchar(80)",
-        "shape of webhook_routing_stats", Outcome.FAIL, "missing"),
+        (
+            "DROP VIEW webhook_routing_stats; ALTER TABLE webhook_routing_logs "
+            "ALTER COLUMN webhook_name TYPE varchar(80)"
+        ),
+        "shape of webhook_routing_stats",
+        Outcome.FAIL,
+        "missing",
+    ),
     "routing already enabled": (
         "SELECT set_routing_enabled(true, 'somebody')",
-        "initial configuration", Outcome.FAIL, "0 %, enabled"),
+        "initial configuration",
+        Outcome.FAIL,
+        "0 %, enabled",
+    ),
     "routing not at 0": (
         "SELECT update_routing_percentage(25, 'somebody')",
-        "initial configuration", Outcome.FAIL, "25 %, disabled"),
+        "initial configuration",
+        Outcome.FAIL,
+        "25 %, disabled",
+    ),
     "leaked rows of before": (
-        "INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status) "
-        "VALUES (now() - interval '5 hours', 'mobility', 'unified', 'success')",
-        "no earlier leak", Outcome.FAIL, "1 rows of mobility"),
+        (
+            "INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status) "
+            "VALUES (now() - interval '5 hours', 'mobility', 'unified', 'success')"
+        ),
+        "no earlier leak",
+        Outcome.FAIL,
+        "1 rows of mobility",
+    ),
     "router errors at 0 %": (
-        "INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status) "
-        "SELECT now() - interval '1 hour', 'unknown', 'error', 'error' FROM generate_series(1, 5)",
-        "router errors at 0 %", Outcome.FAIL, "5/605"),
+        (
+            "INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status) SELECT now()"
+            " - interval '1 hour', 'unknown', 'error', 'error' FROM generate_series(1, 5)"
+        ),
+        "router errors at 0 %",
+        Outcome.FAIL,
+        "5/605",
+    ),
     "legacy over its own error limit": (
         "UPDATE webhook_routing_logs SET status = 'error' WHERE id % 20 = 0",
-        "legacy error rate", Outcome.FAIL, "30/600 = 5.00 %"),
+        "legacy error rate",
+        Outcome.FAIL,
+        "30/600 = 5.00 %",
+    ),
     "legacy over its own p95 limit": (
         "UPDATE webhook_routing_logs SET response_time_ms = 2500 WHERE id % 5 = 0",
-        "legacy p95", Outcome.FAIL, "2,500 ms"),
+        "legacy p95",
+        Outcome.FAIL,
+        "2,500 ms",
+    ),
     "a domain that the router renamed": (
         "UPDATE webhook_routing_logs SET domain = 'housing' WHERE domain = 'property'",
-        "every domain receives traffic", Outcome.FAIL, "silent"),
+        "every domain receives traffic",
+        Outcome.FAIL,
+        "silent",
+    ),
     "a function of another signature": (
-        "DROP FUNCTION update_routing_percentage(numeric, text); "
-        "CREATE FUNCTION update_routing_percentage(p integer) RETURNS void LANGUAGE sql AS 'SELECT'; "
-        "REVOKE ALL ON FUNCTION update_routing_percentage(integer) FROM PUBLIC",
-        "functions", Outcome.FAIL, "update_routing_percentage(numeric, text) is of another signature"),
+        (
+            "DROP FUNCTION update_routing_percentage(numeric, text); CREATE FUNCTION"
+            " update_routing_percentage(p integer) RETURNS void LANGUAGE sql AS 'SELECT'; REVOKE"
+            " ALL ON FUNCTION update_routing_percentage(integer) FROM PUBLIC"
+        ),
+        "functions",
+        Outcome.FAIL,
+        "update_routing_percentage(numeric, text) is of another signature",
+    ),
     "a configuration distributed by Citus": (
-        "CREATE TABLE pg_dist_partition AS SELECT 'webhook_routing_config'::regclass AS logicalrelid",
-        "coordinator", Outcome.WARN, "webhook_routing_config"),
-}  # fmt: skip
+        (
+            "CREATE TABLE pg_dist_partition AS SELECT 'webhook_routing_config'::regclass AS"
+            " logicalrelid"
+        ),
+        "coordinator",
+        Outcome.WARN,
+        "webhook_routing_config",
+    ),
+}
 
 
 @pytest.mark.parametrize("finding", FINDINGS)
 def test_a_finding_is_a_named_check_and_its_statement_mends_it(site, finding):
-    """The check says what was observed; a FAIL makes the pre-flight say no; the mending SQL makes it pass."""
+    """The check says what was observed; a FAIL makes the pre-flight say no; the mending SQL makes
+    it pass.
+    """
     arranged, name, outcome, observed = FINDINGS[finding]
     site.arrange(arranged)
     done = site.run()
     found = {check.name: check for check in done.verdict.checks}[name]
     assert (found.outcome, observed in found.observed) == (outcome, True), found
-    assert (done.state, done.exit_code) == ((State.HOLD, 20) if outcome is Outcome.FAIL else (State.PASS, 0))
-    assert name.startswith(("legacy", "router", "every domain")) or found.mend, "nothing says what mends it"
-    if found.mend and found.mend.split()[0] in ("REVOKE", "ALTER", "CREATE", "DELETE", "INSERT", "UPDATE"):
+    assert (done.state, done.exit_code) == (
+        (State.HOLD, 20) if outcome is Outcome.FAIL else (State.PASS, 0)
+    )
+    assert name.startswith(("legacy", "router", "every domain")) or found.mend, (
+        "nothing says what mends it"
+    )
+    if found.mend and found.mend.split()[0] in (
+        "REVOKE",
+        "ALTER",
+        "CREATE",
+        "DELETE",
+        "INSERT",
+        "UPDATE",
+    ):
         site.arrange(found.mend)
         assert site.look()[name].outcome is Outcome.PASS
 
 
-def test_with_supabase_roles_what_the_public_key_may_do_is_named(supabase_roles, database, direct, tmp_path):
-    """Supabase grants all on everything in public to anon: readable logs and callable functions are found."""
+def test_with_supabase_roles_what_the_public_key_may_do_is_named(
+    supabase_roles, database, direct, tmp_path
+):
+    """Supabase grants all on everything in public to anon: readable logs and callable functions are
+    found.
+    """
     site = Site(direct, tmp_path)
     assert site.look()["logs not public"].outcome is Outcome.PASS
     site.arrange(
-        "GRANT ALL ON ALL TABLES IN SCHEMA public TO anon; GRANT ALL ON ALL FUNCTIONS IN SCHEMA public TO anon"
+        "GRANT ALL ON ALL TABLES IN SCHEMA public TO anon; GRANT ALL ON ALL FUNCTIONS IN SCHEMA"
+        " public TO anon"
     )
     guarded = site.look()
     assert guarded["logs not public"].outcome is Outcome.PASS, "row security lets anon see no row"
     assert guarded["functions not public"].outcome is Outcome.FAIL
-    site.arrange("ALTER TABLE webhook_routing_logs DISABLE ROW LEVEL SECURITY; "
-                 "ALTER VIEW webhook_routing_stats RESET (security_invoker)")  # fmt: skip
+    site.arrange(
+        "ALTER TABLE webhook_routing_logs DISABLE ROW LEVEL SECURITY; "
+        "ALTER VIEW webhook_routing_stats RESET (security_invoker)"
+    )
     found = site.look()
     assert "anon may select webhook_routing_logs" in found["logs not public"].observed
     assert "anon may insert webhook_routing_logs" in found["logs not public"].observed
@@ -172,25 +274,37 @@ def test_with_supabase_roles_what_the_public_key_may_do_is_named(supabase_roles,
     assert mended["logs not public"].outcome is Outcome.PASS
     assert mended["functions not public"].outcome is Outcome.PASS
     with psycopg.connect(direct, user="service_role") as service:
-        assert service.execute("SELECT enabled FROM get_current_routing_config()").fetchone() == (False,)
+        assert service.execute("SELECT enabled FROM get_current_routing_config()").fetchone() == (
+            False,
+        )
 
 
 def test_row_security_that_hides_rows_is_could_not_look(site, server, monkeypatch, plan):
-    """For a role under row security the log looks empty: COULD NOT LOOK with exit 50, never `no errors`."""
+    """For a role under row security the log looks empty: COULD NOT LOOK with exit 50, never `no
+    errors`.
+    """
     with psycopg.connect(server, autocommit=True) as admin:
         admin.execute("CREATE ROLE stranger LOGIN")
         try:
-            site.arrange("GRANT SELECT ON ALL TABLES IN SCHEMA public TO stranger; GRANT USAGE ON SCHEMA rollout TO "
-                         "stranger; GRANT SELECT ON ALL TABLES IN SCHEMA rollout TO stranger")  # fmt: skip
-            address = psycopg.conninfo.conninfo_to_dict(open_session(str(site.plan_file)).database.address)
+            site.arrange(
+                "GRANT SELECT ON ALL TABLES IN SCHEMA public TO stranger; GRANT USAGE ON SCHEMA"
+                " rollout TO stranger; GRANT SELECT ON ALL TABLES IN SCHEMA rollout TO stranger"
+            )
+            address = psycopg.conninfo.conninfo_to_dict(
+                open_session(str(site.plan_file)).database.address
+            )
             monkeypatch.setenv(
-                plan.database.variable, psycopg.conninfo.make_conninfo(**{**address, "user": "stranger"})
+                plan.database.variable,
+                psycopg.conninfo.make_conninfo(**{**address, "user": "stranger"}),
             )
             done = site.run()
             found = {check.name: check for check in done.verdict.checks}
             assert done.exit_code == 50
             assert found["rows visible to us"].outcome is Outcome.COULD_NOT_LOOK
-            assert found["rows visible to us"].observed == "webhook_routing_config, webhook_routing_logs"
+            assert (
+                found["rows visible to us"].observed
+                == "webhook_routing_config, webhook_routing_logs"
+            )
             assert "CREATE POLICY" in found["rows visible to us"].mend
             for table in ("webhook_routing_logs", "webhook_routing_config"):
                 site.arrange(f"CREATE POLICY reads ON {table} FOR SELECT TO stranger USING (true)")
@@ -201,7 +315,9 @@ def test_row_security_that_hides_rows_is_could_not_look(site, server, monkeypatc
 
 
 def test_a_pooler_is_found_and_a_direct_connection_is_not_called_one(site, server_kind):
-    """Through pgbouncer in transaction mode the connection is named as pooled; else it is direct."""
+    """Through pgbouncer in transaction mode the connection is named as pooled;
+    else it is direct.
+    """
     found = site.look()["connection"]
     pooled = server_kind == "pgbouncer"
     assert found.outcome is (Outcome.WARN if pooled else Outcome.PASS)
@@ -209,22 +325,34 @@ def test_a_pooler_is_found_and_a_direct_connection_is_not_called_one(site, serve
 
 
 def test_a_read_only_database_is_found(site, database, server):
-    """A database whose transactions are read-only by default is a FAIL; the mending statement names it."""
-    site.arrange(f'ALTER DATABASE "{database.place.database}" SET default_transaction_read_only = on')
-    with psycopg.connect(server, autocommit=True) as admin:  # a pooler keeps sessions that began before the setting
-        admin.execute("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s",
-                      (database.place.database,))  # fmt: skip
+    """A database whose transactions are read-only by default is a FAIL; the mending statement names
+    it.
+    """
+    site.arrange(
+        f'ALTER DATABASE "{database.place.database}" SET default_transaction_read_only = on'
+    )
+    with psycopg.connect(
+        server, autocommit=True
+    ) as admin:  # a pooler keeps sessions that began before the setting
+        admin.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s",
+            (database.place.database,),
+        )
     found = site.look()["database writable"]
     assert (found.outcome, found.observed) == (Outcome.FAIL, "read-only")
-    with psycopg.connect(site.direct, autocommit=True, options="-c default_transaction_read_only=off") as admin:
+    with psycopg.connect(
+        site.direct, autocommit=True, options="-c default_transaction_read_only=off"
+    ) as admin:
         admin.execute(found.mend)
     with psycopg.connect(site.direct) as fresh:
         assert fresh.execute("SHOW default_transaction_read_only").fetchone() == ("off",)
 
 
 def test_clocks_that_are_apart_are_found(site, monkeypatch):
-    """A client whose clock is ten minutes fast is told how far it is away; the database's clock counts."""
-    from rollout_lib import inspection
+    """A client whose clock is ten minutes fast is told how far it is away; the database's clock
+    counts.
+    """
+    from rollout_lib.database import inspection
 
     class Fast(inspection.datetime):
         @classmethod
@@ -237,7 +365,8 @@ def test_clocks_that_are_apart_are_found(site, monkeypatch):
     assert found.observed.startswith(("599", "600"))
 
 
-# --- shapes of other systems -----------------------------------------------------------------------------
+# --- shapes of other systems
+# -----------------------------------------------------------------------------
 
 OLDER_CONFIG = """CREATE TABLE webhook_routing_config (id serial PRIMARY KEY, domain text, target_function text,
     traffic_percentage integer)"""
@@ -251,18 +380,34 @@ OLDER_LOGS = """CREATE TABLE webhook_routing_logs (id serial PRIMARY KEY, domain
 @pytest.mark.parametrize(
     ("created", "said"),
     [
-        (OLDER_CONFIG, ["columns of an older system: target_function, traffic_percentage", "percentage is missing"]),
+        (
+            OLDER_CONFIG,
+            [
+                "columns of an older system: target_function, traffic_percentage",
+                "percentage is missing",
+            ],
+        ),
         (BOTH_CONFIG, ["columns of an older system: target_function, traffic_percentage"]),
-        (OLDER_LOGS, ["latency_ms, routed_at, success", "webhook_name is missing", "status is missing"]),
+        (
+            OLDER_LOGS,
+            ["latency_ms, routed_at, success", "webhook_name is missing", "status is missing"],
+        ),
     ],
     ids=["an older configuration", "both sets of columns", "older logs"],
 )
-def test_an_older_shape_is_refused_with_each_difference_and_nothing_is_written(empty_database, created, said):
-    """Pre-flight and migration refuse with exit 2, name the columns and the statement, and change nothing."""
+def test_an_older_shape_is_refused_with_each_difference_and_nothing_is_written(
+    empty_database, created, said
+):
+    """Pre-flight and migration refuse with exit 2, name the columns and the statement, and change
+    nothing.
+    """
     with psycopg.connect(empty_database.address, autocommit=True) as admin:
         admin.execute(created)
         before = admin.execute("SELECT count(*) FROM pg_class").fetchone()
-        for refused in (lambda: migrate(empty_database, apply=True), lambda: op.preflight(open_session())):
+        for refused in (
+            lambda: migrate(empty_database, apply=True),
+            lambda: op.preflight(open_session()),
+        ):
             with pytest.raises(ShapeRefused) as caught:
                 refused()
             assert caught.value.exit_code == 2
@@ -278,11 +423,14 @@ def test_a_database_without_the_tables_says_which_command_makes_them(empty_datab
     assert "webhook_routing_config, webhook_routing_logs, rollout.ledger" in str(caught.value)
 
 
-# --- the function and the protected endpoints ------------------------------------------------------------
+# --- the function and the protected endpoints
+# ------------------------------------------------------------
 
 
 class StandIn:
-    """Answers like the Management API and like protected endpoints; keeps (method, path, authorization)."""
+    """Answers like the Management API and like protected endpoints; keeps (method, path,
+    authorization).
+    """
 
     def __init__(self) -> None:
         self.asked, self.functions, self.down, self.refused = [], [], set(), 0
@@ -323,9 +471,21 @@ def stand_in(monkeypatch):
 @pytest.mark.parametrize(
     ("functions", "outcome", "observed"),
     [
-        ([{"slug": "webhook-traffic-router", "status": "ACTIVE", "version": 1}], Outcome.PASS, "ACTIVE, version 1"),
-        ([{"slug": "webhook-traffic-router", "status": "REMOVED", "version": 3}], Outcome.FAIL, "REMOVED"),
-        ([{"slug": "wa-webhook-jobs", "status": "ACTIVE"}], Outcome.FAIL, "not among the deployed functions"),
+        (
+            [{"slug": "webhook-traffic-router", "status": "ACTIVE", "version": 1}],
+            Outcome.PASS,
+            "ACTIVE, version 1",
+        ),
+        (
+            [{"slug": "webhook-traffic-router", "status": "REMOVED", "version": 3}],
+            Outcome.FAIL,
+            "REMOVED",
+        ),
+        (
+            [{"slug": "wa-webhook-jobs", "status": "ACTIVE"}],
+            Outcome.FAIL,
+            "not among the deployed functions",
+        ),
         ({"message": "no"}, Outcome.COULD_NOT_LOOK, "the function list has another shape"),
     ],
     ids=["active", "removed", "not deployed", "another answer"],
@@ -333,19 +493,25 @@ def stand_in(monkeypatch):
 def test_the_function_list_of_the_management_api_says_whether_the_router_is_active(
     site, stand_in, monkeypatch, functions, outcome, observed
 ):
-    """webhook-traffic-router ACTIVE is read with the environment's token; any other answer is not a pass."""
+    """webhook-traffic-router ACTIVE is read with the environment's token; any other answer is not a
+    pass.
+    """
     monkeypatch.setenv(probes.TOKEN, "sbp_0123456789abcdef0123456789abcdef")
     stand_in.functions = functions
     site.configure(management_project="abcd", management_address=stand_in.address)
     found = site.look()["router function ACTIVE"]
     assert found.outcome is outcome
     assert observed in found.observed
-    assert stand_in.asked == [("GET", "/v1/projects/abcd/functions", "Bearer sbp_0123456789abcdef0123456789abcdef")]
+    assert stand_in.asked == [
+        ("GET", "/v1/projects/abcd/functions", "Bearer sbp_0123456789abcdef0123456789abcdef")
+    ]
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_token_that_expired_is_could_not_look_and_no_pass(site, stand_in, monkeypatch, status):
-    """The Management API refuses it: named by its variable, never shown; exit 50, also if the answer lists it."""
+    """The Management API refuses it: named by its variable, never shown; exit 50, also if the
+    answer lists it.
+    """
     token = "sbp_0123456789abcdef0123456789abcdef"
     monkeypatch.setenv(probes.TOKEN, token)
     stand_in.refused = status
@@ -353,7 +519,11 @@ def test_a_token_that_expired_is_could_not_look_and_no_pass(site, stand_in, monk
     site.configure(management_project="abcd", management_address=stand_in.address)
     done = site.run()
     found = {check.name: check for check in done.verdict.checks}["router function ACTIVE"]
-    assert (done.state, done.exit_code, found.outcome) == (State.COULD_NOT_LOOK, 50, Outcome.COULD_NOT_LOOK)
+    assert (done.state, done.exit_code, found.outcome) == (
+        State.COULD_NOT_LOOK,
+        50,
+        Outcome.COULD_NOT_LOOK,
+    )
     assert f"HTTP {status} (has $SUPABASE_ACCESS_TOKEN expired?)" in found.reason
     assert token not in to_json(done)
 
@@ -368,8 +538,12 @@ def test_without_a_token_the_routers_own_health_address_is_asked(site, stand_in,
 
 
 def test_protected_endpoints_are_asked_with_get_only_and_a_dead_one_says_no(site, stand_in):
-    """Nothing but GET reaches a protected endpoint; down with our network proven, the pre-flight is a HOLD."""
-    protected = {name: f"{stand_in.address}/{name}" for name in ("mobility", "profile", "insurance")}
+    """Nothing but GET reaches a protected endpoint; down with our network proven, the pre-flight is
+    a HOLD.
+    """
+    protected = {
+        name: f"{stand_in.address}/{name}" for name in ("mobility", "profile", "insurance")
+    }
     site.configure(protected=protected, witness=f"{stand_in.address}/witness")
     found = site.look()
     assert [found[f"protected:{name}"].outcome for name in protected] == [Outcome.PASS] * 3
@@ -384,11 +558,17 @@ def test_protected_endpoints_are_asked_with_get_only_and_a_dead_one_says_no(site
 def test_a_preflight_changes_nothing_but_its_own_record(site):
     """After one, every table but the ledger is as it was."""
     with psycopg.connect(site.direct, autocommit=True) as admin:
-        tables = ("webhook_routing_config", "webhook_routing_logs", "rollout.lease", "rollout.onset")
+        tables = (
+            "webhook_routing_config",
+            "webhook_routing_logs",
+            "rollout.lease",
+            "rollout.onset",
+        )
 
         def content():
             return [
-                admin.execute(f"SELECT md5(string_agg(t::text, '|')) FROM {table} t").fetchone() for table in tables
+                admin.execute(f"SELECT md5(string_agg(t::text, '|')) FROM {table} t").fetchone()
+                for table in tables
             ]
 
         before = content()
@@ -397,7 +577,9 @@ def test_a_preflight_changes_nothing_but_its_own_record(site):
 
 
 def test_a_database_that_is_gone_is_could_not_measure(site, monkeypatch, plan):
-    """An unreachable server is exit 50 with what is true of the routing, and no address in the words."""
+    """An unreachable server is exit 50 with what is true of the routing, and no address in the
+    words.
+    """
     monkeypatch.setenv(plan.database.variable, "postgresql://rita:hunter2@127.0.0.1:1/rehearsal_x")
     with pytest.raises(CouldNotMeasure) as caught:
         op.preflight(open_session())
@@ -410,7 +592,9 @@ def test_the_preflight_is_a_gate_of_the_first_raise(site):
     site.arrange("GRANT EXECUTE ON FUNCTION set_routing_enabled(boolean, text) TO PUBLIC")
     session = open_session(str(site.plan_file), operator="Rita")
     op.attest(session, subject="complaints", value="none")
-    refused = op.change_percentage(session, to=Decimal(10), reason="start", dry_run=False).checkpoint
+    refused = op.change_percentage(
+        session, to=Decimal(10), reason="start", dry_run=False
+    ).checkpoint
     assert refused.exit_code == 60
     assert [gate.name for gate in refused.change.gates if not gate.met] == ["pre-flight"]
     assert refused.change.after == (Decimal(0), False)

@@ -1,4 +1,6 @@
-"""Protected uptime with real servers on loopback: what is down, what is only unseen, and what a phase comes to."""
+"""Protected uptime with real servers on loopback: what is down, what is only unseen, and what a
+phase comes to.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,12 @@ import yaml
 
 from rollout_lib import operations as op
 from rollout_lib import probes
+from rollout_lib.database.lease import Lease
+from rollout_lib.database.session import open_session
 from rollout_lib.model import Outcome, State
 from rollout_lib.operations.tripwire import trip
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
-from rollout_lib.schedule.lease import Lease
-from rollout_lib.session import open_session
 
 QUARTER = timedelta(minutes=15)
 
@@ -64,7 +66,9 @@ class Phase:
         self.world = World(database.address, plan, SCENARIOS["healthy"], seed=1)
         self.world.prelude(self.world.start)
         op.attest(self.session(), subject="complaints", value="none")
-        begun = op.change_percentage(self.session(), to=Decimal(10), reason="Initial 10% rollout", dry_run=False)
+        begun = op.change_percentage(
+            self.session(), to=Decimal(10), reason="Initial 10% rollout", dry_run=False
+        )
         assert begun.checkpoint.change.applied, begun.checkpoint.sentence
         self.world.advance(self.world.now + QUARTER)
 
@@ -102,7 +106,9 @@ def named(verdict, name: str):
 
 
 def test_the_second_failed_probe_in_a_row_switches_routing_off_whoever_took_the_first(phase):
-    """The first failure holds and is on the ledger; a watcher that was started since finds it there, and acts."""
+    """The first failure holds and is on the ledger; a watcher that was started since finds it
+    there, and acts.
+    """
     assert phase.round().recorded is None
     phase.endpoints.down = {"/mobility"}
     first = phase.round()
@@ -110,14 +116,21 @@ def test_the_second_failed_probe_in_a_row_switches_routing_off_whoever_took_the_
     assert phase.enabled()
     second = phase.round()
     assert second.verdict.state is State.ROLL_BACK
-    assert "mobility failed 2 probes in a row while our own network answers" in second.verdict.sentence
+    assert (
+        "mobility failed 2 probes in a row while our own network answers" in second.verdict.sentence
+    )
     assert second.recorded.checkpoint.change.applied
     assert not phase.enabled()
-    assert "mobility down, 2 in a row; insurance, profile answer" in second.recorded.checkpoint.message["text"]
+    assert (
+        "mobility down, 2 in a row; insurance, profile answer"
+        in second.recorded.checkpoint.message["text"]
+    )
 
 
 def test_an_answer_in_between_begins_the_row_anew(phase):
-    """Failed, answered, failed: three entries of the ledger, a hold each time, and routing stays on."""
+    """Failed, answered, failed: three entries of the ledger, a hold each time, and routing stays
+    on.
+    """
     for down in ({"/profile"}, set(), {"/profile"}, set()):
         phase.endpoints.down = down
         seen = phase.round()
@@ -136,7 +149,9 @@ def test_a_blink_within_one_probe_is_no_failure(phase):
 
 
 def test_a_network_of_ours_that_is_away_is_nobodys_downtime(phase):
-    """Protected endpoints and the witness fail alike, five times: could not look, never down, routing stays on."""
+    """Protected endpoints and the witness fail alike, five times: could not look, never down,
+    routing stays on.
+    """
     phase.endpoints.down = {"/mobility", "/profile", "/insurance", "/witness"}
     for _ in range(5):
         seen = phase.round()
@@ -144,18 +159,24 @@ def test_a_network_of_ours_that_is_away_is_nobodys_downtime(phase):
         assert seen.verdict.state is State.COULD_NOT_LOOK
     assert phase.enabled()
     phase.endpoints.down = {"/mobility"}
-    assert phase.round().verdict.state is State.HOLD  # the first that can be told from our own trouble
+    assert (
+        phase.round().verdict.state is State.HOLD
+    )  # the first that can be told from our own trouble
 
 
 def test_a_scheduled_check_takes_the_second_probe_itself(phase):
-    """Where only slots run, one finds a dead endpoint, asks once more a tripwire's period later, and acts."""
+    """Where only slots run, one finds a dead endpoint, asks once more a tripwire's period later,
+    and acts.
+    """
     phase.endpoints.down = {"/mobility"}
     assert phase.slot().state is State.ROLL_BACK
     assert not phase.enabled()
 
 
 def test_where_somebody_watches_the_second_probe_is_the_next_rounds(phase, database):
-    """A slot that waited for it would keep the watcher from its rounds: it holds, and the round after it acts."""
+    """A slot that waited for it would keep the watcher from its rounds: it holds, and the round
+    after it acts.
+    """
     lease = Lease(database, timedelta(minutes=5))
     assert lease.take()
     phase.endpoints.down = {"/mobility"}
@@ -168,16 +189,22 @@ def test_where_somebody_watches_the_second_probe_is_the_next_rounds(phase, datab
 
 
 def test_rows_that_ask_for_an_act_wait_for_no_endpoint(phase):
-    """Unified fails and an endpoint is dead: the slot switches off before anything is asked by HTTP."""
+    """Unified fails and an endpoint is dead: the slot switches off before anything is asked by
+    HTTP.
+    """
     phase.endpoints.down = {"/mobility"}
     phase.endpoints.asked.clear()
-    phase.world.connection.execute("UPDATE webhook_routing_logs SET status = 'error' WHERE routed_to = 'unified'")
+    phase.world.connection.execute(
+        "UPDATE webhook_routing_logs SET status = 'error' WHERE routed_to = 'unified'"
+    )
     found = phase.slot()
     assert (found.state, phase.enabled(), phase.endpoints.asked) == (State.ROLL_BACK, False, [])
 
 
 def test_an_endpoint_that_is_back_at_the_second_probe_is_a_watch_and_no_more(phase):
-    """The slot's first probe fails, its second is answered: routing stays on, and the failed one is kept."""
+    """The slot's first probe fails, its second is answered: routing stays on, and the failed one is
+    kept.
+    """
     phase.endpoints.blinks = {"/mobility": 2}
     found = phase.slot()
     assert found.state is State.WATCH
@@ -194,7 +221,9 @@ def _served(phase):
 
 
 def test_a_whole_phase_answered_is_100_percent_and_everybody_is_told(phase):
-    """Sixteen slots and the evaluation: 17 of 17 each, in its own check, in the runbook's and in the messages."""
+    """Sixteen slots and the evaluation: 17 of 17 each, in its own check, in the runbook's and in
+    the messages.
+    """
     end = _served(phase)
     assert end.state is State.PASS
     for name in ("mobility", "profile", "insurance"):
@@ -208,7 +237,9 @@ def test_a_whole_phase_answered_is_100_percent_and_everybody_is_told(phase):
 
 
 def test_one_failed_probe_is_not_100_percent(phase):
-    """A probe of 09:15 failed and it answered since: the phase holds, and says how to begin it anew."""
+    """A probe of 09:15 failed and it answered since: the phase holds, and says how to begin it
+    anew.
+    """
     phase.endpoints.blinks = {"/profile": 2}
     phase.slot()
     end = _served(phase)
@@ -230,9 +261,14 @@ def test_what_nobody_could_look_at_is_not_100_percent_either(phase):
 
 
 def test_the_log_of_a_protected_webhook_is_read_too(phase):
-    """Its probe answers, and three webhooks in four fail: a hold by its rows; one failing webhook is a warning."""
+    """Its probe answers, and three webhooks in four fail: a hold by its rows; one failing webhook
+    is a warning.
+    """
     assert named(phase.slot().verdict, "rows of mobility").outcome is Outcome.PASS
-    fail = "UPDATE webhook_routing_logs SET status = 'error' WHERE domain = %s AND created_at > %s AND id %% %s = 0"
+    fail = (
+        "UPDATE webhook_routing_logs SET status = 'error' WHERE domain = %s AND created_at > %s AND"
+        " id %% %s = 0"
+    )
     phase.world.connection.execute(fail, ("mobility", phase.world.now - QUARTER, 1))
     phase.world.connection.execute(fail, ("profile", phase.world.now - QUARTER, 40))
     found = phase.slot()
@@ -243,11 +279,18 @@ def test_the_log_of_a_protected_webhook_is_read_too(phase):
     assert json.loads(json.dumps(found.message))["subject"].endswith("Hold at 10%")
 
 
-def test_an_outage_of_one_slot_is_named_at_the_end_of_the_phase_however_few_of_its_rows_failed(phase):
-    """Down from 09:15 to 09:30, well since, every probe answered: the phase does not pass, and says which check."""
+def test_an_outage_of_one_slot_is_named_at_the_end_of_the_phase_however_few_of_its_rows_failed(
+    phase,
+):
+    """Down from 09:15 to 09:30, well since, every probe answered: the phase does not pass, and says
+    which check.
+    """
     phase.slot()
-    phase.world.connection.execute("UPDATE webhook_routing_logs SET status = 'error' WHERE domain = 'mobility' "
-                                   "AND created_at > %s", (phase.world.now - QUARTER,))  # fmt: skip
+    phase.world.connection.execute(
+        "UPDATE webhook_routing_logs SET status = 'error' WHERE domain = 'mobility' "
+        "AND created_at > %s",
+        (phase.world.now - QUARTER,),
+    )
     assert phase.slot().state is State.HOLD
     end = _served(phase)
     assert end.state is State.HOLD
@@ -263,17 +306,23 @@ def test_an_outage_of_one_slot_is_named_at_the_end_of_the_phase_however_few_of_i
 
 
 def test_a_hold_after_the_pass_blocks_the_raise_until_it_is_evaluated_anew(phase):
-    """Passed at 13:00, a protected endpoint fails a probe in the night: 25 % is refused, by name and by reason."""
+    """Passed at 13:00, a protected endpoint fails a probe in the night: 25 % is refused, by name
+    and by reason.
+    """
     assert _served(phase).state is State.PASS
     phase.endpoints.down = {"/mobility"}
     assert phase.round().verdict.state is State.HOLD
     phase.endpoints.down = set()
     phase.round()
     op.attest(phase.session(), subject="complaints", value="none")
-    refused = op.change_percentage(phase.session(), to=Decimal(25), reason="the next morning", dry_run=False)
+    refused = op.change_percentage(
+        phase.session(), to=Decimal(25), reason="the next morning", dry_run=False
+    )
     assert refused.checkpoint.exit_code == 60
     unmet = {gate.name: gate.reason for gate in refused.checkpoint.change.gates if not gate.met}
     assert "revoked by HOLD" in unmet["phase passed"]
     handed_over = dict(op.report(phase.session()).summary.handover)
     assert "The pass was revoked: HOLD" in handed_over["latched"]
-    assert op.evaluate_phase(phase.session()).checkpoint.state is State.HOLD  # and the failed probe is not forgotten
+    assert (
+        op.evaluate_phase(phase.session()).checkpoint.state is State.HOLD
+    )  # and the failed probe is not forgotten

@@ -11,13 +11,13 @@ from sqlalchemy import text
 
 from rollout_lib import operations as op
 from rollout_lib.cli.app import run
+from rollout_lib.database.session import open_session
 from rollout_lib.errors import CouldNotMeasure, ParameterError, PlanError
 from rollout_lib.model import State
 from rollout_lib.operations.replay import plan_with, replay
 from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
-from rollout_lib.session import open_session
 
 PLAN = "parameters/week6.rehearsal.yaml"
 
@@ -32,7 +32,9 @@ def recorded(database, plan, request):
         return open_session(PLAN, as_of=world.now.isoformat(), operator="Rita")
 
     op.attest(session(), subject="complaints", value="none")
-    assert op.change_percentage(session(), to=Decimal(10), reason="first", dry_run=False).checkpoint.change.applied
+    assert op.change_percentage(
+        session(), to=Decimal(10), reason="first", dry_run=False
+    ).checkpoint.change.applied
     states = []
     for _ in range(10):
         world.advance(world.now + timedelta(minutes=15))
@@ -42,7 +44,9 @@ def recorded(database, plan, request):
 
 
 def _everything(database) -> str:
-    """Every row of every table of ours with its place and writer: what a byte of change would alter."""
+    """Every row of every table of ours with its place and writer: what a byte of change would
+    alter.
+    """
     with database.engine.connect() as connection:
         tables = connection.execute(
             text(
@@ -54,8 +58,8 @@ def _everything(database) -> str:
             f"{name} "
             + connection.execute(
                 text(
-                    f"SELECT coalesce(md5(string_agg(ctid::text || xmin::text || t::text, ',' ORDER BY ctid)), '') "
-                    f"FROM {name} t"
+                    "SELECT coalesce(md5(string_agg(ctid::text || xmin::text || t::text, ',' ORDER"
+                    f" BY ctid)), '') FROM {name} t"
                 )
             ).scalar_one()
             for name in list(tables)
@@ -68,19 +72,27 @@ def _replay(world, other=None):
 
 @pytest.mark.parametrize("recorded", ["errors"], indirect=True)
 def test_the_same_plan_judges_history_as_it_was(recorded):
-    """Each replayed check of the running phase has the recorded state, and the act comes at the same slot."""
+    """Each replayed check of the running phase has the recorded state, and the act comes at the
+    same slot.
+    """
     world, states = recorded
     result = _replay(world)
     (phase,) = result.phases
     ran = [state for state in states if state is not State.OFF]
-    assert [check.verdict.state for check in phase.checks] == ran == [check.recorded for check in phase.checks]
+    assert (
+        [check.verdict.state for check in phase.checks]
+        == ran
+        == [check.recorded for check in phase.checks]
+    )
     assert phase.replayed_act[:2] == phase.recorded_act
     assert phase.outcome == "as recorded"
 
 
 @pytest.mark.parametrize("recorded", ["errors"], indirect=True)
 def test_another_plan_avoids_or_hastens_a_rollback(recorded, tmp_path):
-    """Under limits of 50 % nothing acts: avoided. In mode strict the act comes no later than recorded."""
+    """Under limits of 50 % nothing acts: avoided. In mode strict the act comes no later than
+    recorded.
+    """
     world, _ = recorded
     plan = open_session(PLAN).plan
     lax, strict = tmp_path / "lax.yaml", tmp_path / "strict.yaml"
@@ -95,7 +107,9 @@ def test_another_plan_avoids_or_hastens_a_rollback(recorded, tmp_path):
 
 @pytest.mark.parametrize("recorded", ["single-error"], indirect=True)
 def test_the_literal_rule_would_have_rolled_back_for_one_error(recorded, tmp_path):
-    """One webhook: what ran watched and went on; strict would have switched routing off: a rollback it missed."""
+    """One webhook: what ran watched and went on; strict would have switched routing off: a rollback
+    it missed.
+    """
     world, states = recorded
     assert State.ROLL_BACK not in states
     strict = tmp_path / "strict.yaml"
@@ -106,16 +120,27 @@ def test_the_literal_rule_would_have_rolled_back_for_one_error(recorded, tmp_pat
 
 @pytest.mark.parametrize("recorded", ["single-error"], indirect=True)
 def test_a_replay_changes_nothing(recorded, database, tmp_path, monkeypatch, capsys):
-    """By the command, as a table and as JSON: the database is the same to the last row, the page is written once."""
+    """By the command, as a table and as JSON: the database is the same to the last row, the page is
+    written once.
+    """
     world, _ = recorded
     before = _everything(database)
-    span = ["--from", world.start.isoformat(), "--to", world.now.isoformat(), "--outputs", str(tmp_path)]
+    span = [
+        "--from",
+        world.start.isoformat(),
+        "--to",
+        world.now.isoformat(),
+        "--outputs",
+        str(tmp_path),
+    ]
     assert run(["replay", *span]) == 0
     shown = capsys.readouterr().out
     assert "10 of 10 checks ask for the same as was recorded" in shown
     assert run(["replay", *span, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert [check["recorded"] for phase in told["phases"] for check in phase["checks"]].count("WATCH") >= 1
+    assert [check["recorded"] for phase in told["phases"] for check in phase["checks"]].count(
+        "WATCH"
+    ) >= 1
     assert _everything(database) == before
     (page,) = tmp_path.rglob("*.html")
     html = page.read_text()
@@ -125,7 +150,9 @@ def test_a_replay_changes_nothing(recorded, database, tmp_path, monkeypatch, cap
 
 @pytest.mark.parametrize("recorded", ["healthy"], indirect=True)
 def test_a_replay_of_nothing_or_by_nonsense_is_refused(recorded, tmp_path):
-    """A span without a phase could not be measured; a file without a judging section, or a typo, is exit 2."""
+    """A span without a phase could not be measured; a file without a judging section, or a typo, is
+    exit 2.
+    """
     world, _ = recorded
     session = open_session(PLAN)
     with pytest.raises(CouldNotMeasure):
@@ -133,24 +160,41 @@ def test_a_replay_of_nothing_or_by_nonsense_is_refused(recorded, tmp_path):
     with pytest.raises(ParameterError):
         replay(session, start=world.now, end=world.start)
     typo = tmp_path / "typo.yaml"
-    for content in ("", "domains: [jobs]", "thresholds: {error_rate: 1}", "mode: strict\nmodes: x", "mode: [",
-                    "thresholds: {error_rate_investigate_pct: .nan}"):  # fmt: skip
+    for content in (
+        "",
+        "domains: [jobs]",
+        "thresholds: {error_rate: 1}",
+        "mode: strict\nmodes: x",
+        "mode: [",
+        "thresholds: {error_rate_investigate_pct: .nan}",
+    ):
         typo.write_text(content)
         with pytest.raises(PlanError):
             plan_with(session.plan, typo)
 
 
 def test_every_problem_of_another_plan_is_said_at_once(tmp_path):
-    """Unknown keys at the top and inside, a contradiction with what the plan keeps, a doubled key: one refusal."""
+    """Unknown keys at the top and inside, a contradiction with what the plan keeps, a doubled key:
+    one refusal.
+    """
     other = tmp_path / "other.yaml"
-    other.write_text("modes: x\nthresholds: {p95_rollback_ms: 1500, limit: 1}\n"
-                     "monitoring: {window: 5m, window: 5m}\nmode: lax\n")  # fmt: skip
+    other.write_text(
+        "modes: x\nthresholds: {p95_rollback_ms: 1500, limit: 1}\n"
+        "monitoring: {window: 5m, window: 5m}\nmode: lax\n"
+    )
     with pytest.raises(PlanError) as refused:
         plan_with(load_plan(PLAN), other)
     said = str(refused.value).splitlines()[1:]
     assert [line.split(":")[0] for line in said] == [
-        "line 3", "modes", "thresholds.limit", "mode", "monitoring.window", "thresholds.p95_rollback_ms"
-    ]  # fmt: skip
+        "line 3",
+        "modes",
+        "thresholds.limit",
+        "mode",
+        "monitoring.window",
+        "thresholds.p95_rollback_ms",
+    ]
     other.write_text("modes: x\nseed: 1\n")
-    with pytest.raises(PlanError, match=r"(?s)at least one of .*modes: unknown key\nseed: unknown key"):
+    with pytest.raises(
+        PlanError, match=r"(?s)at least one of .*modes: unknown key\nseed: unknown key"
+    ):
         plan_with(load_plan(PLAN), other)

@@ -15,13 +15,13 @@ from psycopg import errors as pg
 
 from rollout_lib import operations as op
 from rollout_lib import spool
+from rollout_lib.database.session import open_session
 from rollout_lib.emergency import switch_off
 from rollout_lib.errors import CouldNotMeasure, DatabaseUnreachable
 from rollout_lib.model import Outcome, State
 from rollout_lib.rehearsal import server as embedded_server
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
-from rollout_lib.session import open_session
 
 ROLES = files("rollout_lib") / "sql" / "roles.sql"
 OBSERVER, OPERATOR = "rollout_observer", "rollout_operator"
@@ -29,7 +29,9 @@ OBSERVER, OPERATOR = "rollout_observer", "rollout_operator"
 
 @pytest.fixture
 def login(database, direct, server, monkeypatch, plan) -> Callable[[str], str]:
-    """roles.sql applied as psql applies it, twice; then sessions of the suite log in as the role that is named."""
+    """roles.sql applied as psql applies it, twice; then sessions of the suite log in as the role
+    that is named.
+    """
     program = embedded_server._binaries(None) / "psql"
     for _ in range(2):
         command = [program, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", direct, "-f", str(ROLES)]
@@ -44,8 +46,12 @@ def login(database, direct, server, monkeypatch, plan) -> Callable[[str], str]:
 
     yield as_role
     with psycopg.connect(direct, autocommit=True) as admin:
-        with admin.transaction():  # the tables first, or it may deadlock with an autovacuum, as roles.sql might
-            admin.execute("LOCK TABLE webhook_routing_config, webhook_routing_logs IN ACCESS EXCLUSIVE MODE")
+        with (
+            admin.transaction()
+        ):  # the tables first, or it may deadlock with an autovacuum, as roles.sql might
+            admin.execute(
+                "LOCK TABLE webhook_routing_config, webhook_routing_logs IN ACCESS EXCLUSIVE MODE"
+            )
             admin.execute(f"DROP OWNED BY {OBSERVER}, {OPERATOR}")
         admin.execute(f"DROP ROLE {OBSERVER}, {OPERATOR}")
 
@@ -64,12 +70,18 @@ def session(world):
 
 
 def test_it_can_be_applied_while_an_autovacuum_works_on_a_table(login, direct):
-    """One that holds the table and then wants its row of the catalogue, as VACUUM and ANALYZE do: no deadlock."""
-    waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'webhook_routing_config'::regclass"
+    """One that holds the table and then wants its row of the catalogue, as VACUUM and ANALYZE do:
+    no deadlock.
+    """
+    waits = (
+        "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'webhook_routing_config'::regclass"
+    )
     with psycopg.connect(direct, autocommit=True) as watcher, psycopg.connect(direct) as vacuum:
         vacuum.execute("LOCK TABLE webhook_routing_config IN SHARE UPDATE EXCLUSIVE MODE")
         program = [embedded_server._binaries(None) / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1"]
-        applies = subprocess.Popen([*program, "-d", direct, "-f", str(ROLES)], stderr=subprocess.PIPE, text=True)
+        applies = subprocess.Popen(
+            [*program, "-d", direct, "-f", str(ROLES)], stderr=subprocess.PIPE, text=True
+        )
         while applies.poll() is None and not watcher.execute(waits).fetchone():
             time.sleep(0.01)
         vacuum.execute("ANALYZE webhook_routing_config")
@@ -79,7 +91,9 @@ def test_it_can_be_applied_while_an_autovacuum_works_on_a_table(login, direct):
 
 
 def test_the_operator_runs_the_whole_day(login, world):
-    """Attest, raise, check, act alone on errors, report: nothing of it needs more than the operator's role."""
+    """Attest, raise, check, act alone on errors, report: nothing of it needs more than the
+    operator's role.
+    """
     login(OPERATOR)
     op.attest(session(world), subject="complaints", value="none")
     assert op.preflight(session(world)).checkpoint.state is State.PASS
@@ -106,7 +120,9 @@ def test_the_emergency_runs_as_the_operator_and_is_recorded(login, direct):
 
 
 def test_the_observer_looks_and_its_records_wait_in_files(login, world):
-    """Pre-flight and monitor judge by all they see; the ledger is not theirs, so the record is kept beside it."""
+    """Pre-flight and monitor judge by all they see; the ledger is not theirs, so the record is kept
+    beside it.
+    """
     login(OBSERVER)
     before = op.preflight(session(world))
     assert before.checkpoint.state is State.PASS
@@ -120,14 +136,19 @@ def test_the_observer_looks_and_its_records_wait_in_files(login, world):
 
 
 def test_the_observer_can_neither_raise_nor_switch_off(login, direct, world):
-    """A change, a dry run aside, an attestation, a rollback: each fails, and the row stays as it is."""
+    """A change, a dry run aside, an attestation, a rollback: each fails, and the row stays as it
+    is.
+    """
     read = "SELECT c::text FROM webhook_routing_config c"
     login(OPERATOR)
     op.attest(session(world), subject="complaints", value="none")
     address = login(OBSERVER)
     with psycopg.connect(direct, autocommit=True) as admin:
         before = admin.execute(read).fetchall()
-        assert op.change_percentage(session(world), to=Decimal(10), reason="x").checkpoint.exit_code == 0
+        assert (
+            op.change_percentage(session(world), to=Decimal(10), reason="x").checkpoint.exit_code
+            == 0
+        )
         with pytest.raises(CouldNotMeasure, match="permission denied"):
             op.change_percentage(session(world), to=Decimal(10), reason="x", dry_run=False)
         with pytest.raises(CouldNotMeasure, match="permission denied"):
@@ -140,8 +161,10 @@ def test_the_observer_can_neither_raise_nor_switch_off(login, direct, world):
 BOTH_CANNOT = {
     "see who wrote": "SELECT from_number FROM webhook_routing_logs",
     "see whole rows of the log": "SELECT * FROM webhook_routing_logs",
-    "write a row of the log": "INSERT INTO webhook_routing_logs (domain, routed_to, status) "
-        "VALUES ('jobs', 'unified', 'success')",
+    "write a row of the log": (
+        "INSERT INTO webhook_routing_logs (domain, routed_to, status) "
+        "VALUES ('jobs', 'unified', 'success')"
+    ),
     "delete from the log": "DELETE FROM webhook_routing_logs",
     "set the percentage past the function": "UPDATE webhook_routing_config SET percentage = 100",
     "enable past the function": "UPDATE webhook_routing_config SET enabled = true",
@@ -149,30 +172,40 @@ BOTH_CANNOT = {
     "change even the notes": "UPDATE webhook_routing_config SET notes = 'nothing happened'",
     "add a configuration": "INSERT INTO webhook_routing_config (percentage) VALUES (50)",
     "delete the configuration": "DELETE FROM webhook_routing_config",
-    "replace a function": "CREATE OR REPLACE FUNCTION check_routing_health() RETURNS void LANGUAGE sql AS 'SELECT'",
+    "replace a function": (
+        "CREATE OR REPLACE FUNCTION check_routing_health() RETURNS void LANGUAGE sql AS 'SELECT'"
+    ),
     "make a table": "CREATE TABLE public.mine (x integer)",
-    "write into the ledger past its function": "INSERT INTO rollout.ledger SELECT * FROM rollout.ledger",
+    "write into the ledger past its function": (
+        "INSERT INTO rollout.ledger SELECT * FROM rollout.ledger"
+    ),
     "rewrite the ledger": "UPDATE rollout.ledger SET body = '{}'",
     "shorten the ledger": "DELETE FROM rollout.ledger",
     "empty the ledger": "TRUNCATE rollout.ledger",
     "take the ledger's guard away": "ALTER TABLE rollout.ledger DISABLE TRIGGER ALL",
     "switch row security off": "ALTER TABLE webhook_routing_config DISABLE ROW LEVEL SECURITY",
-}  # fmt: skip
+}
 OBSERVER_CANNOT = {
     "switch routing on": "SELECT set_routing_enabled(true, 'mine')",
     "switch routing off": "SELECT set_routing_enabled(false, 'mine')",
     "set the percentage": "SELECT update_routing_percentage(100, 'mine')",
-    "append to the ledger":
-        "SELECT rollout.append_entry('checkpoint', 'x', 'x', now(), NULL, NULL, 'x', '{}')",
+    "append to the ledger": (
+        "SELECT rollout.append_entry('checkpoint', 'x', 'x', now(), NULL, NULL, 'x', '{}')"
+    ),
     "lock the configuration": "SELECT 1 FROM webhook_routing_config FOR UPDATE",
     "take the watcher's lease": "INSERT INTO rollout.lease VALUES ('x', 'me', now(), now())",
     "say what was told": "INSERT INTO rollout.onset VALUES ('x', 'x', 'x', now())",
-}  # fmt: skip
+}
 
 
 def test_neither_role_can_do_what_is_not_its_own(login):
-    """Each statement is refused for the operator and the observer, and those of the operator for the observer."""
-    for role, statements in ((OPERATOR, BOTH_CANNOT), (OBSERVER, {**BOTH_CANNOT, **OBSERVER_CANNOT})):
+    """Each statement is refused for the operator and the observer, and those of the operator for
+    the observer.
+    """
+    for role, statements in (
+        (OPERATOR, BOTH_CANNOT),
+        (OBSERVER, {**BOTH_CANNOT, **OBSERVER_CANNOT}),
+    ):
         possible = []
         with psycopg.connect(login(role), autocommit=True, prepare_threshold=None) as connection:
             for what, statement in statements.items():
@@ -187,9 +220,13 @@ def test_neither_role_can_do_what_is_not_its_own(login):
 def test_the_operator_changes_through_the_functions_alone(login):
     """The functions work, their limits hold, and the row can be locked for a compare-and-set."""
     with psycopg.connect(login(OPERATOR), autocommit=True, prepare_threshold=None) as connection:
-        connection.execute("SELECT update_routing_percentage(10, 'mine'), set_routing_enabled(true, 'mine')")
+        connection.execute(
+            "SELECT update_routing_percentage(10, 'mine'), set_routing_enabled(true, 'mine')"
+        )
         with connection.transaction():
-            row = connection.execute("SELECT percentage, enabled FROM webhook_routing_config FOR UPDATE").fetchone()
+            row = connection.execute(
+                "SELECT percentage, enabled FROM webhook_routing_config FOR UPDATE"
+            ).fetchone()
         assert row == (Decimal("10.00"), True)
         with pytest.raises(pg.RaiseException):
             connection.execute("SELECT update_routing_percentage(101, 'mine')")

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import Engine, event
 
 from rollout_lib import operations as op
+from rollout_lib.database.session import open_session
 from rollout_lib.operations.tripwire import trip
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
-from rollout_lib.session import open_session
 
 CONTROL = ("SET TRANSACTION", "BEGIN", "COMMIT")
 
@@ -38,7 +38,9 @@ def day(database, plan):
     world.prelude(world.start)
 
     def session():
-        return open_session("parameters/week6.rehearsal.yaml", as_of=world.now.isoformat(), operator="Rita")
+        return open_session(
+            "parameters/week6.rehearsal.yaml", as_of=world.now.isoformat(), operator="Rita"
+        )
 
     op.attest(session(), subject="complaints", value="none")
     op.change_percentage(session(), to=Decimal(10), reason="Initial 10% rollout", dry_run=False)
@@ -47,7 +49,9 @@ def day(database, plan):
 
 
 def test_a_check_waits_for_three_statements(day, statements):
-    """The facts, the measurement and the ledger entry: a check with errors in it asks for nothing more."""
+    """The facts, the measurement and the ledger entry: a check with errors in it asks for nothing
+    more.
+    """
     world, session = day
     for _ in range(3):
         world.advance(world.now + timedelta(minutes=15))
@@ -66,7 +70,9 @@ def test_an_evaluation_waits_for_three_statements(day, statements):
 
 
 def test_a_round_of_the_tripwire_waits_for_two_statements(day, statements):
-    """The pulse and the measurement: a quiet round writes nothing, and reads the ledger only where it has grown."""
+    """The pulse and the measurement: a quiet round writes nothing, and reads the ledger only where
+    it has grown.
+    """
     world, session = day
     world.advance(world.now + timedelta(minutes=15))
     known = trip(session()).facts
@@ -76,8 +82,8 @@ def test_a_round_of_the_tripwire_waits_for_two_statements(day, statements):
 
 
 def test_a_raise_waits_for_ten_statements_and_a_lowering_for_seven(day, statements):
-    """Locks, facts, gates looked at again inside the transaction, the change, its read-back, the entry: a second at
-    100 ms each, for what a person does four times in a rollout."""
+    """Locks, facts, gates looked at again inside the transaction, the change, its read-back, the
+    entry: a second at 100 ms each, for what a person does four times in a rollout."""
     _, session = day
     statements.clear()
     op.change_percentage(session(), to=Decimal(0), reason="back to legacy", dry_run=False)

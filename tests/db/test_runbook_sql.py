@@ -21,11 +21,15 @@ START = (Decimal("10.00"), True)
 
 
 def sql_blocks() -> list[tuple[str, str]]:
-    """(heading and number, statements) of each ```sql block and of each statement given to psql -c."""
+    """(heading and number, statements) of each ```sql block and of each statement
+    given to psql -c.
+    """
     found = []
     for part in re.split(r"^(?=#{2,3} )", RUNBOOK.read_text(encoding="utf-8"), flags=re.MULTILINE):
         blocks = re.findall(r"^```sql\n(.*?)^```", part, flags=re.MULTILINE | re.DOTALL)
-        blocks += re.findall(r"^psql \"\$DATABASE_URL\" -c \"(SELECT .*?)\"$", part, flags=re.MULTILINE)
+        blocks += re.findall(
+            r"^psql \"\$DATABASE_URL\" -c \"(SELECT .*?)\"$", part, flags=re.MULTILINE
+        )
         heading = part.splitlines()[0].lstrip("# ")
         found += [(f"{heading} [{number}]", block) for number, block in enumerate(blocks, 1)]
     return found
@@ -45,7 +49,9 @@ def day_three(database):
 
 
 def results(connection: psycopg.Connection, text: str) -> list[list[tuple]]:
-    """The rows of every statement of a block; the block is sent as it is written, as psql -c sends it."""
+    """The rows of every statement of a block; the block is sent as it is written, as psql -c sends
+    it.
+    """
     cursor = connection.execute(text)
     found = [cursor.fetchall()]
     while cursor.nextset():
@@ -62,7 +68,9 @@ def configuration(connection: psycopg.Connection) -> tuple[Decimal, bool]:
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_block_of_the_runbook_runs_as_written(day_three, name):
-    """Each of its statements answers with rows, and the configuration is then what its prose says."""
+    """Each of its statements answers with rows, and the configuration is then
+    what its prose says.
+    """
     after = {
         "Phase 2: Scale to 25% (Afternoon) [1]": (Decimal("25.00"), True),
         "Emergency Rollback (Immediate) [1]": (Decimal("10.00"), False),
@@ -90,7 +98,9 @@ def test_the_initial_configuration_is_zero_and_disabled(database):
 
 
 def test_the_figures_of_the_blocks_are_those_of_the_rows(day_three):
-    """The view, the comparison and the one-line status count the same 300 rows, 30 of them unified, one error."""
+    """The view, the comparison and the one-line status count the same 300 rows, 30 of them unified,
+    one error.
+    """
     compared = results(day_three, BLOCKS["Traffic Comparison [1]"])[0]
     assert [(row[0], row[1]) for row in compared] == [("legacy", 270), ("unified", 30)]
     assert compared[0][4] == Decimal("0.3704")

@@ -1,4 +1,6 @@
-"""What a person ran in a notebook of their own, saved below outputs/working/, becomes part of the archive."""
+"""What a person ran in a notebook of their own, saved below outputs/working/, becomes part of the
+archive.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from rollout_lib.archive import verify
 from rollout_lib.archive.provenance import SOURCE_VARIABLE
 from rollout_lib.archive.sealing import MIMETYPE, WORKING, seal
 from rollout_lib.cli.app import run
-from rollout_lib.session import open_session
+from rollout_lib.database.session import open_session
 
 
 @pytest.fixture
@@ -24,7 +26,9 @@ def saved(archive, monkeypatch) -> Path:
     path = archive.outputs / WORKING / "my checks.ipynb"
     monkeypatch.delenv(SOURCE_VARIABLE, raising=False)
     monkeypatch.setenv("JPY_SESSION_NAME", str(path))
-    shown = op.monitor(open_session("parameters/week6.rehearsal.yaml", as_of="2025-12-03T09:05:00+00:00"))
+    shown = op.monitor(
+        open_session("parameters/week6.rehearsal.yaml", as_of="2025-12-03T09:05:00+00:00")
+    )
     output = nbformat.v4.new_output("display_data", data=shown._repr_mimebundle_())
     cell = nbformat.v4.new_code_cell("monitor(session)", outputs=[output], execution_count=1)
     path.parent.mkdir()
@@ -33,7 +37,9 @@ def saved(archive, monkeypatch) -> Path:
 
 
 def test_a_notebook_saved_by_hand_is_archived_and_vouched_for(archive, saved):
-    """Notebook, record and page are there, the entry holds their hashes, a second time there is nothing to do."""
+    """Notebook, record and page are there, the entry holds their hashes, a second time there is
+    nothing to do.
+    """
     before = archive.proof()
     assert any("not sealed yet" in note for note in before.notes)
     (done,) = seal(archive.plan, archive.outputs)
@@ -62,15 +68,22 @@ def test_a_notebook_that_was_never_saved_is_closed_as_that_after_half_a_day(arch
     links = archive.links()
     assert verify.verify(links, archive.outputs, now=archive.now + timedelta(hours=10)).whole
     late = archive.now + timedelta(hours=13)
-    assert [item.kind for item in verify.verify(links, archive.outputs, now=late).findings] == ["unsealed"]
+    assert [item.kind for item in verify.verify(links, archive.outputs, now=late).findings] == [
+        "unsealed"
+    ]
     (done,) = seal(archive.plan, archive.outputs, late)
     assert done.what == "the notebook that a person had open was never saved"
     proof = verify.verify(archive.links(), archive.outputs, now=late)
-    assert (proof.whole, [note for note in proof.notes if "never archived" in note] != []) == (True, True)
+    assert (proof.whole, [note for note in proof.notes if "never archived" in note] != []) == (
+        True,
+        True,
+    )
 
 
 def test_many_who_seal_at_once_leave_one_archive(archive):
-    """Eight at a time copy the same ledger and rebuild the same index: all is there once, and whole."""
+    """Eight at a time copy the same ledger and rebuild the same index: all is there once, and
+    whole.
+    """
     for path in archive.copies():
         path.unlink()
     (archive.outputs / ".index.jsonl").unlink(missing_ok=True)
@@ -79,6 +92,9 @@ def test_many_who_seal_at_once_leave_one_archive(archive):
     assert done == [[]] * 8
     proof = archive.proof()
     assert (proof.findings, proof.notes, len(archive.copies())) == ([], [], proof.entries)
-    kept = [json.loads(line)["name"] for line in (archive.outputs / ".index.jsonl").read_text().splitlines()]
+    kept = [
+        json.loads(line)["name"]
+        for line in (archive.outputs / ".index.jsonl").read_text().splitlines()
+    ]
     assert len(kept) == len(set(kept)) == proof.entries
     assert (archive.outputs / "index.html").read_text().rstrip().endswith("</html>")

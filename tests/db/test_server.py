@@ -54,11 +54,15 @@ def test_an_initialisation_that_was_killed_half_way_is_begun_anew(tmp_path):
 
 def test_callers_at_the_same_time_share_one_server(tmp_path):
     """Four processes that ask for the same folder at once get one postmaster."""
-    code = "import sys; from pathlib import Path; from rollout_lib.rehearsal.server import embedded; "
+    code = (
+        "import sys; from pathlib import Path; from rollout_lib.rehearsal.server import embedded; "
+    )
     code += "print(embedded(Path(sys.argv[1])))"
 
     def ask(_):
-        done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
 
     with ThreadPoolExecutor(4) as pool:
@@ -78,7 +82,9 @@ def test_the_server_is_not_root_and_opens_no_folder_to_others(folder):
 
 
 def test_a_folder_that_somebody_else_put_there_is_refused(tmp_path, monkeypatch):
-    """A link in the shared temporary folder is not followed: as root it would give away what it points to."""
+    """A link in the shared temporary folder is not followed: as root it would give away what it
+    points to.
+    """
     monkeypatch.setattr(embedded_server.tempfile, "gettempdir", lambda: str(tmp_path))
     place = embedded_server._Place(tmp_path / "project", None)
     (tmp_path / "target").mkdir()

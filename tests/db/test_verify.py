@@ -1,4 +1,6 @@
-"""The archive proves itself, and names what was done to it: in the database, in the files, and in both."""
+"""The archive proves itself, and names what was done to it: in the database, in the files, and in
+both.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,13 @@ REHASH = """WITH RECURSIVE again AS (
       JOIN rollout.ledger l ON l.seq = a.seq + 1)
 UPDATE rollout.ledger l SET previous_hash = a.previous_hash, hash = a.hash FROM again a WHERE l.seq = a.seq"""
 BODY = (
-    'UPDATE rollout.ledger SET body = replace(body, \'"operator":"Rita"\', \'"operator":"Rosa"\') WHERE seq = {0}; '
+    'UPDATE rollout.ledger SET body = replace(body, \'"operator":"Rita"\', \'"operator":"Rosa"\')'
+    " WHERE seq = {0}; "
 )
-SWAP = ("UPDATE rollout.ledger SET seq = 900 WHERE seq = 6; UPDATE rollout.ledger SET seq = 6 WHERE seq = 8; "
-        "UPDATE rollout.ledger SET seq = 8 WHERE seq = 900")  # fmt: skip
+SWAP = (
+    "UPDATE rollout.ledger SET seq = 900 WHERE seq = 6; UPDATE rollout.ledger SET seq = 6 WHERE seq"
+    " = 8; UPDATE rollout.ledger SET seq = 8 WHERE seq = 900"
+)
 
 
 def rewrite(path: Path, content: str | bytes) -> None:
@@ -87,8 +92,14 @@ TAMPERINGS: dict[str, tuple[Callable, tuple[str, str, str]]] = {
     "when it was recorded": (column("recorded_at = now()"), SIXTH),
     "a run id": (column("run_id = 'other'"), SIXTH),
     "a predecessor": (column("previous_hash = 'other'"), SIXTH),
-    "an entry is gone": (sql("DELETE FROM rollout.ledger WHERE seq = 6"), ("deleted", IN_DATABASE, "#6")),
-    "the first is gone": (sql("DELETE FROM rollout.ledger WHERE seq = 1"), ("deleted", IN_DATABASE, "#1")),
+    "an entry is gone": (
+        sql("DELETE FROM rollout.ledger WHERE seq = 6"),
+        ("deleted", IN_DATABASE, "#6"),
+    ),
+    "the first is gone": (
+        sql("DELETE FROM rollout.ledger WHERE seq = 1"),
+        ("deleted", IN_DATABASE, "#1"),
+    ),
     "the last two are gone": (
         sql("DELETE FROM rollout.ledger WHERE seq > 11"),
         ("truncated", IN_DATABASE, "#12 to #13"),
@@ -96,11 +107,26 @@ TAMPERINGS: dict[str, tuple[Callable, tuple[str, str, str]]] = {
     "all are gone": (sql("DELETE FROM rollout.ledger"), ("truncated", IN_DATABASE, "empty")),
     "two are exchanged": (sql(SWAP), ("reordered", IN_DATABASE, "#6 was written as #8")),
     "one is put in": (sql(FORGED), ("edited", IN_DATABASE, "#14 ")),
-    "a notebook's text": (lambda a: edit(a.files(".ipynb")[2], "Rita", "Rosa"), ("edited", IN_FILES, ".ipynb")),
-    "a twin's text": (lambda a: edit(a.files(".html")[2], "<html", "<HTML"), ("edited", IN_FILES, ".html")),
-    "a record's text": (lambda a: edit(a.files(".json")[2], "Rita", "Rosa"), ("edited", IN_FILES, ".json")),
-    "two records exchanged": (lambda a: swap(*a.files(".json")[2:4]), ("edited", IN_FILES, ".json")),
-    "a notebook is gone": (lambda a: a.files(".ipynb")[2].unlink(), ("deleted", IN_FILES, ".ipynb")),
+    "a notebook's text": (
+        lambda a: edit(a.files(".ipynb")[2], "Rita", "Rosa"),
+        ("edited", IN_FILES, ".ipynb"),
+    ),
+    "a twin's text": (
+        lambda a: edit(a.files(".html")[2], "<html", "<HTML"),
+        ("edited", IN_FILES, ".html"),
+    ),
+    "a record's text": (
+        lambda a: edit(a.files(".json")[2], "Rita", "Rosa"),
+        ("edited", IN_FILES, ".json"),
+    ),
+    "two records exchanged": (
+        lambda a: swap(*a.files(".json")[2:4]),
+        ("edited", IN_FILES, ".json"),
+    ),
+    "a notebook is gone": (
+        lambda a: a.files(".ipynb")[2].unlink(),
+        ("deleted", IN_FILES, ".ipynb"),
+    ),
     "a record has another name": (
         lambda a: a.files(".json")[2].rename(a.files(".json")[2].with_name("x_y.json")),
         ("added", IN_FILES, "x_y.json: no entry knows it"),
@@ -132,14 +158,22 @@ TAMPERINGS: dict[str, tuple[Callable, tuple[str, str, str]]] = {
         lambda a: [path.unlink() for path in a.copies()[-3:]],
         ("uncopied", IN_FILES, "#11 "),
     ),
-    "all copies are gone": (lambda a: [path.unlink() for path in a.copies()], ("uncopied", IN_FILES, "#1 ")),
+    "all copies are gone": (
+        lambda a: [path.unlink() for path in a.copies()],
+        ("uncopied", IN_FILES, "#1 "),
+    ),
 }
-BY_FILES_ALONE = [what for what, (_, (kind, where, _)) in TAMPERINGS.items()
-                  if where == IN_FILES and kind != "uncopied"]  # fmt: skip
+BY_FILES_ALONE = [
+    what
+    for what, (_, (kind, where, _)) in TAMPERINGS.items()
+    if where == IN_FILES and kind != "uncopied"
+]
 
 
 def test_an_untouched_archive_proves_itself(archive):
-    """Nothing is found where nothing was done: in the database with its files, and in the files alone."""
+    """Nothing is found where nothing was done: in the database with its files, and in the files
+    alone.
+    """
     proof = archive.proof()
     assert (proof.findings, proof.notes, proof.whole) == ([], [], True)
     assert (proof.entries, proof.files) == (13, 18)
@@ -148,12 +182,16 @@ def test_an_untouched_archive_proves_itself(archive):
 
 @pytest.mark.parametrize("what", TAMPERINGS)
 def test_each_tampering_is_found_and_named(archive, what):
-    """Whatever is edited, deleted, added or put elsewhere in one place is found, and the entry or file is named."""
+    """Whatever is edited, deleted, added or put elsewhere in one place is found, and the entry or
+    file is named.
+    """
     how, (kind, where, words) = TAMPERINGS[what]
     how(archive)
     proof = archive.proof()
     assert not proof.whole
-    assert any((item.kind, item.where) == (kind, where) and words in item.what for item in proof.findings), proof
+    assert any(
+        (item.kind, item.where) == (kind, where) and words in item.what for item in proof.findings
+    ), proof
 
 
 @pytest.mark.parametrize("what", BY_FILES_ALONE)
@@ -166,7 +204,9 @@ def test_tampering_with_files_is_found_without_the_database(archive, what):
 
 
 def test_a_chain_cut_off_everywhere_is_found_by_the_head_that_a_message_carried(archive):
-    """Database and files cut at the same place look whole, until somebody brings the head that was sent."""
+    """Database and files cut at the same place look whole, until somebody brings the head that was
+    sent.
+    """
     sent = (13, archive.links()[-1].hash[:12])
     archive.tamper("DELETE FROM rollout.ledger WHERE seq > 11")
     gone = [archive.copies()[index] for index in (11, 12)]
@@ -200,15 +240,21 @@ def test_an_empty_ledger_and_an_empty_folder_prove_nothing(database, tmp_path):
     assert run(["verify", "--outputs", str(tmp_path)]) == 70
 
 
-def test_the_archive_proves_itself_after_a_dump_is_restored(archive, server, server_kind, plan, monkeypatch):
+def test_the_archive_proves_itself_after_a_dump_is_restored(
+    archive, server, server_kind, plan, monkeypatch
+):
     """`pg_dump | psql` into another database, and the same files, and the same head."""
     folder = _binaries(server_kind)
     name = f"{psycopg.conninfo.conninfo_to_dict(archive.address)['dbname']}_restored"
     before, restored = archive.proof(), create_database(server, name)
     dump = subprocess.run([folder / "pg_dump", archive.address], capture_output=True, check=False)
     assert dump.returncode == 0, dump.stderr.decode()
-    done = subprocess.run([folder / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", restored], input=dump.stdout,
-                          capture_output=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [folder / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", restored],
+        input=dump.stdout,
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr.decode()
     monkeypatch.setenv(plan.database.variable, restored)
     after = archive.proof(head=(before.head[0], before.head[1][:12]))
@@ -227,8 +273,12 @@ def _binaries(server_kind: str) -> Path:
 
 def test_anybody_can_check_the_chain_with_sha256sum(archive):
     """Each copy's own sha256 is its entry's hash, and the first line of the copy after it."""
-    sums = [subprocess.run(["sha256sum", path], capture_output=True, text=True, check=True).stdout.split()[0]
-            for path in archive.copies()]  # fmt: skip
+    sums = [
+        subprocess.run(
+            ["sha256sum", path], capture_output=True, text=True, check=True
+        ).stdout.split()[0]
+        for path in archive.copies()
+    ]
     assert sums == [entry.hash for entry in archive.links()]
     assert [path.read_text().split("\n")[0] for path in archive.copies()] == ["", *sums[:-1]]
 
@@ -246,8 +296,12 @@ def test_the_command_names_the_entry_and_exits_70(archive, capsys):
 
 
 def test_verify_needs_no_database_where_the_files_are_asked(archive, monkeypatch):
-    """With the server gone, --files-only proves what the files hold, and without it the run is exit 50."""
-    monkeypatch.setenv(archive.plan.database.variable, "postgresql:///rehearsal_gone?host=/nonexistent")
+    """With the server gone, --files-only proves what the files hold, and without it the run is exit
+    50.
+    """
+    monkeypatch.setenv(
+        archive.plan.database.variable, "postgresql:///rehearsal_gone?host=/nonexistent"
+    )
     assert run(["verify", "--outputs", str(archive.outputs)]) == 50
     head = f"13:{archive.copies()[-1].name[8:20]}"
     assert run(["verify", "--outputs", str(archive.outputs), "--files-only", "--head", head]) == 0
@@ -255,7 +309,9 @@ def test_verify_needs_no_database_where_the_files_are_asked(archive, monkeypatch
 
 
 def test_another_folder_is_one_sentence_and_no_list_of_deletions(archive, tmp_path, capsys):
-    """The wrong --outputs: what to name, and still exit 70. With one file of it there, each other is named."""
+    """The wrong --outputs: what to name, and still exit 70. With one file of it there, each other
+    is named.
+    """
     elsewhere = tmp_path / "elsewhere"
     assert run(["verify", "--outputs", str(elsewhere)]) == 70
     said = capsys.readouterr().out

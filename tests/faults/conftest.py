@@ -1,4 +1,5 @@
-"""What breaks between the suite and its database: a real proxy that cuts, stalls or kills at a chosen message.
+"""What breaks between the suite and its database: a real proxy that cuts, stalls or kills at a
+chosen message.
 
 And a rollout with live rows, watched by real processes.
 """
@@ -26,20 +27,30 @@ import pytest
 import yaml
 
 from rollout_lib import operations as op
-from rollout_lib.session import open_session
+from rollout_lib.database.session import open_session
 
 REFUSES_TLS = b"N"
-NEGOTIATIONS = (80877103, 80877104)  # SSLRequest, GSSENCRequest: codes in the place of a protocol version
+NEGOTIATIONS = (
+    80877103,
+    80877104,
+)  # SSLRequest, GSSENCRequest: codes in the place of a protocol version
 ASKS = (
     b"Q",
     b"S",
 )  # a simple query, or the Sync that ends an extended one: each is answered
 
 ROLLOUT = str(Path(sys.executable).with_name("rollout"))
-# The same command, paging after so many seconds as $BLIND_PAGES says: nobody waits here for five minutes.
-SOONER = (sys.executable, "-c", "import os; from datetime import timedelta; from rollout_lib.cli import main; "
-          "from rollout_lib.schedule import lasting; "
-          "lasting.PAGES_AFTER = timedelta(0, int(os.environ['BLIND_PAGES'])); main()")  # fmt: skip
+# The same command, paging after so many seconds as $BLIND_PAGES says: nobody waits here for five
+# minutes.
+SOONER = (
+    sys.executable,
+    "-c",
+    (
+        "import os; from datetime import timedelta; from rollout_lib.cli import main; "
+        "from rollout_lib.schedule import lasting; "
+        "lasting.PAGES_AFTER = timedelta(0, int(os.environ['BLIND_PAGES'])); main()"
+    ),
+)
 PATIENCE = 300  # seconds that a loaded machine may take for what is waited for
 LEGACY = """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status, response_time_ms, message_id)
     SELECT clock_timestamp() - n * interval '1 minute', (ARRAY['jobs', 'marketplace', 'property'])[1 + n % 3],
@@ -50,12 +61,13 @@ ROWS = """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, statu
 
 
 class Proxy:
-    """A loopback TCP port before a server on a Unix socket; requests are counted over all connections.
+    """A loopback TCP port before a server on a Unix socket; requests are counted over all
+    connections.
 
-    `at`: the request (1 is the first) at which `fault` happens. "unheard": it never reaches the server.
-    "unanswered": the server carries it out, the answer is lost. "stalled": no answer ever comes, on any line.
-    With `kill` set that process is killed (SIGKILL) in the same moment. `gone`: no new line from then on.
-    """
+    `at`: the request (1 is the first) at which `fault` happens. "unheard": it never reaches the
+    server. "unanswered": the server carries it out, the answer is lost. "stalled": no answer ever
+    comes, on any line. With `kill` set that process is killed (SIGKILL) in the same moment. `gone`:
+    no new line from then on."""
 
     def __init__(self, server: str) -> None:
         behind = psycopg.conninfo.conninfo_to_dict(server)
@@ -173,7 +185,9 @@ def proxy(server) -> Iterator[Proxy]:
 @pytest.fixture
 def through(proxy) -> Callable[[str], str]:
     """From the direct address of a database to the one through the proxy."""
-    return lambda address: psycopg.conninfo.make_conninfo(address, host="127.0.0.1", port=str(proxy.port))
+    return lambda address: psycopg.conninfo.make_conninfo(
+        address, host="127.0.0.1", port=str(proxy.port)
+    )
 
 
 class Watcher:
@@ -182,15 +196,22 @@ class Watcher:
     def __init__(self, *arguments: str, **environment: str) -> None:
         program = SOONER if "BLIND_PAGES" in environment else (ROLLOUT,)
         command = [*program, "watch", "--json", "--verbose", "--operator", "Rita", *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                        env={**os.environ, **environment})  # fmt: skip
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **environment},
+        )
         self.said: list[dict] = []
         self.lines: queue.Queue = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
         for line in self.process.stdout:
-            self.lines.put(json.loads(line) if line.startswith("{") else {"kind": "words", "text": line})
+            self.lines.put(
+                json.loads(line) if line.startswith("{") else {"kind": "words", "text": line}
+            )
         self.lines.put(None)
 
     def until(self, *kinds: str) -> dict:
@@ -247,7 +268,9 @@ def live(database, direct, tmp_path) -> Callable[..., Live]:
         interval: str = "1h", *, begun: bool = True, **monitoring: str
     ) -> Live:  # hardly ever does a slot fall into a test
         now = datetime.now(UTC)
-        content = yaml.safe_load(Path("parameters/week6.rehearsal.yaml").read_text(encoding="utf-8"))
+        content = yaml.safe_load(
+            Path("parameters/week6.rehearsal.yaml").read_text(encoding="utf-8")
+        )
         for number, phase in enumerate(content["phases"]):
             begins = now + number * timedelta(days=2)
             phase |= {"day": begins.date(), "start": f"{begins:%H:%M}"}

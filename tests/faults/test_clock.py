@@ -1,4 +1,6 @@
-"""A machine whose clock is wrong by an hour, or is set while it watches: real processes that read another time."""
+"""A machine whose clock is wrong by an hour, or is set while it watches: real processes that read
+another time.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def library(tmp_path_factory) -> Path:
 
 
 class Clock:
-    """The clock of the processes that get `environment`: moved by so many seconds, or set while they run."""
+    """The clock of the processes that get `environment`: moved by so many seconds, or set while
+    they run.
+    """
 
     def __init__(self, file: Path, library: Path) -> None:
         self.file = file
@@ -58,7 +62,9 @@ def rollout(day, environment: dict[str, str], *words: str) -> dict:
     command = [ROLLOUT, *words, "--operator", "Rita"]
     command += [] if "attest" in words else ["--json"]
     command += [] if "--emergency" in words else ["--plan", str(day.plan)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **environment}
+    )
     assert done.returncode in (0, 10), done.stdout + done.stderr
     return {} if "attest" in words else json.loads(done.stdout)
 
@@ -71,12 +77,16 @@ def near(text: str) -> bool:
 def test_the_process_under_test_has_another_clock(wrong):
     """Or else the tests below would show nothing."""
     code = "import datetime as d; print(d.datetime.now(d.UTC).isoformat())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **wrong})
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **wrong}
+    )
     assert not near(done.stdout.strip())
 
 
 def test_gates_slots_windows_and_the_ledger_go_by_the_databases_clock(live, wrong):
-    """Pre-flight says how far this machine's clock is away; a raise, a check, an emergency are of the real time."""
+    """Pre-flight says how far this machine's clock is away; a raise, a check, an emergency are of
+    the real time.
+    """
     day = live("5s", begun=False, ingestion_lag="1s")
     before = rollout(day, wrong, "preflight")["checkpoint"]
     (clocks,) = [check for check in before["verdict"]["checks"] if check["name"] == "clocks"]
@@ -85,7 +95,9 @@ def test_gates_slots_windows_and_the_ledger_go_by_the_databases_clock(live, wron
     assert clocks["mend"] == "timedatectl set-ntp true"
     assert before["state"] == "PASS"
     rollout(day, wrong, "attest", "--complaints", "none")
-    change = rollout(day, wrong, "change", "--to", "10", "--expect", "0", "--reason", "start", "--apply")
+    change = rollout(
+        day, wrong, "change", "--to", "10", "--expect", "0", "--reason", "start", "--apply"
+    )
     raised = change["checkpoint"]
     assert {gate["met"] for gate in raised["change"]["gates"]} == {True}
     assert day.routing() == (10, True)
@@ -96,18 +108,28 @@ def test_gates_slots_windows_and_the_ledger_go_by_the_databases_clock(live, wron
     assert near(found["slot"])
     assert near(found["look"]["window"]["end"])
     assert near(found["figures"]["window"]["end"])
-    assert sum(row["requests"] for row in found["figures"]["rows"] if row["routed_to"] == "unified") > 0
-    assert Path(checked["notebook"]).name.startswith(datetime.fromisoformat(found["at"]).strftime("%Y%m%dT%H%M%SZ"))
+    assert (
+        sum(row["requests"] for row in found["figures"]["rows"] if row["routed_to"] == "unified")
+        > 0
+    )
+    assert Path(checked["notebook"]).name.startswith(
+        datetime.fromisoformat(found["at"]).strftime("%Y%m%dT%H%M%SZ")
+    )
     off = rollout(day, wrong, *EMERGENCY)
     assert near(off["at"])
-    away = "SELECT kind, operation FROM rollout.ledger WHERE abs(extract(epoch FROM recorded_at - {})) > 1800"
+    away = (
+        "SELECT kind, operation FROM rollout.ledger WHERE abs(extract(epoch FROM recorded_at - {}))"
+        " > 1800"
+    )
     for column in ("at", "slot", "phase_began"):
         assert day.sql(away.format(column)) == []
     assert day.sql("SELECT count(DISTINCT kind) FROM rollout.ledger") > [(2,)]
 
 
 def test_a_watcher_of_another_clock_misses_nothing_stops_when_it_was_told_and_acts(live, wrong):
-    """Its rounds and its lines are of the database's time: no slot is missed, `--until` is not an hour away."""
+    """Its rounds and its lines are of the database's time: no slot is missed, `--until` is not an
+    hour away.
+    """
     day = live()
     until = datetime.now(UTC) + timedelta(seconds=15)
     first = day.watch("--until", until.isoformat(), **wrong)
@@ -125,8 +147,12 @@ def test_a_watcher_of_another_clock_misses_nothing_stops_when_it_was_told_and_ac
     assert near(at.isoformat())
 
 
-def test_a_clock_that_is_set_while_it_watches_wakes_nobody(live, hook, proxy, through, clock, monkeypatch):
-    """The database is away for a moment, and the clock jumps an hour meanwhile: that is no hour of blindness."""
+def test_a_clock_that_is_set_while_it_watches_wakes_nobody(
+    live, hook, proxy, through, clock, monkeypatch
+):
+    """The database is away for a moment, and the clock jumps an hour meanwhile: that is no hour of
+    blindness.
+    """
     monkeypatch.setenv("ROLLOUT_REHEARSAL_URL", through(os.environ["ROLLOUT_REHEARSAL_URL"]))
     day = live()
     monkeypatch.setenv("ROLLOUT_NOTIFY", hook.address)
@@ -148,7 +174,9 @@ def test_a_clock_that_is_set_while_it_watches_wakes_nobody(live, hook, proxy, th
 
 @pytest.mark.parametrize("words", [EMERGENCY, ("rollback", "--off", "--apply", "--reason", "x")])
 def test_what_waits_in_a_file_is_of_the_databases_time_too(live, words, wrong):
-    """Else a rollback that was kept would end what is begun after it, for an hour, or be taken for an old one."""
+    """Else a rollback that was kept would end what is begun after it, for an hour, or be taken for
+    an old one.
+    """
     day = live()
     day.sql("ALTER TABLE rollout.ledger RENAME TO gone")
     rollout(day, wrong, *words)

@@ -1,4 +1,6 @@
-"""The emergency where something is in its way: it finds the right database, gets through, and says what is true."""
+"""The emergency where something is in its way: it finds the right database, gets through, and says
+what is true.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,17 @@ import pytest
 from rollout_lib import emergency, spool
 from rollout_lib import operations as op
 from rollout_lib.cli import emergency as command
+from rollout_lib.database.migrations import migrate
 from rollout_lib.emergency import statements, switch_off
 from rollout_lib.errors import DatabaseUnreachable
-from rollout_lib.migrations import migrate
 from rollout_lib.rehearsal.server import _binaries
 
 ROLLOUT = str(Path(sys.executable).with_name("rollout"))
 HOSTILE = "it's 5 % \\'; UPDATE webhook_routing_config SET percentage = 100; --\x1b[2J $$ “weird”"
-PLAN = "rollout: blue\nenvironment: production\ndatabase:\n  variable: PROD_URL # the address\n  name: {name}\n"
+PLAN = (
+    "rollout: blue\nenvironment: production\ndatabase:\n  variable: PROD_URL # the address\n  name:"
+    " {name}\n"
+)
 
 
 def off(*arguments: str, cwd: Path | None = None, **environment: str):
@@ -54,15 +59,26 @@ BROKEN = "phases: [ {percentage: ten\n\t: ]\nmode: x: y\n"
 
 @pytest.mark.parametrize("how", ["--plan", "$ROLLOUT_PLAN", "--plan, broken", "--variable"])
 def test_the_plan_says_which_database_is_meant_also_where_it_is_broken(two, tmp_path, how):
-    """$DATABASE_URL holds another address: the plan's variable is taken, the other database is not touched."""
+    """$DATABASE_URL holds another address: the plan's variable is taken, the other database is not
+    touched.
+    """
     meant, other = two
     plan = write(tmp_path)
     if "broken" in how:
         Path(plan).write_text(Path(plan).read_text() + BROKEN)
-    given = {"--variable": ("--variable", "PROD_URL"), "$ROLLOUT_PLAN": ()}.get(how, ("--plan", plan))
+    given = {"--variable": ("--variable", "PROD_URL"), "$ROLLOUT_PLAN": ()}.get(
+        how, ("--plan", plan)
+    )
     more = {"ROLLOUT_PLAN": plan} if how == "$ROLLOUT_PLAN" else {}
-    done = off("--reason", "x", *given, DATABASE_URL=other.direct, PROD_URL=meant.direct,
-               ROLLOUT_REHEARSAL_URL=other.direct, **more)  # fmt: skip
+    done = off(
+        "--reason",
+        "x",
+        *given,
+        DATABASE_URL=other.direct,
+        PROD_URL=meant.direct,
+        ROLLOUT_REHEARSAL_URL=other.direct,
+        **more,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (is_on(meant), is_on(other)) == (False, True)
     rollout = "week6-unified" if how == "--variable" else "blue"
@@ -72,24 +88,33 @@ def test_the_plan_says_which_database_is_meant_also_where_it_is_broken(two, tmp_
 
 
 def test_without_a_plan_its_entry_is_of_the_rollout_that_the_ledger_is_of(empty_database, evening):
-    """Nothing names a rollout: the newest entry does, and the checks of that rollout know of it; an empty ledger has
-    none to name, and that is what its entry says. A kept entry is named when it is appended."""
-    before = "SELECT rollout.append_entry('attempt', 'monitor', 'blue', now(), NULL, NULL, 'x', '{}')"
+    """Nothing names a rollout: the newest entry does, and the checks of that rollout know of it; an
+    empty ledger has none to name, and that is what its entry says. A kept entry is named when it is
+    appended."""
+    before = (
+        "SELECT rollout.append_entry('attempt', 'monitor', 'blue', now(), NULL, NULL, 'x', '{}')"
+    )
     evening.sql(f"{before}; ALTER FUNCTION rollout.append_entry RENAME TO gone")
     done = switch_off(evening.direct, reason="x", operator="Rita")
     assert not is_on(evening)
     assert done.recorded.endswith(".json")
     evening.sql("ALTER FUNCTION rollout.gone RENAME TO append_entry")
     assert len(evening.session().database.drain().appended) == 1
-    assert evening.sql("SELECT rollout FROM rollout.ledger ORDER BY seq DESC LIMIT 1") == [("blue",)]
+    assert evening.sql("SELECT rollout FROM rollout.ledger ORDER BY seq DESC LIMIT 1") == [
+        ("blue",)
+    ]
     migrate(empty_database, apply=True)
-    assert switch_off(empty_database.address, reason="x", operator="Rita").recorded.startswith("#1:")
+    assert switch_off(empty_database.address, reason="x", operator="Rita").recorded.startswith(
+        "#1:"
+    )
     with psycopg.connect(empty_database.address) as connection:
         assert connection.execute("SELECT rollout FROM rollout.ledger").fetchall() == [("unnamed",)]
 
 
 def test_another_database_than_the_plans_is_switched_off_and_said_to_be_another(evening, tmp_path):
-    """Nothing is refused in an emergency; but "done" is not said of a database that the plan does not name."""
+    """Nothing is refused in an emergency; but "done" is not said of a database that the plan does
+    not name.
+    """
     done = off("--reason", "x", "--plan", write(tmp_path, name="postgres"), PROD_URL=evening.direct)
     assert (done.returncode, is_on(evening)) == (0, False)
     assert "NOT the database of" in done.stdout
@@ -97,7 +122,9 @@ def test_another_database_than_the_plans_is_switched_off_and_said_to_be_another(
 
 
 def test_a_production_plan_never_falls_back_to_a_rehearsal(evening, tmp_path):
-    """Its variable is not set: exit 2 and "not switched off", although a rehearsal's address is at hand."""
+    """Its variable is not set: exit 2 and "not switched off", although a rehearsal's address is at
+    hand.
+    """
     for given in (("--plan", write(tmp_path)), ("--variable", "PROD_URL")):
         done = off("--reason", "x", *given, ROLLOUT_REHEARSAL_URL=evening.direct)
         assert (done.returncode, is_on(evening)) == (2, True)
@@ -106,7 +133,9 @@ def test_a_production_plan_never_falls_back_to_a_rehearsal(evening, tmp_path):
 
 
 def test_with_nothing_set_it_says_so_and_starts_no_server(tmp_path):
-    """A new shell without an address: no embedded server answers "routing is off" in production's place."""
+    """A new shell without an address: no embedded server answers "routing is off" in production's
+    place.
+    """
     done = off("--reason", "x", cwd=tmp_path, HOME=str(tmp_path))
     assert done.returncode == 2
     assert "export DATABASE_URL" in done.stderr
@@ -122,14 +151,27 @@ def test_wrong_words_say_that_nothing_was_done(evening, words):
 
 
 @pytest.mark.parametrize("way", ["service", "PGSERVICE", "PGHOST", "sqlalchemy"])
-def test_a_pg_service_the_environment_and_sqlalchemys_spelling_are_addresses(evening, tmp_path, way):
+def test_a_pg_service_the_environment_and_sqlalchemys_spelling_are_addresses(
+    evening, tmp_path, way
+):
     """Whatever psql or the rest of the suite takes for an address is one here."""
     parts = psycopg.conninfo.conninfo_to_dict(evening.direct)
-    (tmp_path / "services").write_text("[prod]\n" + "".join(f"{key}={value}\n" for key, value in parts.items()))
-    pg = {"PGHOST": parts["host"], "PGPORT": parts["port"], "PGUSER": parts["user"], "PGDATABASE": parts["dbname"]}
+    (tmp_path / "services").write_text(
+        "[prod]\n" + "".join(f"{key}={value}\n" for key, value in parts.items())
+    )
+    pg = {
+        "PGHOST": parts["host"],
+        "PGPORT": parts["port"],
+        "PGUSER": parts["user"],
+        "PGDATABASE": parts["dbname"],
+    }
     url = f"postgresql+psycopg://{parts['user']}@/{parts['dbname']}?host={parts['host']}&port={parts['port']}"
-    given = {"service": {"DATABASE_URL": " service=prod\n"}, "PGSERVICE": {"PGSERVICE": "prod"}, "PGHOST": pg,
-             "sqlalchemy": {"DATABASE_URL": url}}[way]  # fmt: skip
+    given = {
+        "service": {"DATABASE_URL": " service=prod\n"},
+        "PGSERVICE": {"PGSERVICE": "prod"},
+        "PGHOST": pg,
+        "sqlalchemy": {"DATABASE_URL": url},
+    }[way]
     done = off("--reason", "x", cwd=tmp_path, PGSERVICEFILE=str(tmp_path / "services"), **given)
     assert (done.returncode, is_on(evening)) == (0, False), done.stderr
 
@@ -156,38 +198,68 @@ def test_a_user_without_a_name_can_press_it(evening, tmp_path, through):
         finally:
             os._exit(code)
     assert (os.waitpid(child, 0)[1], is_on(evening)) == (0, False)
-    assert "user 54321" in evening.sql("SELECT body FROM rollout.ledger ORDER BY seq DESC LIMIT 1")[0][0]
+    assert (
+        "user 54321"
+        in evening.sql("SELECT body FROM rollout.ledger ORDER BY seq DESC LIMIT 1")[0][0]
+    )
 
 
 def test_a_connection_that_is_lost_half_way_is_opened_again(evening, proxy, through, monkeypatch):
-    """Cut at each request in turn, the answer lost: it ends done, and says that the line was lost."""
+    """Cut at each request in turn, the answer lost: it ends done, and says that
+    the line was lost.
+    """
     for number in range(1, 12):
         evening.sql("UPDATE webhook_routing_config SET enabled = true, percentage = 10")
         proxy.arm(number, "unanswered")
-        done = switch_off(through(evening.direct), reason="x", operator="Rita", rollout="week6-unified")
+        done = switch_off(
+            through(evening.direct), reason="x", operator="Rita", rollout="week6-unified"
+        )
         assert (float(done.after[0]), done.after[1], is_on(evening)) == (0, False, False)
         assert done.before is None or float(done.before[0]) in (0, 10)
         assert any("lost" in line or "not on the ledger" in line for line in done.trouble), number
 
 
 def test_a_frozen_server_is_not_waited_for_without_end(evening, proxy, through, tmp_path):
-    """No answer ever comes: exit 50, "not known", and a statement for the console that is safe to paste."""
+    """No answer ever comes: exit 50, "not known", and a statement for the console that is safe to
+    paste.
+    """
     proxy.arm(3, "stalled")
-    code = ("import sys; from rollout_lib.emergency import statements; import rollout_lib.emergency as e;"
-            "e.DEADLINE = statements.DEADLINE = 1.5; e.RECONNECT = 0;"
-            f"sys.argv = ['rollout', 'rollback', '--emergency', '--reason', {HOSTILE!r}];"
-            "from rollout_lib.cli import main; main()")  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
-                          env={**os.environ, "DATABASE_URL": through(evening.direct)})  # fmt: skip
+    code = (
+        "import sys; from rollout_lib.emergency import statements; import rollout_lib.emergency as"
+        " e;e.DEADLINE = statements.DEADLINE = 1.5; e.RECONNECT = 0;sys.argv = ['rollout',"
+        f" 'rollback', '--emergency', '--reason', {HOSTILE!r}];from rollout_lib.cli import main;"
+        " main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "DATABASE_URL": through(evening.direct)},
+    )
     assert done.returncode == 50, done.stdout + done.stderr
     assert "Whether routing is off is NOT known" in done.stderr
     assert "\x1b" not in done.stderr
     (statement,) = [
-        line for line in done.stderr.splitlines() if line.startswith("SELECT set_routing_enabled(false, ")
+        line
+        for line in done.stderr.splitlines()
+        if line.startswith("SELECT set_routing_enabled(false, ")
     ]
-    psql = [_binaries(None) / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", evening.direct, "-c", statement]
+    psql = [
+        _binaries(None) / "psql",
+        "-X",
+        "-q",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-d",
+        evening.direct,
+        "-c",
+        statement,
+    ]
     subprocess.run(psql, check=True, capture_output=True)
-    percentage, enabled, notes = evening.sql("SELECT percentage, enabled, notes FROM webhook_routing_config")[0]
+    percentage, enabled, notes = evening.sql(
+        "SELECT percentage, enabled, notes FROM webhook_routing_config"
+    )[0]
     assert (float(percentage), enabled) == (10, False)
     assert notes.startswith("it's 5 % \\'; UPDATE webhook_routing_config")
 
@@ -203,18 +275,26 @@ def test_a_table_that_somebody_locks_whole_is_got_through(evening, monkeypatch):
         idle.close()
 
 
-def test_a_locked_row_of_somebody_else_is_named_with_the_statement_that_ends_it(evening, monkeypatch, capfd):
+def test_a_locked_row_of_somebody_else_is_named_with_the_statement_that_ends_it(
+    evening, monkeypatch, capfd
+):
     """Not ours to end: who holds it, and what ends it; freed, it is done."""
     monkeypatch.setattr(statements, "PATIENCE", 0.2)
     with psycopg.connect(evening.direct, application_name="psql") as other:
         other.execute("SELECT 1 FROM webhook_routing_config FOR UPDATE")
         pid = other.info.backend_pid
-        waiter = subprocess.Popen([sys.executable, "-c", f"""
+        waiter = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                f"""
 import psycopg, time
 with psycopg.connect({evening.direct!r}, autocommit=True) as c:
     while not c.execute("SELECT 1 FROM pg_stat_activity WHERE application_name = 'rollout'").fetchone():
         time.sleep(.1)
-    time.sleep(2.5); c.execute("SELECT pg_terminate_backend({pid})")"""])  # fmt: skip
+    time.sleep(2.5); c.execute("SELECT pg_terminate_backend({pid})")""",
+            ]
+        )
         done = switch_off(evening.direct, reason="x", operator="Rita")
         waiter.wait(timeout=30)
         other.close()
@@ -225,8 +305,10 @@ with psycopg.connect({evening.direct!r}, autocommit=True) as c:
 
 def test_a_function_that_never_ends_is_gone_around(evening, monkeypatch):
     """A deployed function that hangs: its limit passes, and the newest row is updated plainly."""
-    evening.sql("""CREATE OR REPLACE FUNCTION set_routing_enabled(p_enabled boolean, p_notes text DEFAULT NULL)
-        RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); END'""")
+    evening.sql(
+        """CREATE OR REPLACE FUNCTION set_routing_enabled(p_enabled boolean, p_notes text DEFAULT NULL)
+        RETURNS void LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); END'"""
+    )
     limits = statements._limits
     monkeypatch.setattr(statements, "_limits", lambda lock: limits(lock).replace("'5s'", "'1s'"))
     done = switch_off(evening.direct, reason="x", operator="Rita")
@@ -236,14 +318,19 @@ def test_a_function_that_never_ends_is_gone_around(evening, monkeypatch):
 
 def test_a_database_that_turned_read_only_is_written_to_and_the_record_follows(evening):
     """As Supabase does to a full one: the emergency says READ WRITE."""
-    evening.sql("ALTER DATABASE " + psycopg.conninfo.conninfo_to_dict(evening.direct)["dbname"]
-                + " SET default_transaction_read_only = on")  # fmt: skip
+    evening.sql(
+        "ALTER DATABASE "
+        + psycopg.conninfo.conninfo_to_dict(evening.direct)["dbname"]
+        + " SET default_transaction_read_only = on"
+    )
     done = switch_off(evening.direct, reason="x", operator="Rita", rollout="week6-unified")
     assert not is_on(evening)
     assert done.recorded.startswith(("#", str(spool.folder())))
 
 
-def test_without_a_ledger_and_without_a_place_for_a_file_it_is_off_all_the_same(evening, tmp_path, monkeypatch):
+def test_without_a_ledger_and_without_a_place_for_a_file_it_is_off_all_the_same(
+    evening, tmp_path, monkeypatch
+):
     """Nothing can be recorded: exit 0, for it is done, and "nowhere" is said."""
     evening.sql("DROP SCHEMA rollout CASCADE")
     (tmp_path / "file").write_text("no folder")
@@ -260,7 +347,9 @@ def full(server, passed, tmp_path):
         pytest.skip("mounting a file system needs root")
     place = Path(f"/tmp/rollout-full-{os.getpid()}")
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=777", "tmpfs", place], capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m,mode=777", "tmpfs", place], capture_output=True
+    )
     if mounted.returncode:
         place.rmdir()
         pytest.skip("mounting a file system is not allowed here")
@@ -291,21 +380,33 @@ def until_full(connection: psycopg.Connection, statement: str) -> None:
     pytest.fail("it never filled up")
 
 
-def test_a_full_database_can_be_switched_off_and_is_recorded_when_there_is_room(full, evening, monkeypatch):
-    """No block is left: the newest row fits in its page, the entry waits in a file, the next run appends it."""
+def test_a_full_database_can_be_switched_off_and_is_recorded_when_there_is_room(
+    full, evening, monkeypatch
+):
+    """No block is left: the newest row fits in its page, the entry waits in a file, the next run
+    appends it.
+    """
     address, place = full
     evening.direct = address
     monkeypatch.setenv("ROLLOUT_REHEARSAL_URL", address)
     with psycopg.connect(address, autocommit=True) as filler:
         filler.execute("CREATE TABLE filler (t text)")
-        until_full(filler, "INSERT INTO filler SELECT repeat(md5(n::text), 60) FROM generate_series(1, 2000) n")
+        until_full(
+            filler,
+            "INSERT INTO filler SELECT repeat(md5(n::text), 60) FROM generate_series(1, 2000) n",
+        )
         with open(place / "rest", "wb", buffering=0) as rest, contextlib.suppress(OSError):
             while True:
                 rest.write(b"x" * 4096)
         # the ledger's own pages too, to the last line
-        until_full(filler, "SELECT rollout.append_entry('message', 'x', 'other', now(), NULL, NULL, 'x', '{}')")
+        until_full(
+            filler,
+            "SELECT rollout.append_entry('message', 'x', 'other', now(), NULL, NULL, 'x', '{}')",
+        )
     evening.now += timedelta(minutes=15)
-    check = op.monitor(evening.session(), slot="now")  # judges and keeps what it saw; what is full is not called well
+    check = op.monitor(
+        evening.session(), slot="now"
+    )  # judges and keeps what it saw; what is full is not called well
     assert (check.head, check.checkpoint.kind, len(spool.waiting())) == (None, "checkpoint", 1)
     done = switch_off(address, reason="full", operator="Rita", rollout="week6-unified")
     assert (float(done.after[0]), done.after[1]) == (0, False)
@@ -328,9 +429,14 @@ def test_a_refusing_database_is_said_with_the_statement_for_the_console(evening)
 
 def test_two_at_once_are_one_end(evening):
     """Two people press it at the same moment: off, 0 %, both recorded."""
-    both = [subprocess.Popen([ROLLOUT, "rollback", "--emergency", "--reason", f"by {name}"], stdout=subprocess.PIPE,
-                             env={"PATH": os.environ["PATH"], "DATABASE_URL": evening.direct})
-            for name in ("Rita", "Ahmed")]  # fmt: skip
+    both = [
+        subprocess.Popen(
+            [ROLLOUT, "rollback", "--emergency", "--reason", f"by {name}"],
+            stdout=subprocess.PIPE,
+            env={"PATH": os.environ["PATH"], "DATABASE_URL": evening.direct},
+        )
+        for name in ("Rita", "Ahmed")
+    ]
     assert [one.wait(timeout=60) for one in both] == [0, 0]
     assert evening.sql("SELECT percentage, enabled FROM webhook_routing_config")[0] == (0, False)
     assert len(evening.sql("SELECT 1 FROM rollout.ledger WHERE operation = 'rollback'")) == 2

@@ -1,4 +1,6 @@
-"""Each operation broken off at every one of its requests to the database, then run again: the same end."""
+"""Each operation broken off at every one of its requests to the database, then run again: the same
+end.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,9 @@ import pytest
 
 from rollout_lib import emergency
 from rollout_lib import operations as op
+from rollout_lib.database.ledger import read_facts
 from rollout_lib.errors import CouldNotMeasure
-from rollout_lib.standing import fold
-from rollout_lib.store import read_facts
+from rollout_lib.judgement.state import fold
 
 FIRST_QUESTIONS = 8  # what SQLAlchemy asks a server that is new to it: as broken off at 2 as at 1
 REASON = "what the runbook says"
@@ -49,8 +51,13 @@ def _at_25(day) -> None:
 
 
 def _switch_off(day) -> None:
-    emergency.switch_off(day.session().database.address, reason=REASON, operator="Rita", rollout="week6-unified",
-                         at=day.now)  # fmt: skip
+    emergency.switch_off(
+        day.session().database.address,
+        reason=REASON,
+        operator="Rita",
+        rollout="week6-unified",
+        at=day.now,
+    )
 
 
 OPERATIONS = {
@@ -59,7 +66,9 @@ OPERATIONS = {
     "tripwire": Operation(lambda day: op.trip(day.session()), _failing),
     "emergency": Operation(_switch_off),
     "rollback": Operation(lambda day: op.roll_back(day.session(), reason=REASON)),
-    "gradual": Operation(lambda day: op.roll_back(day.session(), reason=REASON, gradual=True), _at_25),
+    "gradual": Operation(
+        lambda day: op.roll_back(day.session(), reason=REASON, gradual=True), _at_25
+    ),
     "attest": Operation(lambda day: day.attest("some")),
     "spike": Operation(lambda day: day.attest("spike")),
     "evaluate": Operation(lambda day: op.evaluate_phase(day.session())),
@@ -122,8 +131,12 @@ def cases() -> list:
 
 
 @pytest.mark.parametrize(("name", "way", "fault"), cases())
-def test_broken_off_at_any_request_and_run_again_it_ends_the_same(name, way, fault, a_new_day, proxy, monkeypatch):
-    """The process killed, or its line cut: before the n-th request is heard, or before its answer is."""
+def test_broken_off_at_any_request_and_run_again_it_ends_the_same(
+    name, way, fault, a_new_day, proxy, monkeypatch
+):
+    """The process killed, or its line cut: before the n-th request is heard, or before its answer
+    is.
+    """
     monkeypatch.setattr(emergency, "RECONNECT", 1.0)
     operation = OPERATIONS[name]
     day = a_new_day(operation)
@@ -139,7 +152,8 @@ def test_broken_off_at_any_request_and_run_again_it_ends_the_same(name, way, fau
         never_worse(day, before)
         if not happened:
             break
-        # A gradual rollback goes down from where it is: who asks again has looked whether it was done.
+        # A gradual rollback goes down from where it is: who asks again has looked whether it was
+        # done.
         if failed and (name != "gradual" or end(day) != wanted):
             operation.run(day)
         day.session().database.drain()  # what waits in a file is the next run's to append

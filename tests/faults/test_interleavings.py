@@ -1,4 +1,6 @@
-"""Random days: changes, edits from outside, lost lines and verdicts in any order, on a real database."""
+"""Random days: changes, edits from outside, lost lines and verdicts in any order, on a real
+database.
+"""
 
 from __future__ import annotations
 
@@ -23,24 +25,28 @@ from hypothesis.stateful import (
 )
 
 from rollout_lib import operations as op
+from rollout_lib.database.ledger import read_facts
+from rollout_lib.database.session import open_session
 from rollout_lib.errors import CouldNotMeasure
+from rollout_lib.judgement.state import fold
 from rollout_lib.model import State
 from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.scenarios import SCENARIOS, Truth
 from rollout_lib.rehearsal.server import create_database, drop_database
 from rollout_lib.rehearsal.world import World
-from rollout_lib.session import open_session
-from rollout_lib.standing import fold
-from rollout_lib.store import read_facts
 
 VARIABLE = "ROLLOUT_REHEARSAL_URL"
 WELL, FAILING = Truth(), Truth(unified_errors=0.5)
 PHASES = [Decimal(10), Decimal(25), Decimal(35), Decimal(50)]
-LOST = st.one_of(st.none(), st.none(), st.integers(9, 40))  # at which request the line is lost, if at all
+LOST = st.one_of(
+    st.none(), st.none(), st.integers(9, 40)
+)  # at which request the line is lost, if at all
 
 
 class Day(RuleBasedStateMachine):
-    """One rollout of four phases of half an hour each; what the suite does is watched, what people do is not."""
+    """One rollout of four phases of half an hour each; what the suite does is watched, what people
+    do is not.
+    """
 
     server = template = plan_file = outputs = proxy = through = None  # set by the test
 
@@ -67,14 +73,18 @@ class Day(RuleBasedStateMachine):
         return open_session(str(self.plan_file), as_of=self.world.now.isoformat(), operator="Rita")
 
     def config(self) -> tuple[Decimal, bool]:
-        return self.admin.execute("SELECT percentage, enabled FROM webhook_routing_config").fetchone()
+        return self.admin.execute(
+            "SELECT percentage, enabled FROM webhook_routing_config"
+        ).fetchone()
 
     def standing(self):
         with self.session().database.transaction(readonly=True) as connection:
             return fold(read_facts(connection, self.plan).entries, self.plan)
 
     def run(self, operation, lost: int | None = None):
-        """An operation of the suite, its line lost at some request; None where it came to no end."""
+        """An operation of the suite, its line lost at some request; None where it
+        came to no end.
+        """
         if lost:
             self.proxy.arm(lost, "unanswered")
         try:
@@ -121,12 +131,18 @@ class Day(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        self.lowers(lambda: op.attest(self.session(), subject="restart", value="x", reason="talked about it"))
+        self.lowers(
+            lambda: op.attest(
+                self.session(), subject="restart", value="x", reason="talked about it"
+            )
+        )
 
     @rule(gradual=st.booleans())
     def roll_back(self, gradual: bool) -> None:
         before = self.config()
-        done = self.lowers(lambda: op.roll_back(self.session(), reason=uuid.uuid4().hex, gradual=gradual))
+        done = self.lowers(
+            lambda: op.roll_back(self.session(), reason=uuid.uuid4().hex, gradual=gradual)
+        )
         assert done is not None, "a rollback is never refused"
         after = self.config()
         assert not after[1] or (gradual and after[0] < before[0])
@@ -137,7 +153,10 @@ class Day(RuleBasedStateMachine):
             op.attest(self.session(), subject="complaints", value="none")
         before, known = self.config(), self.standing()
         done = self.run(
-            lambda: op.change_percentage(self.session(), to=to, reason="x", dry_run=False, again=again), lost
+            lambda: op.change_percentage(
+                self.session(), to=to, reason="x", dry_run=False, again=again
+            ),
+            lost,
         )
         after = self.config()
         if done is not None and done.checkpoint.exit_code == 60:
@@ -145,11 +164,14 @@ class Day(RuleBasedStateMachine):
         if after[0] <= before[0] and after[1] <= before[1]:
             return
         self.raised += 1
-        assert self.standing().last_change[1:] == after == (to, True), "raised, and the ledger does not say so"
+        assert self.standing().last_change[1:] == after == (to, True), (
+            "raised, and the ledger does not say so"
+        )
         if not before[1] or known.phase.percentage == 5:
             assert to == PHASES[0], "the first raise is to the first phase"
             assert known.rolled_back_at is None or any(
-                item.subject == "restart" and item.at >= known.rolled_back_at for item in known.attestations
+                item.subject == "restart" and item.at >= known.rolled_back_at
+                for item in known.attestations
             )
             return
         assert PHASES.index(to) == PHASES.index(before[0]) + 1, "one phase, the next one"
@@ -160,19 +182,26 @@ class Day(RuleBasedStateMachine):
 
     @rule(percentage=st.sampled_from([0, 5, 10, 12, 25, 50, 100]), enabled=st.booleans())
     def somebody_edits_it(self, percentage: int, enabled: bool) -> None:
-        self.admin.execute("UPDATE webhook_routing_config SET percentage = %s, enabled = %s, notes = 'psql'",
-                           (percentage, enabled))  # fmt: skip
+        self.admin.execute(
+            "UPDATE webhook_routing_config SET percentage = %s, enabled = %s, notes = 'psql'",
+            (percentage, enabled),
+        )
 
     @rule(domain=st.sampled_from(["mobility", "profile", "insurance"]))
     def somebody_adds_a_protected_domain(self, domain: str) -> None:
         with pytest.raises(psycopg.errors.CheckViolation):
-            self.admin.execute("UPDATE webhook_routing_config SET domains = domains || %s", ([domain],))
+            self.admin.execute(
+                "UPDATE webhook_routing_config SET domains = domains || %s", ([domain],)
+            )
 
     @invariant()
     def a_protected_domain_is_never_routed(self) -> None:
         if not hasattr(self, "admin"):
             return
-        statement = "SELECT count(*) FROM webhook_routing_logs WHERE routed_to = 'unified' AND domain = ANY (%s)"
+        statement = (
+            "SELECT count(*) FROM webhook_routing_logs WHERE routed_to = 'unified' AND domain = ANY"
+            " (%s)"
+        )
         rows = self.admin.execute(statement, (list(self.plan.protected_domains),)).fetchone()
         assert rows == (0,)
 
@@ -188,35 +217,57 @@ def days(server, passed, tmp_path, proxy, through, monkeypatch):
     content["monitoring"] |= {"stale_after": "20m"}
     file = tmp_path / "plan.yaml"
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
-    given = {"server": server, "template": passed[1]["morning"], "plan_file": file, "outputs": tmp_path,
-             "proxy": proxy, "through": staticmethod(through)}  # fmt: skip
+    given = {
+        "server": server,
+        "template": passed[1]["morning"],
+        "plan_file": file,
+        "outputs": tmp_path,
+        "proxy": proxy,
+        "through": staticmethod(through),
+    }
     return type("Day", (Day,), given)
 
 
 def test_in_any_order_it_rises_only_by_one_planned_phase_with_passed_evidence(days):
-    """And: a rollback is never refused, nothing but a change raises, a protected domain is never eligible."""
-    how = settings(max_examples=10, stateful_step_count=14, deadline=None, derandomize=True, database=None,
-                   suppress_health_check=list(HealthCheck))  # fmt: skip
+    """And: a rollback is never refused, nothing but a change raises, a protected domain is never
+    eligible.
+    """
+    how = settings(
+        max_examples=10,
+        stateful_step_count=14,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     run_state_machine_as_test(days, settings=how)
 
 
 @pytest.mark.slow
 def test_in_many_more_orders(days):
     """The same, ten times as many days."""
-    how = settings(max_examples=60, stateful_step_count=25, deadline=None, database=None,
-                   suppress_health_check=list(HealthCheck))  # fmt: skip
+    how = settings(
+        max_examples=60,
+        stateful_step_count=25,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
     run_state_machine_as_test(days, settings=how)
 
 
 def test_a_whole_rollout_passes_in_such_a_day(days):
-    """So that the random days can rise at all: attest, raise, two checks, evaluate, four times, ends at 50 %."""
+    """So that the random days can rise at all: attest, raise, two checks, evaluate, four times,
+    ends at 50 %.
+    """
     day = days()
     day.begins()
     try:
         for phase in PHASES:
             day.raise_it(to=phase, again=False, lost=None)
             assert day.config() == (phase, True), op.change_percentage(
-                day.session(), to=phase, reason="x").checkpoint.sentence  # fmt: skip
+                day.session(), to=phase, reason="x"
+            ).checkpoint.sentence
             for _ in range(2):
                 day.a_quarter_of_an_hour(well=True, lost=None)
             day.evaluate(lost=None)

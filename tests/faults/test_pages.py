@@ -15,7 +15,9 @@ from rollout_lib.errors import DatabaseUnreachable
 from rollout_lib.model import State
 from rollout_lib.schedule import lasting
 
-pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # Apprise's own import
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:'imghdr' is deprecated:DeprecationWarning"
+)  # Apprise's own import
 FAILING = """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status, response_time_ms, message_id)
     SELECT CAST('{at}' AS timestamptz) + n * interval '20 seconds', 'jobs', 'unified', 'error', 700, 'wamid.' || n
       FROM generate_series(1, 40) n"""
@@ -66,7 +68,9 @@ def test_a_database_that_stays_away_is_paged_once_and_again_when_it_goes_a_secon
 
 
 def test_a_database_that_answers_and_shows_nothing_is_paged_once_and_recorded(live, paged):
-    """Rows stopped an hour ago: rounds say so; after the time the ledger and people have it, and once only."""
+    """Rows stopped an hour ago: rounds say so; after the time the ledger and people have it, and
+    once only.
+    """
     day = live()
     paged.posts.clear()
     watcher = day.watch(BLIND_PAGES="3")
@@ -84,7 +88,9 @@ def test_a_database_that_answers_and_shows_nothing_is_paged_once_and_recorded(li
 
 
 def test_a_plan_that_is_broken_or_edited_in_a_phase_is_paged_and_the_tripwire_goes_on(live, paged):
-    """Broken: one page, at once; mended; edited: another; and errors switch off by the plan as it was."""
+    """Broken: one page, at once; mended; edited: another; and errors switch off by the plan as it
+    was.
+    """
     day = live()
     paged.posts.clear()
     watcher = day.watch()
@@ -108,10 +114,16 @@ def test_a_plan_that_is_broken_or_edited_in_a_phase_is_paged_and_the_tripwire_go
     assert day.routing() == (0, False)
 
 
-def test_an_edited_plan_is_a_hold_that_the_scheduled_check_tells_where_nobody_watches(evening, paged):
-    """By a timer alone: the next check holds and says what was edited; a raise from it is refused by name."""
+def test_an_edited_plan_is_a_hold_that_the_scheduled_check_tells_where_nobody_watches(
+    evening, paged
+):
+    """By a timer alone: the next check holds and says what was edited; a raise from it is refused
+    by name.
+    """
     evening.now += timedelta(minutes=15)
-    evening.sql(FAILING.format(at=evening.now - timedelta(minutes=15)).replace("'error'", "'success'"))
+    evening.sql(
+        FAILING.format(at=evening.now - timedelta(minutes=15)).replace("'error'", "'success'")
+    )
     evening.plan_file.write_text(evening.plan_file.read_text() + "# edited\n")
     done = op.monitor(evening.session(), slot="now").checkpoint
     assert done.state is State.HOLD
@@ -123,18 +135,26 @@ def test_an_edited_plan_is_a_hold_that_the_scheduled_check_tells_where_nobody_wa
 def test_an_act_that_failed_is_told_where_the_ledger_cannot_be_reached_either(
     evening, paged, proxy, through, monkeypatch
 ):
-    """The line is cut between the verdict and the act, and no other is taken: told, kept, done by the next check."""
+    """The line is cut between the verdict and the act, and no other is taken: told, kept, done by
+    the next check.
+    """
     monkeypatch.setattr(emergency, "RECONNECT", 1.0)
     monkeypatch.setenv("ROLLOUT_REHEARSAL_URL", through(evening.direct))
     evening.sql(FAILING.format(at=evening.now))
     evening.now += timedelta(minutes=15)
-    for number in range(9, 40):  # before the verdict it is no check at all; the first one after it is the act's own
+    for number in range(
+        9, 40
+    ):  # before the verdict it is no check at all; the first one after it is the act's own
         proxy.arm(number, "unheard", gone=True)
         with contextlib.suppress(DatabaseUnreachable):
             done = op.monitor(evening.session(), slot="now")
             break
     assert proxy.happened.is_set()
-    assert (done.checkpoint.state, done.checkpoint.change.applied, done.head) == (State.ROLL_BACK, False, None)
+    assert (done.checkpoint.state, done.checkpoint.change.applied, done.head) == (
+        State.ROLL_BACK,
+        False,
+        None,
+    )
     told = came(paged, "ROLL BACK FAILED at 10%")
     assert "NOT DONE as far as is known" in told
     assert "rollout rollback --emergency --reason" in told

@@ -1,4 +1,6 @@
-"""How runs end when they end badly: what the record says, what the ledger holds, and that nothing is left behind."""
+"""How runs end when they end badly: what the record says, what the ledger holds, and that nothing
+is left behind.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,10 @@ import psutil
 import pytest
 from papermill.engines import papermill_engines
 
-from rollout_lib import store
 from rollout_lib.archive import verify
 from rollout_lib.archive.chain import link
 from rollout_lib.archive.sealing import seal
+from rollout_lib.database import ledger as store
 from rollout_lib.errors import ParameterError
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
@@ -47,18 +49,30 @@ def notebook(*cells: str) -> nbformat.NotebookNode:
 
 def execute(*cells: str, kernel: str = "python3", cell_limit: float = 30, run_limit: float = 60):
     """The notebook after our engine, and why it did not finish ("" where it did)."""
-    prepared = papermill.execute_notebook(notebook(*cells), None, prepare_only=True, progress_bar=False)
+    prepared = papermill.execute_notebook(
+        notebook(*cells), None, prepare_only=True, progress_bar=False
+    )
     limits = {"cell_limit": cell_limit, "run_limit": run_limit}
     papermill_engines.execute_notebook_with_engine(
-        "rollout", prepared, kernel_name=kernel, input_path="x.ipynb", output_path=None, progress_bar=False,
-        log_output=False, **limits
-    )  # fmt: skip
+        "rollout",
+        prepared,
+        kernel_name=kernel,
+        input_path="x.ipynb",
+        output_path=None,
+        progress_bar=False,
+        log_output=False,
+        **limits,
+    )
     return prepared, str(prepared.metadata.papermill.get("rollout_died", ""))
 
 
 def kernels() -> list[psutil.Process]:
     """Kernels that this process has started and that still run."""
-    return [child for child in psutil.Process().children(recursive=True) if "ipykernel_launcher" in child.cmdline()]
+    return [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if "ipykernel_launcher" in child.cmdline()
+    ]
 
 
 def states(executed) -> list[str]:
@@ -79,21 +93,35 @@ ENDS = {
         {},
         "a cell was interrupted (KeyboardInterrupt)",
     ),
-    "the run is too long": (("1", NAP, "2"), {"run_limit": 4}, "it ran too long (limit of a run: 4 s)"),
-    "the run is too long before its kernel is there": (("1",), {"run_limit": 0.2}, "it ran too long"),
+    "the run is too long": (
+        ("1", NAP, "2"),
+        {"run_limit": 4},
+        "it ran too long (limit of a run: 4 s)",
+    ),
+    "the run is too long before its kernel is there": (
+        ("1",),
+        {"run_limit": 0.2},
+        "it ran too long",
+    ),
 }
 
 
 @pytest.mark.parametrize("how", ENDS)
 def test_a_run_that_did_not_finish_says_so(how):
-    """What papermill archives as completed is failed here: the cell that ran, the reason, and the rest pending."""
+    """What papermill archives as completed is failed here: the cell that ran, the reason, and the
+    rest pending.
+    """
     cells, limits, words = ENDS[how]
     executed, said = execute(*cells, **limits)
     assert words in said
     (failed,) = [cell for cell in executed.cells if cell.metadata.papermill["status"] == "failed"]
     assert failed.outputs[-1].ename == "RunDied"
-    answered = states(executed).index("failed")  # on a busy machine a limit may come before the cell that naps
-    assert states(executed) == ["completed"] * answered + ["failed"] + ["pending"] * (len(cells) - answered - 1)
+    answered = states(executed).index(
+        "failed"
+    )  # on a busy machine a limit may come before the cell that naps
+    assert states(executed) == ["completed"] * answered + ["failed"] + ["pending"] * (
+        len(cells) - answered - 1
+    )
     assert answered == 1 or "run_limit" in limits
     assert executed.metadata.papermill["exception"] is True
     assert not kernels()
@@ -106,11 +134,18 @@ def test_a_missing_kernel_says_so():
     assert states(executed) == ["failed", "pending"]
 
 
-@pytest.mark.parametrize(("number", "words"), [(signal.SIGTERM, "told to stop (SIGTERM)"),
-                                               (signal.SIGHUP, "told to stop (SIGHUP)"),
-                                               (signal.SIGINT, "interrupted from the keyboard")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGTERM, "told to stop (SIGTERM)"),
+        (signal.SIGHUP, "told to stop (SIGHUP)"),
+        (signal.SIGINT, "interrupted from the keyboard"),
+    ],
+)
 def test_a_signal_ends_the_run_and_its_kernel(number, words):
-    """SIGTERM and Ctrl-C are recorded as what they were, the kernel ends too, and the handlers are as before."""
+    """SIGTERM and Ctrl-C are recorded as what they were, the kernel ends too, and the handlers are
+    as before.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background by a shell
         signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(number)
@@ -129,27 +164,52 @@ def test_leaving_by_sys_exit_is_no_good_end():
 
 
 def test_stock_papermill_is_honest_with_our_engine(tmp_path):
-    """`papermill --engine rollout` on a kernel that dies exits non-zero and archives a failed notebook, once."""
+    """`papermill --engine rollout` on a kernel that dies exits non-zero and archives a failed
+    notebook, once.
+    """
     source, target = tmp_path / "in.ipynb", tmp_path / "out" / "day.ipynb"
     nbformat.write(notebook("1", DIES), source)
-    command = [sys.executable, "-m", "papermill", "--engine", "rollout", "--no-request-save-on-cell-execute",
-               "--no-progress-bar", str(source), f"archive://{target}"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        "--engine",
+        "rollout",
+        "--no-request-save-on-cell-execute",
+        "--no-progress-bar",
+        str(source),
+        f"archive://{target}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0, done.stderr
     assert "its kernel died" in done.stderr
-    assert json.loads(target.read_text())["metadata"]["papermill"]["rollout_died"] == "its kernel died."
+    assert (
+        json.loads(target.read_text())["metadata"]["papermill"]["rollout_died"]
+        == "its kernel died."
+    )
 
 
-@pytest.mark.parametrize("given", [{"dry_run": 0}, {"dry_run": "false"}, {"expectd_percentage": "10"}])
+@pytest.mark.parametrize(
+    "given", [{"dry_run": 0}, {"dry_run": "false"}, {"expectd_percentage": "10"}]
+)
 def test_stock_papermill_refuses_wrong_parameters_on_our_engine(given):
-    """Another type and a mistyped guard end it before a kernel starts: nothing is taken for what it is not."""
+    """Another type and a mistyped guard end it before a kernel starts: nothing is taken for what it
+    is not.
+    """
     model = nbformat.read(runner.notebook_path("10_change_percentage"), 4)
-    prepared = papermill.execute_notebook(model, None, parameters=given, prepare_only=True, progress_bar=False)
+    prepared = papermill.execute_notebook(
+        model, None, parameters=given, prepare_only=True, progress_bar=False
+    )
     with pytest.raises(ParameterError, match=next(iter(given))):
         papermill_engines.execute_notebook_with_engine(
-            "rollout", prepared, kernel_name="no_such_kernel", input_path="x.ipynb", output_path=None,
-            progress_bar=False, log_output=False
-        )  # fmt: skip
+            "rollout",
+            prepared,
+            kernel_name="no_such_kernel",
+            input_path="x.ipynb",
+            output_path=None,
+            progress_bar=False,
+            log_output=False,
+        )
 
 
 @pytest.fixture
@@ -186,23 +246,33 @@ def proof(database, outputs: Path, later: timedelta = timedelta(hours=1)) -> ver
 def add_cell(path: Path, source: str, at: int | None = None) -> None:
     """Put a cell in; at the end, before the sentinel, where no place is given."""
     model = nbformat.read(path, as_version=4)
-    model.cells.insert(len(model.cells) - 1 if at is None else at, nbformat.v4.new_code_cell(source))
+    model.cells.insert(
+        len(model.cells) - 1 if at is None else at, nbformat.v4.new_code_cell(source)
+    )
     nbformat.write(model, path)
 
 
-def test_a_kernel_that_dies_after_the_decision_leaves_it_on_the_ledger(database, world, models, tmp_path):
-    """The checkpoint was written before any chart: it is archived and sealed, and the run is no good end."""
+def test_a_kernel_that_dies_after_the_decision_leaves_it_on_the_ledger(
+    database, world, models, tmp_path
+):
+    """The checkpoint was written before any chart: it is archived and sealed, and the run is no
+    good end.
+    """
     add_cell(models / "20_monitor.ipynb", DIES)
     result = check(world, tmp_path / "outputs")
     assert (result.exit_code, result.checkpoint["state"], result.trouble) == (50, "OFF", "")
     assert "This run did not finish" in result.html.read_text()
-    assert result.record.read_text() == json.dumps(result.checkpoint, ensure_ascii=False, separators=(",", ":"))
+    assert result.record.read_text() == json.dumps(
+        result.checkpoint, ensure_ascii=False, separators=(",", ":")
+    )
     found = proof(database, tmp_path / "outputs")
     assert (found.whole, found.entries) == (True, 2)
 
 
 def test_a_run_without_a_checkpoint_is_an_attempt_and_no_check(database, world, models, tmp_path):
-    """A run that dies before it decided anything leaves its notebook and an entry that says it died."""
+    """A run that dies before it decided anything leaves its notebook and an entry that says it
+    died.
+    """
     add_cell(models / "20_monitor.ipynb", DIES, at=3)
     result = check(world, tmp_path / "outputs")
     assert (result.exit_code, result.checkpoint, result.record) == (50, None, None)
@@ -214,7 +284,9 @@ def test_a_run_without_a_checkpoint_is_an_attempt_and_no_check(database, world, 
 
 
 def test_five_megabytes_of_hostile_error_are_cut_and_escaped(database, world, models, tmp_path):
-    """An endless error with markup ends up short, escaped and said to be cut; the run's exit code is a defect's."""
+    """An endless error with markup ends up short, escaped and said to be cut; the run's exit code
+    is a defect's.
+    """
     add_cell(models / "20_monitor.ipynb", "raise ValueError('<script>alert(1)</script>' * 200_000)")
     result = check(world, tmp_path / "outputs")
     assert (result.exit_code, result.trouble) == (1, "")
@@ -228,7 +300,9 @@ def test_five_megabytes_of_hostile_error_are_cut_and_escaped(database, world, mo
 
 @pytest.fixture
 def full_disk(tmp_path):
-    """A folder that takes 12 KB: a small tmpfs, or where mounting is not allowed a limit on the size of a file."""
+    """A folder that takes 12 KB: a small tmpfs, or where mounting is not allowed a limit on the
+    size of a file.
+    """
     import resource
 
     folder = tmp_path / "disk"
@@ -244,7 +318,9 @@ def full_disk(tmp_path):
         if mounted:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         else:
-            subprocess.run(["mount", "-o", "remount,size=64m", folder], check=True, capture_output=True)
+            subprocess.run(
+                ["mount", "-o", "remount,size=64m", folder], check=True, capture_output=True
+            )
 
     yield folder, mend
     if mounted:
@@ -254,14 +330,18 @@ def full_disk(tmp_path):
 
 
 def test_a_full_disk_loses_no_decision_and_leaves_nothing_half_written(database, world, full_disk):
-    """The checkpoint stands on the ledger, no file is half there, verify names the run, and seal mends it later."""
+    """The checkpoint stands on the ledger, no file is half there, verify names the run, and seal
+    mends it later.
+    """
     outputs, mend = full_disk
     result = check(world, outputs)
     assert result.checkpoint["state"] == "OFF"
     assert "could not be archived" in result.trouble
     assert "stands on the ledger" in result.trouble
     assert [
-        path for path in outputs.rglob("*") if path.is_file() and path.stat().st_size and "ipynb" in path.name
+        path
+        for path in outputs.rglob("*")
+        if path.is_file() and path.stat().st_size and "ipynb" in path.name
     ] == []
     assert not list(outputs.rglob(".part-*"))
     found = proof(database, outputs)
@@ -277,7 +357,9 @@ def test_a_full_disk_loses_no_decision_and_leaves_nothing_half_written(database,
 
 
 def test_a_place_that_is_no_folder_is_said_and_nothing_is_lost(database, world, tmp_path):
-    """Where the archive cannot be written at all, the run says so, and its checkpoint stands on the ledger."""
+    """Where the archive cannot be written at all, the run says so, and its checkpoint stands on the
+    ledger.
+    """
     outputs = tmp_path / "outputs"
     outputs.mkdir()
     (outputs / world.plan.rollout).write_text("in the way")
@@ -289,7 +371,9 @@ def test_a_place_that_is_no_folder_is_said_and_nothing_is_lost(database, world, 
 
 
 def test_a_notebook_edited_between_two_runs_is_named(database, world, models, tmp_path):
-    """Each run's entry holds the hash of the notebook that ran; verify says between which runs it changed."""
+    """Each run's entry holds the hash of the notebook that ran; verify says between which runs it
+    changed.
+    """
     outputs = tmp_path / "outputs"
     check(world, outputs)
     add_cell(models / "20_monitor.ipynb", "1 + 1", at=1)
@@ -299,11 +383,17 @@ def test_a_notebook_edited_between_two_runs_is_named(database, world, models, tm
     assert found.notes == ["20_monitor was edited between the runs of #2 and #4"]
 
 
-def test_the_ledger_gone_while_a_run_is_archived_is_caught_up_by_the_next(database, world, models, tmp_path):
-    """A seal that the database does not take waits in a file; the next run appends it, and all is proved."""
+def test_the_ledger_gone_while_a_run_is_archived_is_caught_up_by_the_next(
+    database, world, models, tmp_path
+):
+    """A seal that the database does not take waits in a file; the next run appends it, and all is
+    proved.
+    """
     outputs = tmp_path / "outputs"
-    broken = ("import os, psycopg\nwith psycopg.connect(os.environ['ROLLOUT_REHEARSAL_URL']) as c: "
-              "c.execute('ALTER TABLE rollout.ledger RENAME TO gone')")  # fmt: skip
+    broken = (
+        "import os, psycopg\nwith psycopg.connect(os.environ['ROLLOUT_REHEARSAL_URL']) as c: "
+        "c.execute('ALTER TABLE rollout.ledger RENAME TO gone')"
+    )
     original = (models / "20_monitor.ipynb").read_text()
     add_cell(models / "20_monitor.ipynb", broken)
     result = check(world, outputs)
@@ -317,8 +407,11 @@ def test_the_ledger_gone_while_a_run_is_archived_is_caught_up_by_the_next(databa
     assert (found.findings, found.entries) == ([], 4)
 
 
-def killed(world: World, outputs: Path, *, after: float = 0, step: int | None = None, by=signal.SIGKILL) -> bool:
-    """One check in a process of its own, killed after some seconds or at a step of its writing; whether it was.
+def killed(
+    world: World, outputs: Path, *, after: float = 0, step: int | None = None, by=signal.SIGKILL
+) -> bool:
+    """One check in a process of its own, killed after some seconds or at a step of its writing;
+    whether it was.
 
     SIGTERM while the notebook runs ends the notebook, not the process, which records that.
     """
@@ -327,7 +420,9 @@ def killed(world: World, outputs: Path, *, after: float = 0, step: int | None = 
     child = os.fork()
     if child == 0:
         try:
-            servers.Server.alive = lambda self: True  # the warm servers are ours, but not this process's children
+            servers.Server.alive = lambda self: (
+                True
+            )  # the warm servers are ours, but not this process's children
             left = itertools.count(step, -1) if step is not None else itertools.repeat(None)
 
             def dying(name: str, write: Callable) -> Callable:
@@ -352,7 +447,9 @@ def killed(world: World, outputs: Path, *, after: float = 0, step: int | None = 
 
 
 def found_and_mended(database, world: World, outputs: Path) -> set[str]:
-    """Each file is whole, verify finds nothing worse than what is missing yet, seal mends it; what was found."""
+    """Each file is whole, verify finds nothing worse than what is missing yet, seal mends it; what
+    was found.
+    """
     for path in (path for path in (outputs / world.plan.rollout).rglob("2*") if path.is_file()):
         text = path.read_text()
         json.loads(text) if path.suffix in (".json", ".ipynb") else text.rindex("</html>")
@@ -365,8 +462,12 @@ def found_and_mended(database, world: World, outputs: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("runs", [5, pytest.param(50, marks=pytest.mark.slow)])
-def test_kill_9_at_any_moment_leaves_no_unreadable_and_no_lying_record(runs, database, world, tmp_path):
-    """Each file is whole or not there, verify names the runs that are not sealed, and seal closes them."""
+def test_kill_9_at_any_moment_leaves_no_unreadable_and_no_lying_record(
+    runs, database, world, tmp_path
+):
+    """Each file is whole or not there, verify names the runs that are not sealed, and seal closes
+    them.
+    """
     outputs, draw, longest = tmp_path / "outputs", random.Random(runs), 1.0
     check(world, outputs)  # the servers of warm kernels run, and one good record is there
     ended = []
@@ -374,22 +475,35 @@ def test_kill_9_at_any_moment_leaves_no_unreadable_and_no_lying_record(runs, dat
         before = len(list(outputs.rglob("*.ipynb")))
         killed(world, outputs, after=draw.uniform(0, longest))
         ended.append(len(list(outputs.rglob("*.ipynb"))) > before)
-        longest *= 0.9 if ended[-1] else 1.1  # so that about half of them die early, however busy the machine is
+        longest *= (
+            0.9 if ended[-1] else 1.1
+        )  # so that about half of them die early, however busy the machine is
     time.sleep(1)  # what a killed runner's kernel was still writing
     found = found_and_mended(database, world, outputs)
     assert runs < 50 or ("unsealed" in found and 5 < sum(ended) < 45)
 
 
-@pytest.mark.parametrize(("by", "stride"), [(signal.SIGKILL, 6),
-                                            pytest.param(signal.SIGKILL, 1, marks=pytest.mark.slow),
-                                            pytest.param(signal.SIGTERM, 2, marks=pytest.mark.slow)])  # fmt: skip
-def test_killed_at_each_write_of_a_run_it_leaves_what_seal_can_close(by, stride, database, world, tmp_path):
-    """Ended at its first write, at a later one, … until a run comes through: each end is named, and mended."""
+@pytest.mark.parametrize(
+    ("by", "stride"),
+    [
+        (signal.SIGKILL, 6),
+        pytest.param(signal.SIGKILL, 1, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 2, marks=pytest.mark.slow),
+    ],
+)
+def test_killed_at_each_write_of_a_run_it_leaves_what_seal_can_close(
+    by, stride, database, world, tmp_path
+):
+    """Ended at its first write, at a later one, … until a run comes through: each end is named, and
+    mended.
+    """
     outputs, seen, step = tmp_path / "outputs", [], 0
     check(world, outputs)
     while killed(world, outputs, step=step, by=by):
         seen.append(found_and_mended(database, world, outputs))
         step += stride
-    assert len(seen) * stride > 18  # four steps of each of three files and two copies, one of the index
+    assert (
+        len(seen) * stride > 18
+    )  # four steps of each of three files and two copies, one of the index
     assert {"unsealed"} in seen
     assert {"uncopied"} in seen

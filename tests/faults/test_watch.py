@@ -1,4 +1,6 @@
-"""`rollout watch` as a process on a server with live rows: it acts, stands by, takes over, stops and says so."""
+"""`rollout watch` as a process on a server with live rows: it acts, stands by, takes over, stops
+and says so.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,16 @@ from rollout_lib import operations as op
 
 
 def test_the_first_round_after_the_commit_acts_and_the_ledger_names_it(live):
-    """Quiet rounds; six failures are committed; the round that was under way may miss them, the next one acts."""
+    """Quiet rounds; six failures are committed; the round that was under way may miss them, the
+    next one acts.
+    """
     day = live()
     watcher = day.watch()
     watcher.until("quiet")
     day.fails()
-    (committed,) = day.sql("SELECT max(created_at) FROM webhook_routing_logs WHERE status = 'error'")
+    (committed,) = day.sql(
+        "SELECT max(created_at) FROM webhook_routing_logs WHERE status = 'error'"
+    )
     while not watcher.lines.empty():
         watcher.said.append(watcher.lines.get())
     before = len(watcher.said)
@@ -28,16 +34,25 @@ def test_the_first_round_after_the_commit_acts_and_the_ledger_names_it(live):
     assert rounds in (["act"], ["quiet", "act"])
     assert day.routing() == (0, False)
     assert (act["exit_code"], act["text"].startswith("Tripwire: errors:")) == (40, True), act
-    kind, at, body = day.sql("SELECT kind, at, body FROM rollout.ledger ORDER BY seq DESC LIMIT 1")[0]
+    kind, at, body = day.sql("SELECT kind, at, body FROM rollout.ledger ORDER BY seq DESC LIMIT 1")[
+        0
+    ]
     body = json.loads(body)
-    assert (kind, body["state"], body["change"]["applied"], body["operator"]) == ("extra", "ROLL_BACK", True, "Rita")
+    assert (kind, body["state"], body["change"]["applied"], body["operator"]) == (
+        "extra",
+        "ROLL_BACK",
+        True,
+        "Rita",
+    )
     assert committed[0] < at
     watcher.process.send_signal(signal.SIGTERM)
     assert "nobody watches it from here" in watcher.rest()[-1]["text"]
 
 
 def test_sigterm_between_two_slots_stops_at_once_and_gives_the_lease_back(live):
-    """It says that nobody watches from here, leaves routing as it is, and the next watcher need not wait."""
+    """It says that nobody watches from here, leaves routing as it is, and the next watcher need not
+    wait.
+    """
     day = live()
     watcher = day.watch()
     watcher.until("quiet")
@@ -60,8 +75,10 @@ def test_sigterm_in_a_slot_finishes_or_abandons_it_and_says_which(live):
     assert said[-1]["kind"] == "stop"
     words = [event["text"] for event in said if event["kind"] == "slot"]
     assert all("SIGTERM" in text or ":" in text for text in words)
-    slots = day.sql("SELECT slot, count(*) FROM rollout.ledger WHERE kind = 'checkpoint' AND operation = 'monitor' "
-                    "GROUP BY slot")  # fmt: skip
+    slots = day.sql(
+        "SELECT slot, count(*) FROM rollout.ledger WHERE kind = 'checkpoint' AND operation ="
+        " 'monitor' GROUP BY slot"
+    )
     assert slots
     assert {number for _, number in slots} == {1}
     assert day.routing() == (10, True)
@@ -71,7 +88,9 @@ def test_sigterm_in_a_slot_finishes_or_abandons_it_and_says_which(live):
 @pytest.mark.slow
 @pytest.mark.parametrize("server_kind", ["postgresql-18", "pgbouncer"], indirect=True)
 def test_a_second_watcher_stands_by_and_takes_over_from_one_that_was_killed(live):
-    """One lease, through a transaction pooler too: the second says who watches; after kill -9 of it, it acts."""
+    """One lease, through a transaction pooler too: the second says who watches; after kill -9 of
+    it, it acts.
+    """
     day = live()
     first = day.watch()
     first.until("quiet")
@@ -84,13 +103,18 @@ def test_a_second_watcher_stands_by_and_takes_over_from_one_that_was_killed(live
     day.fails()
     second.until("act")
     assert day.routing() == (0, False)
-    holders = [json.loads(body) for (body,) in day.sql("SELECT body FROM rollout.ledger WHERE kind = 'lease'")]
+    holders = [
+        json.loads(body)
+        for (body,) in day.sql("SELECT body FROM rollout.ledger WHERE kind = 'lease'")
+    ]
     assert [bool(body["before"]) for body in holders][-1] is True
 
 
 @pytest.mark.slow
 def test_slots_that_nobody_checked_are_missed_and_count_at_the_evaluation(live):
-    """Killed, and started again some slots later: each is recorded as missed, once; the phase is not passed."""
+    """Killed, and started again some slots later: each is recorded as missed, once; the phase is
+    not passed.
+    """
     day = live("5s")
     first = day.watch("--outputs", str(day.plan.parent / "out"))
     first.until("slot")
@@ -102,7 +126,9 @@ def test_slots_that_nobody_checked_are_missed_and_count_at_the_evaluation(live):
     second.until("slot")
     second.process.send_signal(signal.SIGTERM)
     second.rest()
-    missed = day.sql("SELECT slot, count(*) FROM rollout.ledger WHERE kind = 'missed' GROUP BY slot")
+    missed = day.sql(
+        "SELECT slot, count(*) FROM rollout.ledger WHERE kind = 'missed' GROUP BY slot"
+    )
     assert len(missed) >= 2
     assert {number for _, number in missed} == {1}
     checks = op.evaluate_phase(day.session()).checkpoint.verdict.checks
@@ -111,7 +137,9 @@ def test_slots_that_nobody_checked_are_missed_and_count_at_the_evaluation(live):
 
 
 def test_a_phase_begun_under_an_edited_plan_is_watched_by_it(live):
-    """An edit in the middle of a phase holds and changes no limit; begun --again, the watcher follows."""
+    """An edit in the middle of a phase holds and changes no limit; begun --again, the watcher
+    follows.
+    """
     day = live()
     watcher = day.watch()
     watcher.until("quiet")
@@ -119,7 +147,9 @@ def test_a_phase_begun_under_an_edited_plan_is_watched_by_it(live):
     day.plan.write_text(text.replace("roll_back: true", "roll_back: false"))
     assert "roll_back: false" in day.plan.read_text()
     op.attest(day.session(), subject="complaints", value="none")
-    done = op.change_percentage(day.session(), to=Decimal(10), again=True, reason="edited", dry_run=False)
+    done = op.change_percentage(
+        day.session(), to=Decimal(10), again=True, reason="edited", dry_run=False
+    )
     assert done.checkpoint.change.applied, done.checkpoint.sentence
     for _ in range(3):  # a round that was under way, the one that sees the new plan, one under it
         watcher.until("quiet")
@@ -130,7 +160,9 @@ def test_a_phase_begun_under_an_edited_plan_is_watched_by_it(live):
 
 
 def test_lowered_by_hand_is_recorded_by_the_next_round(live):
-    """From psql, with no slot near: within a round it is on the ledger, notes and all, and 0 % is set."""
+    """From psql, with no slot near: within a round it is on the ledger, notes and all, and 0 % is
+    set.
+    """
     day = live()
     watcher = day.watch()
     watcher.until("quiet")
@@ -143,11 +175,15 @@ def test_lowered_by_hand_is_recorded_by_the_next_round(live):
 
 
 def test_an_act_that_cannot_be_done_is_recorded_once_and_tried_again(live):
-    """The function and the table refuse: the ledger says NOT DONE once; when they obey again, it is done."""
+    """The function and the table refuse: the ledger says NOT DONE once; when they obey again, it is
+    done.
+    """
     day = live()
-    day.sql("""CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    day.sql(
+        """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
         'BEGIN RAISE EXCEPTION ''not today''; END';
-        CREATE TRIGGER refuse BEFORE UPDATE ON webhook_routing_config FOR EACH ROW EXECUTE FUNCTION refuse()""")
+        CREATE TRIGGER refuse BEFORE UPDATE ON webhook_routing_config FOR EACH ROW EXECUTE FUNCTION refuse()"""
+    )
     watcher = day.watch()
     watcher.until("quiet")
     day.fails()

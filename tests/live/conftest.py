@@ -16,10 +16,21 @@ from rollout_lib.rehearsal.live.stage import Stage
 
 
 def sent(stage: Stage, *, rate: float, seconds: float, mix=None) -> list[dict]:
-    """Send through the router, of jobs alone where no mix is given, and say what the client saw of each."""
+    """Send through the router, of jobs alone where no mix is given, and say what the client saw of
+    each.
+    """
     out = io.StringIO()
-    asyncio.run(send(stage.address("router"), rate=rate, seconds=seconds, mix=mix or {"jobs": 1.0},
-                     secret=stage.environment[SECRET].encode(), seed=7, out=out))  # fmt: skip
+    asyncio.run(
+        send(
+            stage.address("router"),
+            rate=rate,
+            seconds=seconds,
+            mix=mix or {"jobs": 1.0},
+            secret=stage.environment[SECRET].encode(),
+            seed=7,
+            out=out,
+        )
+    )
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     return sorted(lines, key=lambda one: one["at"])
 
@@ -48,7 +59,11 @@ class Live:
 
     def _decides_by(self, percentage: float, enabled: bool) -> bool:
         config = self.stage.health()["configuration"]
-        return config is not None and float(config["percentage"]) == percentage and config["enabled"] == enabled
+        return (
+            config is not None
+            and float(config["percentage"]) == percentage
+            and config["enabled"] == enabled
+        )
 
     def send(self, *, rate: float, seconds: float, mix=MIX) -> list[dict]:
         """What the client saw, one value a request."""
@@ -59,14 +74,17 @@ class Live:
         while self.stage.health()["log"]["buffered"]:
             time.sleep(0.02)
         return self.connection.execute(
-            "SELECT correlation_id, domain, routed_to, webhook_name, status FROM webhook_routing_logs ORDER BY id"
+            "SELECT correlation_id, domain, routed_to, webhook_name, status FROM"
+            " webhook_routing_logs ORDER BY id"
         ).fetchall()
 
 
 @pytest.fixture
 def live(database, plan, tmp_path):
     """Destinations of 5 ms and a router whose patience is five seconds, at 0 %, disabled."""
-    with Stage(database.address, plan.domains, plan.protected_domains, tmp_path, median_ms=5, timeout_s=5) as stage:
+    with Stage(
+        database.address, plan.domains, plan.protected_domains, tmp_path, median_ms=5, timeout_s=5
+    ) as stage:
         live = Live(stage, database.address)
         yield live
         live.connection.close()

@@ -8,7 +8,9 @@ from rollout_lib.rehearsal.live.forward import Forwarder
 
 
 def test_a_destination_that_drips_is_given_up_and_never_called_unsent():
-    """One byte every 50 ms never ends a read, but ends the whole: timed out, and it may have run."""
+    """One byte every 50 ms never ends a read, but ends the whole: timed out, and
+    it may have run.
+    """
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -24,7 +26,9 @@ def test_a_destination_that_drips_is_given_up_and_never_called_unsent():
     async def ask():
         server = await asyncio.start_server(drip, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        forwarder = Forwarder({"wa-webhook-jobs": f"http://127.0.0.1:{port}"}, timeout_s=0.5, connect_s=0.5)
+        forwarder = Forwarder(
+            {"wa-webhook-jobs": f"http://127.0.0.1:{port}"}, timeout_s=0.5, connect_s=0.5
+        )
         answer = await forwarder.post("wa-webhook-jobs", b"{}", {})
         await forwarder.close()
         server.close()

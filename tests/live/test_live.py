@@ -1,4 +1,6 @@
-"""The whole live path for two minutes, with a fault: router, destinations, client, watcher, PostgreSQL."""
+"""The whole live path for two minutes, with a fault: router, destinations, client, watcher,
+PostgreSQL.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,12 @@ NAMED = {"errors": ("errors:",), "protected": ("mobility failed 2 probes in a ro
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["errors", "protected"])
-def test_two_minutes_with_a_fault_lose_nothing_and_end_with_routing_off(server, tmp_path, monkeypatch, fault):
-    """No request lost, each logged, none run twice, none to unified later than the cache's second, protected kept."""
+def test_two_minutes_with_a_fault_lose_nothing_and_end_with_routing_off(
+    server, tmp_path, monkeypatch, fault
+):
+    """No request lost, each logged, none run twice, none to unified later than the cache's second,
+    protected kept.
+    """
     monkeypatch.setenv(DATABASE, server)
     run = run_live(minutes=2, rate=20, fault=fault, outputs=tmp_path)
     counted = run.tally

@@ -20,20 +20,33 @@ from rollout_lib.rehearsal.server import create_database, embedded, stop
 
 
 def decision(number: int) -> Decision:
-    return Decision(created_at=datetime.now(UTC), domain="jobs", routed_to="legacy", webhook_name="wa-webhook-jobs",
-                    status="success", response_time_ms=5, error_message=None, message_id=None, from_number=None,
-                    correlation_id=f"row-{number}")  # fmt: skip
+    return Decision(
+        created_at=datetime.now(UTC),
+        domain="jobs",
+        routed_to="legacy",
+        webhook_name="wa-webhook-jobs",
+        status="success",
+        response_time_ms=5,
+        error_message=None,
+        message_id=None,
+        from_number=None,
+        correlation_id=f"row-{number}",
+    )
 
 
 def stored(address: str) -> Counter:
     with psycopg.connect(address) as connection:
-        return Counter(row[0] for row in connection.execute("SELECT correlation_id FROM webhook_routing_logs"))
+        return Counter(
+            row[0] for row in connection.execute("SELECT correlation_id FROM webhook_routing_logs")
+        )
 
 
 @pytest.fixture
 def own_server(tmp_path, plan):
-    """A PostgreSQL that this test alone may stop and freeze: (folder, address of a database with the tables)."""
-    from rollout_lib.migrations import RUNBOOK
+    """A PostgreSQL that this test alone may stop and freeze: (folder, address of a database with
+    the tables).
+    """
+    from rollout_lib.database.migrations import RUNBOOK
 
     folder = tmp_path / "postgres"
     address = create_database(embedded(folder, durable=False), "rehearsal_router")
@@ -46,13 +59,19 @@ def own_server(tmp_path, plan):
 
 
 def _postmaster(folder: Path) -> int:
-    data = Path((folder / "where").read_text().strip()) if (folder / "where").exists() else folder / "data"
+    data = (
+        Path((folder / "where").read_text().strip())
+        if (folder / "where").exists()
+        else folder / "data"
+    )
     return int((data / "postmaster.pid").read_text().split()[0])
 
 
 @pytest.fixture
 def stage(own_server, plan, tmp_path):
-    with Stage(own_server[1], plan.domains, plan.protected_domains, tmp_path, median_ms=5, timeout_s=1) as stage:
+    with Stage(
+        own_server[1], plan.domains, plan.protected_domains, tmp_path, median_ms=5, timeout_s=1
+    ) as stage:
         yield stage
 
 
@@ -62,8 +81,12 @@ def _all_written(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("seconds", [3, pytest.param(65, marks=pytest.mark.slow)])
-def test_an_outage_of_the_database_loses_no_row_and_holds_up_no_answer(stage, own_server, client, seconds):
-    """While the server is stopped every request is answered, from legacy; afterwards each has exactly one row."""
+def test_an_outage_of_the_database_loses_no_row_and_holds_up_no_answer(
+    stage, own_server, client, seconds
+):
+    """While the server is stopped every request is answered, from legacy; afterwards each has
+    exactly one row.
+    """
     folder, address = own_server
     before = client(stage, rate=40, seconds=1)
     stop(folder)
@@ -80,7 +103,9 @@ def test_an_outage_of_the_database_loses_no_row_and_holds_up_no_answer(stage, ow
 
 
 def test_a_frozen_database_holds_up_no_answer_and_doubles_no_row(stage, own_server, client):
-    """A server that is stopped in mid-air (SIGSTOP) and goes on later: answered meanwhile, one row each."""
+    """A server that is stopped in mid-air (SIGSTOP) and goes on later: answered meanwhile, one row
+    each.
+    """
     folder, address = own_server
     client(stage, rate=20, seconds=1)
     _all_written(stage)
@@ -104,11 +129,19 @@ def test_a_full_buffer_drops_and_counts():
     logbook = Logbook(pool("", "test"), capacity=10)
     for number in range(25):
         logbook.note(decision(number))
-    assert logbook.counts() == {"buffered": 10, "written": 0, "dropped": 15, "refused": 0, "problem": None}
+    assert logbook.counts() == {
+        "buffered": 10,
+        "written": 0,
+        "dropped": 15,
+        "refused": 0,
+        "problem": None,
+    }
 
 
 class Proxy:
-    """TCP in front of the database's Unix socket; when told, it swallows the answer to an INSERT and breaks off."""
+    """TCP in front of the database's Unix socket; when told, it swallows the answer to an INSERT
+    and breaks off.
+    """
 
     def __init__(self, socket: str) -> None:
         self.socket, self.armed, self.broken = socket, False, 0
@@ -139,7 +172,9 @@ class Proxy:
 
 
 def test_a_commit_whose_answer_was_lost_is_not_written_twice(database):
-    """The rows arrived, the answer did not: the next try finds them and writes only what is missing."""
+    """The rows arrived, the answer did not: the next try finds them and writes only what is
+    missing.
+    """
     parts = psycopg.conninfo.conninfo_to_dict(database.address)
     proxy = Proxy(f"{parts['host']}/.s.PGSQL.{parts['port']}")
 

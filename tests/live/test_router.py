@@ -20,12 +20,18 @@ def identities(received) -> Counter:
 
 
 def test_every_webhook_runs_once_and_is_one_row(live):
-    """At 25 %, each request is answered, reaches exactly one function, and has exactly one row that says which."""
+    """At 25 %, each request is answered, reaches exactly one function, and has exactly one row that
+    says which.
+    """
     live.route(25)
     sent = live.send(rate=80, seconds=3)
     rows, received = live.rows(), live.stage.received()
     assert {one["status"] for one in sent} == {200}
-    assert Counter(row[0] for row in rows) == Counter(one["correlation_id"] for one in sent) == identities(received)
+    assert (
+        Counter(row[0] for row in rows)
+        == Counter(one["correlation_id"] for one in sent)
+        == identities(received)
+    )
     told = {one["correlation_id"]: (one["domain"], one["routed_to"]) for one in sent}
     assert {row[0]: (row[1], row[2]) for row in rows} == told
     assert {row[1] for row in rows if row[2] == "unified"} == {"jobs", "marketplace", "property"}
@@ -33,15 +39,27 @@ def test_every_webhook_runs_once_and_is_one_row(live):
 
 
 def test_protected_domains_stay_on_legacy_whatever_the_configuration_says(live):
-    """With 100 % and every domain listed, protected and unknown webhooks still never reach unified."""
-    live.connection.execute("ALTER TABLE webhook_routing_config DROP CONSTRAINT protected_domains_never_routed")
+    """With 100 % and every domain listed, protected and unknown webhooks still
+    never reach unified.
+    """
+    live.connection.execute(
+        "ALTER TABLE webhook_routing_config DROP CONSTRAINT protected_domains_never_routed"
+    )
     everything = ["jobs", "mobility", "profile", "insurance", "unknown"]
     live.connection.execute("UPDATE webhook_routing_config SET domains = %s", (everything,))
     live.route(100)
-    live.send(rate=60, seconds=2, mix={"jobs": 1, "mobility": 1, "profile": 1, "insurance": 1, "unknown": 1})
+    live.send(
+        rate=60,
+        seconds=2,
+        mix={"jobs": 1, "mobility": 1, "profile": 1, "insurance": 1, "unknown": 1},
+    )
     routed = {(row[1], row[2]) for row in live.rows()}
-    # A machine that stalls for over a second has no configuration meanwhile: then jobs go to legacy, too.
-    assert routed - {("jobs", "legacy")} == {("jobs", "unified"), *((name, "legacy") for name in everything[1:])}
+    # A machine that stalls for over a second has no configuration meanwhile: then jobs go to
+    # legacy, too.
+    assert routed - {("jobs", "legacy")} == {
+        ("jobs", "unified"),
+        *((name, "legacy") for name in everything[1:]),
+    }
 
 
 def test_an_unreachable_unified_falls_back_to_legacy_once(live):
@@ -59,12 +77,17 @@ def test_an_unreachable_unified_falls_back_to_legacy_once(live):
 
 @pytest.mark.parametrize(("outage", "status"), [("hang", 504), ("reset", 502)])
 def test_what_may_have_run_is_never_sent_again(live, outage, status):
-    """Once bytes were sent to unified, a timeout or a broken connection is an error, and legacy never sees it."""
+    """Once bytes were sent to unified, a timeout or a broken connection is an error, and legacy
+    never sees it.
+    """
     live.route(100)
     live.stage.set("wa-webhook-unified", outage=outage)
     sent = live.send(rate=10, seconds=1, mix=ONLY_JOBS)
-    # Where the machine stalled for over a second there was no configuration, and legacy alone was asked.
-    assert {(one["status"], one["routed_to"]) for one in sent} - {(200, "legacy")} == {(status, "unified")}
+    # Where the machine stalled for over a second there was no configuration, and legacy alone was
+    # asked.
+    assert {(one["status"], one["routed_to"]) for one in sent} - {(200, "legacy")} == {
+        (status, "unified")
+    }
     rows = live.rows()
     assert Counter(row[0] for row in rows) == Counter(one["correlation_id"] for one in sent)
     assert {(row[2], row[4]) for row in rows} - {("legacy", "success")} == {("unified", "error")}
@@ -79,7 +102,9 @@ def test_a_dead_legacy_is_one_row_of_the_router(live):
     live.stage.set("wa-webhook-mobility", outage="refuse")
     sent = live.send(rate=10, seconds=1, mix={"mobility": 1.0})
     assert {one["status"] for one in sent} == {502}
-    assert {row[1:] for row in live.rows()} == {("mobility", "error", "wa-webhook-mobility", "error")}
+    assert {row[1:] for row in live.rows()} == {
+        ("mobility", "error", "wa-webhook-mobility", "error")
+    }
 
 
 def test_a_failing_destination_is_its_own_answer_and_an_error_row(live):
@@ -110,7 +135,9 @@ def test_sigterm_writes_what_is_in_the_buffer(live):
 
 
 def test_an_unreadable_configuration_means_legacy(live):
-    """Without the table, nothing goes to unified, and health says that there is no configuration."""
+    """Without the table, nothing goes to unified, and health says that there is
+    no configuration.
+    """
     live.route(100)
     live.connection.execute("ALTER TABLE webhook_routing_config RENAME TO elsewhere")
     while live.stage.health()["configuration"] is not None:
@@ -124,7 +151,9 @@ def test_an_unreadable_configuration_means_legacy(live):
 
 
 def test_a_refused_request_is_a_clear_4xx_and_no_row(live):
-    """Size, signature, JSON and method are refused in words; no destination and no row hears of it."""
+    """Size, signature, JSON and method are refused in words; no destination and
+    no row hears of it.
+    """
     secret, address = live.stage.environment[SECRET].encode(), live.stage.address("router")
 
     def post(body: bytes, **headers: str) -> httpx2.Response:
@@ -147,7 +176,9 @@ def test_a_refused_request_is_a_clear_4xx_and_no_row(live):
 
 
 def test_a_row_that_the_table_refuses_stops_no_other(live):
-    """With a constraint of somebody else's on the log, the refused row is counted and the others are written."""
+    """With a constraint of somebody else's on the log, the refused row is counted and the others
+    are written.
+    """
     live.connection.execute("ALTER TABLE webhook_routing_logs ADD CHECK (domain <> 'unknown')")
     sent = live.send(rate=100, seconds=1, mix={"jobs": 1, "unknown": 1})
     rows = live.rows()

@@ -21,13 +21,17 @@ from rollout_lib.rehearsal.live.webhook import signature
 
 SECRET = b"fuzz"
 PROTECTED = frozenset({"mobility", "profile", "insurance"})
-FUZZ = settings(max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None)
+FUZZ = settings(
+    max_examples=2_000, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+)
 
 # With halves of surrogate pairs, which JSON can spell and PostgreSQL cannot store.
 texts = st.text(st.characters(exclude_categories=()))
 words = st.one_of(texts, st.sampled_from([word for found in WORDS.values() for word in found]))
 leaves = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), words)
-anything = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4))
+anything = st.recursive(
+    leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4)
+)
 loose = st.one_of(words, anything)
 reply = st.fixed_dictionaries({}, optional={"id": loose, "title": loose})
 choice = st.fixed_dictionaries({}, optional={"button_reply": reply, "list_reply": reply})
@@ -42,14 +46,27 @@ message = st.fixed_dictionaries(
         "interactive": st.one_of(anything, choice),
     },
 )
-value = st.one_of(anything, st.fixed_dictionaries({"messages": st.one_of(anything, st.lists(message, max_size=3))}))
+value = st.one_of(
+    anything,
+    st.fixed_dictionaries({"messages": st.one_of(anything, st.lists(message, max_size=3))}),
+)
 change = st.one_of(anything, st.fixed_dictionaries({"value": value}))
 entry = st.one_of(anything, st.fixed_dictionaries({"changes": st.lists(change, max_size=2)}))
 webhooks = st.fixed_dictionaries({"entry": st.one_of(anything, st.lists(entry, max_size=2))})
-names = st.sampled_from([b"x-correlation-id", b"content-length", b"content-type", b"x-hub-signature-256",
-                         b"transfer-encoding", b"x-forwarded-for", b"cookie"])  # fmt: skip
+names = st.sampled_from(
+    [
+        b"x-correlation-id",
+        b"content-length",
+        b"content-type",
+        b"x-hub-signature-256",
+        b"transfer-encoding",
+        b"x-forwarded-for",
+        b"cookie",
+    ]
+)
 headers = st.lists(
-    st.tuples(st.one_of(names, st.binary(min_size=1, max_size=20)), st.binary(max_size=80)), max_size=6
+    st.tuples(st.one_of(names, st.binary(min_size=1, max_size=20)), st.binary(max_size=80)),
+    max_size=6,
 )
 
 
@@ -69,10 +86,14 @@ async def _everything_to_unified():
 
 
 def _ask(body: bytes, given: list[tuple[bytes, bytes]], logbook: Logbook):
-    """One request straight into the application, headers byte for byte: (status, what was handed on)."""
+    """One request straight into the application, headers byte for byte: (status, what was handed
+    on).
+    """
     elsewhere, said = Elsewhere(), []
     configuration = Configuration(_everything_to_unified)
-    router = Router(Settings(protected=PROTECTED, app_secret=SECRET), configuration, logbook, elsewhere)
+    router = Router(
+        Settings(protected=PROTECTED, app_secret=SECRET), configuration, logbook, elsewhere
+    )
     parts = [body[: len(body) // 2], body[len(body) // 2 :]]
 
     async def receive() -> dict[str, Any]:
@@ -83,11 +104,20 @@ def _ask(body: bytes, given: list[tuple[bytes, bytes]], logbook: Logbook):
 
     async def run() -> None:
         await configuration.renew()
-        scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": given}
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/",
+            "query_string": b"",
+            "headers": given,
+        }
         await router.app()(scope, receive, send)
 
     asyncio.run(run())
-    return next(event["status"] for event in said if event["type"] == "http.response.start"), elsewhere.handed
+    return (
+        next(event["status"] for event in said if event["type"] == "http.response.start"),
+        elsewhere.handed,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +127,15 @@ def gathering() -> Logbook:
 
 
 @FUZZ
-@given(body=st.one_of(st.binary(max_size=300), anything.map(lambda value: json.dumps(value).encode())), given=headers,
-       signed=st.booleans())  # fmt: skip
+@given(
+    body=st.one_of(st.binary(max_size=300), anything.map(lambda value: json.dumps(value).encode())),
+    given=headers,
+    signed=st.booleans(),
+)
 def test_no_bytes_and_no_headers_make_the_router_fail(gathering, body, given, signed):
-    """Whatever comes: a 4xx, or handed on exactly once with the bytes unchanged; never a 5xx of its own."""
+    """Whatever comes: a 4xx, or handed on exactly once with the bytes unchanged; never a 5xx of its
+    own.
+    """
     if signed:
         given = [(b"x-hub-signature-256", signature(SECRET, body).encode()), *given]
     status, handed = _ask(body, given, gathering)
@@ -110,20 +145,32 @@ def test_no_bytes_and_no_headers_make_the_router_fail(gathering, body, given, si
 
 
 def test_no_shape_of_a_webhook_makes_the_router_fail(database):
-    """Any signed JSON object is handed on once; every row that comes of it is one that the table takes."""
-    pool = AsyncConnectionPool(database.address, min_size=1, max_size=1, kwargs={"autocommit": True}, open=False)
+    """Any signed JSON object is handed on once; every row that comes of it is one that the table
+    takes.
+    """
+    pool = AsyncConnectionPool(
+        database.address, min_size=1, max_size=1, kwargs={"autocommit": True}, open=False
+    )
     logbook = Logbook(pool)
 
     @FUZZ
     @given(payload=webhooks, correlation_id=st.binary(max_size=80))
     def check(payload, correlation_id):
         body = json.dumps(payload).encode()
-        given = [(b"x-hub-signature-256", signature(SECRET, body).encode()), (b"x-correlation-id", correlation_id)]
+        given = [
+            (b"x-hub-signature-256", signature(SECRET, body).encode()),
+            (b"x-correlation-id", correlation_id),
+        ]
         status, handed = _ask(body, given, logbook)
         assert (status, len(handed)) == (200, 1)
         name, _, passed = handed[0]
-        assert name == "wa-webhook-unified" or name.removeprefix("wa-webhook-") in (*PROTECTED, "unknown")
-        assert all(sign.isascii() and sign.isprintable() for text in passed.values() for sign in text)
+        assert name == "wa-webhook-unified" or name.removeprefix("wa-webhook-") in (
+            *PROTECTED,
+            "unknown",
+        )
+        assert all(
+            sign.isascii() and sign.isprintable() for text in passed.values() for sign in text
+        )
 
     async def store() -> None:
         async with pool, running(Configuration(_everything_to_unified), logbook, drain_s=60):
@@ -133,13 +180,18 @@ def test_no_shape_of_a_webhook_makes_the_router_fail(database):
     asyncio.run(store())
     assert (logbook.refused, logbook.dropped, logbook.buffered) == (0, 0, 0)
     with database.transaction(readonly=True) as connection:
-        assert connection.exec_driver_sql("SELECT count(*) FROM webhook_routing_logs").scalar_one() == logbook.written
+        assert (
+            connection.exec_driver_sql("SELECT count(*) FROM webhook_routing_logs").scalar_one()
+            == logbook.written
+        )
 
 
 @FUZZ
 @given(payload=webhooks, shielded=st.sampled_from(sorted(PROTECTED)), first=st.booleans())
 def test_a_protected_word_anywhere_keeps_a_webhook_on_legacy(gathering, payload, shielded, first):
-    """However a webhook is built, a message of a protected domain in it makes all of it protected."""
+    """However a webhook is built, a message of a protected domain in it makes all
+    of it protected.
+    """
     spoken = {"changes": [{"value": {"messages": [{"text": {"body": f"hello {shielded}"}}]}}]}
     entries = payload["entry"] if isinstance(payload["entry"], list) else []
     body = json.dumps({"entry": [spoken, *entries] if first else [*entries, spoken]}).encode()

@@ -1,4 +1,6 @@
-"""A day that is today: a rehearsal whose 10 % phase ended a moment ago, so that the notebooks' defaults apply."""
+"""A day that is today: a rehearsal whose 10 % phase ended a moment ago, so that the notebooks'
+defaults apply.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,13 @@ import pytest
 import yaml
 
 from rollout_lib import operations as op
-from rollout_lib.database import connect
-from rollout_lib.migrations import migrate
+from rollout_lib.database.connection import connect
+from rollout_lib.database.migrations import migrate
+from rollout_lib.database.session import open_session
 from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.server import _Place, create_database, default_folder, embedded, stop
 from rollout_lib.rehearsal.world import World
-from rollout_lib.session import open_session
 
 VARIABLE = "ROLLOUT_REHEARSAL_URL"
 
@@ -36,7 +38,11 @@ class Today:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"ROLLOUT_PLAN": str(self.plan), VARIABLE: self.address, "ROLLOUT_OUTPUTS": str(self.outputs)}
+        return {
+            "ROLLOUT_PLAN": str(self.plan),
+            VARIABLE: self.address,
+            "ROLLOUT_OUTPUTS": str(self.outputs),
+        }
 
     def sql(self, statement: str) -> list[tuple]:
         with psycopg.connect(self.address, autocommit=True) as connection:
@@ -44,7 +50,10 @@ class Today:
             return cursor.fetchall() if cursor.description else []
 
     def routing(self) -> tuple:
-        return self.sql("SELECT percentage, enabled FROM webhook_routing_config ORDER BY created_at DESC LIMIT 1")[0]
+        return self.sql(
+            "SELECT percentage, enabled FROM webhook_routing_config ORDER BY created_at DESC"
+            " LIMIT 1"
+        )[0]
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +78,9 @@ def router_health():
 
 @pytest.fixture(scope="session")
 def morning(server, router_health, tmp_path_factory):
-    """The template of the day: 24 h of legacy, 10 % since four hours and some minutes, every slot checked."""
+    """The template of the day: 24 h of legacy, 10 % since four hours and some minutes, every slot
+    checked.
+    """
     folder = tmp_path_factory.mktemp("today")
     content = yaml.safe_load(Path("parameters/week6.rehearsal.yaml").read_text(encoding="utf-8"))
     began = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=4, minutes=1)
@@ -96,7 +107,9 @@ def _live_through(world: World, file: Path) -> None:
 
     world.prelude(world.start)
     op.attest(session(), subject="complaints", value="none")
-    raised = op.change_percentage(session(), to=Decimal(10), reason="Initial 10% rollout", dry_run=False)
+    raised = op.change_percentage(
+        session(), to=Decimal(10), reason="Initial 10% rollout", dry_run=False
+    )
     assert raised.checkpoint.change.applied, raised.checkpoint.sentence
     now, interval = datetime.now(UTC), timedelta(minutes=15)
     while (slot := world.now - timedelta(minutes=world.now.minute % 15) + interval) <= now:
@@ -113,7 +126,11 @@ def today(morning, server, tmp_path, monkeypatch) -> Today:
     name = f"rehearsal_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-    day = Today(plan=file, address=psycopg.conninfo.make_conninfo(server, dbname=name), outputs=tmp_path / "outputs")
+    day = Today(
+        plan=file,
+        address=psycopg.conninfo.make_conninfo(server, dbname=name),
+        outputs=tmp_path / "outputs",
+    )
     for key, value in day.environment.items():
         monkeypatch.setenv(key, value)
     return day

@@ -1,4 +1,6 @@
-"""The command `rollout`, as a process: help, exit codes, one clear message for what is wrong, nothing written."""
+"""The command `rollout`, as a process: help, exit codes, one clear message for what is wrong,
+nothing written.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ PLAN = "parameters/week6.rehearsal.yaml"
 
 def rollout(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, as a shell would call it."""
-    return subprocess.run([ROLLOUT, *arguments], capture_output=True, text=True, env={**os.environ, **environment})
+    return subprocess.run(
+        [ROLLOUT, *arguments], capture_output=True, text=True, env={**os.environ, **environment}
+    )
 
 
 def ledger(today) -> int:
@@ -53,24 +57,44 @@ def test_each_verb_has_help_that_a_stranger_can_act_on(verb):
 def test_status_monitor_and_report_of_a_good_day(today):
     """Exit 0; each begins with environment, host and database; --json is one object."""
     outputs = ("--outputs", str(today.outputs))
-    for verb in (("status",), ("errors",), ("monitor", *outputs), ("evaluate", *outputs), ("report", *outputs)):
+    for verb in (
+        ("status",),
+        ("errors",),
+        ("monitor", *outputs),
+        ("evaluate", *outputs),
+        ("report", *outputs),
+    ):
         done = rollout(*verb)
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.startswith("REHEARSAL · "), done.stdout
         assert today.address.split("dbname=")[1].split()[0] in done.stdout.splitlines()[0]
     shown = json.loads(rollout("status", "--json").stdout)
     assert shown["latched"] is None
-    assert json.loads(rollout("monitor", "--json", *outputs).stdout)["checkpoint"]["state"] != "ROLL_BACK"
+    assert (
+        json.loads(rollout("monitor", "--json", *outputs).stdout)["checkpoint"]["state"]
+        != "ROLL_BACK"
+    )
 
 
 def test_the_reports_own_proof_can_be_pasted_anywhere(today, tmp_path):
-    """In another folder, with the address and nothing else: it finds the plan, the folder and the head."""
+    """In another folder, with the address and nothing else: it finds the plan, the folder and the
+    head.
+    """
     done = rollout("report", "--outputs", str(today.outputs))
     page = Path(done.stdout.split("record: ")[1].strip()).read_text(encoding="utf-8")
     (command,) = re.findall(r"<code>(rollout verify --head [^<]+)</code>", page)
-    elsewhere = {"PATH": f"{Path(ROLLOUT).parent}:{os.environ['PATH']}", "ROLLOUT_REHEARSAL_URL": today.address}
-    proof = subprocess.run(f"{html.unescape(command)} --json", shell=True, capture_output=True, text=True,
-                           cwd=tmp_path, env=elsewhere)  # fmt: skip
+    elsewhere = {
+        "PATH": f"{Path(ROLLOUT).parent}:{os.environ['PATH']}",
+        "ROLLOUT_REHEARSAL_URL": today.address,
+    }
+    proof = subprocess.run(
+        f"{html.unescape(command)} --json",
+        shell=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=elsewhere,
+    )
     shown = json.loads(proof.stdout)
     kinds = {finding["kind"] for finding in shown["findings"]}
     assert kinds <= {"unsealed"}, proof.stdout  # the morning had no runner
@@ -79,15 +103,25 @@ def test_the_reports_own_proof_can_be_pasted_anywhere(today, tmp_path):
 
 
 def test_statements_are_json_too(today):
-    """`attest` and `acknowledge` with --json: one object with who, what and the head; `status` has types."""
-    shown = json.loads(rollout("attest", "--complaints", "none", "--operator", "Rita", "--json").stdout)
+    """`attest` and `acknowledge` with --json: one object with who, what and the head; `status` has
+    types.
+    """
+    shown = json.loads(
+        rollout("attest", "--complaints", "none", "--operator", "Rita", "--json").stdout
+    )
     said = [shown[name] for name in ("by", "subject", "value", "rolled_back")]
     assert said == ["Rita", "complaints", "none", None]
     given = ("--extend-hours", "1", "--reason", "one more", "--operator", "Rita", "--json")
     assert json.loads(rollout("acknowledge", *given).stdout)["head"][0] == shown["head"][0] + 1
     status = json.loads(rollout("status", "--json").stdout)
-    assert (status["status"], status["percentage"], type(status["error_pct"])) == (True, 10.0, float)
-    spike = json.loads(rollout("attest", "--complaints", "spike", "--reason", "calls", "--json").stdout)
+    assert (status["status"], status["percentage"], type(status["error_pct"])) == (
+        True,
+        10.0,
+        float,
+    )
+    spike = json.loads(
+        rollout("attest", "--complaints", "spike", "--reason", "calls", "--json").stdout
+    )
     assert "disabled" in spike["rolled_back"]
     assert json.loads(rollout("status", "--json").stdout)["status"] is False
 
@@ -95,7 +129,9 @@ def test_statements_are_json_too(today):
 def test_a_change_that_is_done_already_says_so_and_exits_0(today):
     """`--to 10 --apply` at 10 %: there is nothing to do, and nothing was done."""
     before = today.routing()
-    done = rollout("change", "--to", "10", "--reason", "again", "--apply", "--outputs", str(today.outputs))
+    done = rollout(
+        "change", "--to", "10", "--reason", "again", "--apply", "--outputs", str(today.outputs)
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing to do" in done.stdout
     assert "✗" not in done.stdout
@@ -106,9 +142,21 @@ def test_a_change_that_is_done_already_says_so_and_exits_0(today):
 
 
 def test_a_raise_without_a_passed_phase_is_refused_with_every_unmet_gate(today):
-    """`--to 25`, stale and not evaluated: exit 60, each unmet gate by name, the percentage untouched."""
+    """`--to 25`, stale and not evaluated: exit 60, each unmet gate by name, the percentage
+    untouched.
+    """
     before = today.routing()
-    given = ("--to", "25", "--expect", "0", "--reason", "too early", "--apply", "--outputs", str(today.outputs))
+    given = (
+        "--to",
+        "25",
+        "--expect",
+        "0",
+        "--reason",
+        "too early",
+        "--apply",
+        "--outputs",
+        str(today.outputs),
+    )
     done = rollout("change", *given)
     assert done.returncode == 60, done.stdout + done.stderr
     assert "evaluated" in done.stdout
@@ -122,16 +170,27 @@ def test_a_rollback_without_apply_changes_nothing_and_without_a_reason_is_wrong(
     done = rollout("rollback", "--reason", "just looking")
     assert (done.returncode, today.routing()) == (0, before)
     assert done.stdout.startswith("REHEARSAL · ")
-    assert "nothing was changed. Routing is at 10 %, enabled; --apply would go down to 5 %" in done.stdout
-    assert json.loads(rollout("rollback", "--off", "--reason", "x", "--json").stdout)["would"] == "switch routing off"
+    assert (
+        "nothing was changed. Routing is at 10 %, enabled; --apply would go down to 5 %"
+        in done.stdout
+    )
+    assert (
+        json.loads(rollout("rollback", "--off", "--reason", "x", "--json").stdout)["would"]
+        == "switch routing off"
+    )
     refused(rollout("rollback", "--reason", "x", "--plan", "nowhere.yaml"), 2, "nowhere.yaml")
     refused(rollout("rollback", "--apply"), 2, "reason")
 
 
 def test_an_emergency_needs_only_the_address(today, tmp_path):
     """No plan, another folder: routing is off, 0 %, and the ledger has it."""
-    done = subprocess.run([ROLLOUT, "rollback", "--emergency", "--reason", "a test"], capture_output=True, text=True,
-                          cwd=tmp_path, env={"DATABASE_URL": today.address, "PATH": os.environ["PATH"]})  # fmt: skip
+    done = subprocess.run(
+        [ROLLOUT, "rollback", "--emergency", "--reason", "a test"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"DATABASE_URL": today.address, "PATH": os.environ["PATH"]},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (float(today.routing()[0]), today.routing()[1]) == (0.0, False)
     kinds = today.sql("SELECT operation FROM rollout.ledger ORDER BY seq DESC LIMIT 1")
@@ -169,10 +228,17 @@ def test_a_wrong_parameter_is_one_message_and_exit_2(today, arguments, words):
 
 
 def test_a_rehearsal_without_its_server_makes_no_folder(tmp_path):
-    """A closed port: exit 50, one message, and neither a plan nor a folder of a day that never was."""
+    """A closed port: exit 50, one message, and neither a plan nor a folder of a
+    day that never was.
+    """
     for more in ((), ("--live",)):
-        done = rollout("rehearse", *more, "--outputs", str(tmp_path / "outputs"),
-                       ROLLOUT_REHEARSAL_URL="postgresql://rita:canary@127.0.0.1:1/x")  # fmt: skip
+        done = rollout(
+            "rehearse",
+            *more,
+            "--outputs",
+            str(tmp_path / "outputs"),
+            ROLLOUT_REHEARSAL_URL="postgresql://rita:canary@127.0.0.1:1/x",
+        )
         refused(done, 50, "does not answer", "port 1")
         assert "canary" not in done.stdout + done.stderr
         assert not (tmp_path / "outputs").exists()
@@ -186,33 +252,66 @@ def test_a_wrong_plan_names_every_problem(tmp_path):
     content["surprise"] = 1
     file = tmp_path / "plan.yaml"
     file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    refused(rollout("monitor", "--plan", str(file)), 2, "phases[2].percentage", "p95_rollback_ms", "surprise")
+    refused(
+        rollout("monitor", "--plan", str(file)),
+        2,
+        "phases[2].percentage",
+        "p95_rollback_ms",
+        "surprise",
+    )
     refused(rollout("monitor", "--plan", str(tmp_path / "none.yaml")), 2, "none.yaml")
 
 
 def test_production_without_an_address_never_falls_back(monkeypatch):
     """No $DATABASE_URL and the production plan: exit 2, and the variable is named."""
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    refused(rollout("monitor", "--plan", "parameters/week6.production.yaml"), 2, "DATABASE_URL", "never falls back")
+    refused(
+        rollout("monitor", "--plan", "parameters/week6.production.yaml"),
+        2,
+        "DATABASE_URL",
+        "never falls back",
+    )
 
 
 def test_a_database_of_another_plan_is_refused():
     """An address whose database is called otherwise than the plan says: exit 2."""
-    refused(rollout("monitor", "--plan", PLAN, ROLLOUT_REHEARSAL_URL="postgresql://127.0.0.1:1/shop"), 2, "shop")
+    refused(
+        rollout("monitor", "--plan", PLAN, ROLLOUT_REHEARSAL_URL="postgresql://127.0.0.1:1/shop"),
+        2,
+        "shop",
+    )
 
 
 def test_an_unreachable_server_is_could_not_measure(tmp_path):
-    """A closed port: exit 50, where it was looked for, and how to switch routing off by other means."""
-    done = rollout("monitor", "--plan", PLAN, "--outputs", str(tmp_path),
-                   ROLLOUT_REHEARSAL_URL="postgresql://127.0.0.1:1/rehearsal_x")  # fmt: skip
+    """A closed port: exit 50, where it was looked for, and how to switch routing off by other
+    means.
+    """
+    done = rollout(
+        "monitor",
+        "--plan",
+        PLAN,
+        "--outputs",
+        str(tmp_path),
+        ROLLOUT_REHEARSAL_URL="postgresql://127.0.0.1:1/rehearsal_x",
+    )
     refused(done, 50, "rehearsal_x on 127.0.0.1", "set_routing_enabled(false")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_scheduled_check_that_could_not_look_is_a_record(tmp_path):
-    """The same with a slot: exit 50, the notebook of the attempt is kept, and its entry waits for the ledger."""
-    done = rollout("monitor", "--slot", "now", "--plan", PLAN, "--outputs", str(tmp_path),
-                   ROLLOUT_REHEARSAL_URL="postgresql://127.0.0.1:1/rehearsal_x")  # fmt: skip
+    """The same with a slot: exit 50, the notebook of the attempt is kept, and its entry waits for
+    the ledger.
+    """
+    done = rollout(
+        "monitor",
+        "--slot",
+        "now",
+        "--plan",
+        PLAN,
+        "--outputs",
+        str(tmp_path),
+        ROLLOUT_REHEARSAL_URL="postgresql://127.0.0.1:1/rehearsal_x",
+    )
     refused(done, 50, "rehearsal_x on 127.0.0.1", "not sealed on the ledger yet")
     assert len(list(tmp_path.rglob("*_20_monitor_*.ipynb"))) == 1
     (kept,) = (tmp_path / "spool").glob("*.json")
@@ -220,7 +319,9 @@ def test_a_scheduled_check_that_could_not_look_is_a_record(tmp_path):
 
 
 def test_a_rollback_is_not_held_up_by_what_every_other_command_refuses(today):
-    """The ledger is gone: `monitor` stops at the door, `rollback --off` switches off and keeps its entry."""
+    """The ledger is gone: `monitor` stops at the door, `rollback --off` switches off and keeps its
+    entry.
+    """
     today.sql("DROP SCHEMA rollout CASCADE")
     refused(rollout("monitor"), 50, "rollout.ledger")
     assert not today.outputs.exists()
@@ -234,10 +335,15 @@ def test_a_rollback_is_not_held_up_by_what_every_other_command_refuses(today):
 def test_a_database_without_the_tables_says_how_to_get_them(server, tmp_path):
     """Exit 50 and the command that adds them; afterwards it has still no table."""
     address = create_database(server, f"rehearsal_{uuid.uuid4().hex[:12]}")
-    done = rollout("monitor", "--plan", PLAN, "--outputs", str(tmp_path), ROLLOUT_REHEARSAL_URL=address)
+    done = rollout(
+        "monitor", "--plan", PLAN, "--outputs", str(tmp_path), ROLLOUT_REHEARSAL_URL=address
+    )
     refused(done, 50, "rollout migrate --apply")
     with psycopg.connect(address) as connection:
-        statement = "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+        statement = (
+            "SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog',"
+            " 'information_schema')"
+        )
         assert connection.execute(statement).fetchone() == (0,)
 
 
@@ -246,7 +352,8 @@ def test_a_database_with_other_columns_is_refused_by_migrate(server):
     address = create_database(server, f"rehearsal_{uuid.uuid4().hex[:12]}")
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute(
-            "CREATE TABLE webhook_routing_config (domain text, target_function text, traffic_percentage integer)"
+            "CREATE TABLE webhook_routing_config (domain text, target_function text,"
+            " traffic_percentage integer)"
         )
     done = rollout("migrate", "--apply", "--plan", PLAN, ROLLOUT_REHEARSAL_URL=address)
     refused(done, 2, "webhook_routing_config", "percentage")
@@ -256,6 +363,8 @@ def test_an_address_with_a_password_is_never_printed(tmp_path):
     """Whatever goes wrong, the password of the address is in no output."""
     address = "postgresql://rita:canary-pa55@127.0.0.1:1/rehearsal_x"
     for verb in ("monitor", "status", "migrate", "preflight", "verify"):
-        done = rollout(verb, "--plan", PLAN, ROLLOUT_REHEARSAL_URL=address, ROLLOUT_OUTPUTS=str(tmp_path))
+        done = rollout(
+            verb, "--plan", PLAN, ROLLOUT_REHEARSAL_URL=address, ROLLOUT_OUTPUTS=str(tmp_path)
+        )
         assert done.returncode in (2, 50, 70)
         assert "canary" not in done.stdout + done.stderr

@@ -1,4 +1,6 @@
-"""docs/first-half-hour.md, typed as it stands: every block, in one shell, in a folder like a new checkout."""
+"""docs/first-half-hour.md, typed as it stands: every block, in one shell, in a folder like a new
+checkout.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ PROJECT = Path(__file__).parents[2]
 
 def lines() -> list[str]:
     """The lines of the guide's blocks, in order."""
-    blocks = re.findall(r"^```bash$\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(
+        r"^```bash$\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
     return [line for block in blocks for line in block.splitlines() if line.strip()]
 
 
@@ -27,7 +31,9 @@ def promised(line: str) -> set[int]:
 
 @pytest.mark.slow  # two whole rehearsals
 def test_each_command_of_the_first_half_hour_ends_as_the_guide_says(tmp_path):
-    """Every line exits with the code that its comment promises; the archive that they leave proves itself."""
+    """Every line exits with the code that its comment promises; the archive that they leave proves
+    itself.
+    """
     for name in (
         "Makefile",
         ".venv",
@@ -41,12 +47,23 @@ def test_each_command_of_the_first_half_hour_ends_as_the_guide_says(tmp_path):
     (tmp_path / "outputs").mkdir()
     typed = lines()
     assert len(typed) > 20
-    # What is built stays as it is: the environment of these tests is the one that `make setup` made.
-    script = "\n".join(f'{line}\necho "=> $?"' for line in typed).replace("make rehearse", "make -o setup rehearse")
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("ROLLOUT_", "PG", "MAKE"))}
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    # What is built stays as it is: the environment of these tests is the one that `make setup`
+    # made.
+    script = "\n".join(f'{line}\necho "=> $?"' for line in typed).replace(
+        "make rehearse", "make -o setup rehearse"
+    )
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("ROLLOUT_", "PG", "MAKE"))
+    }
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
     codes = [int(code) for code in re.findall(r"^=> (\d+)$", done.stdout, re.MULTILINE)]
-    wrong = [(line, code) for line, code in zip(typed, codes, strict=True) if code not in promised(line)]
+    wrong = [
+        (line, code) for line, code in zip(typed, codes, strict=True) if code not in promised(line)
+    ]
     assert wrong == [], done.stdout + done.stderr
 
 

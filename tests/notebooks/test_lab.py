@@ -1,4 +1,6 @@
-"""`rollout lab` as a process: what it refuses, what it keeps, how a session ends, and the practice day."""
+"""`rollout lab` as a process: what it refuses, what it keeps, how a session ends, and the practice
+day.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ import psycopg
 import pytest
 
 from rollout_lib.archive.working import copy_models
-from rollout_lib.database import connect
+from rollout_lib.database.connection import connect
 from rollout_lib.errors import UsageError
 from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.server import drop_database
@@ -33,10 +35,18 @@ def session(log: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen, str]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with open(log, "w") as said:
-        process = subprocess.Popen([*LAB, f"--port={port}", *arguments], stdin=subprocess.DEVNULL, stdout=said,
-                                   stderr=said, env={**os.environ, "COLUMNS": "500"})  # fmt: skip
+        process = subprocess.Popen(
+            [*LAB, f"--port={port}", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            env={**os.environ, "COLUMNS": "500"},
+        )
     try:
-        while not (found := re.search(r"JupyterLab: (\S+)", log.read_text())) and process.poll() is None:
+        while (
+            not (found := re.search(r"JupyterLab: (\S+)", log.read_text()))
+            and process.poll() is None
+        ):
             time.sleep(0.1)
         assert found, log.read_text()
         yield process, found[1]
@@ -49,7 +59,12 @@ def children(pid: int) -> dict[int, str]:
     """The processes that a process started, and theirs: pid and command line."""
     found = {}
     for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
-        words = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        words = (
+            Path(f"/proc/{child}/cmdline")
+            .read_bytes()
+            .replace(b"\0", b" ")
+            .decode(errors="replace")
+        )
         found |= {child: words, **children(child)}
     return found
 
@@ -70,13 +85,26 @@ def runs(pid: int) -> bool:
 
 def run_by_hand(copy: Path) -> None:
     """Run a working copy in place, as somebody does who has it open in Jupyter, and save it."""
-    command = [sys.executable, "-m", "papermill", str(copy), str(copy), "-k", "python3", "--no-progress-bar"]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "JPY_SESSION_NAME": str(copy)})
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(copy),
+        str(copy),
+        "-k",
+        "python3",
+        "--no-progress-bar",
+    ]
+    subprocess.run(
+        command, check=True, capture_output=True, env={**os.environ, "JPY_SESSION_NAME": str(copy)}
+    )
 
 
 @pytest.mark.parametrize("what", ["plan", "port", "outputs", "production", "another database"])
 def test_what_cannot_be_is_refused_in_one_message(what, today, monkeypatch):
-    """An unknown plan, a port taken, a folder that cannot be one, no address, a wrong one: exit 2, nothing made."""
+    """An unknown plan, a port taken, a folder that cannot be one, no address, a wrong one: exit 2,
+    nothing made.
+    """
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         (today.outputs.parent / "file").write_text("")
@@ -97,9 +125,13 @@ def test_what_cannot_be_is_refused_in_one_message(what, today, monkeypatch):
     assert not today.outputs.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_the_session_and_seals_what_was_saved(number, today, tmp_path):
-    """JupyterLab stops, the saved check is in the archive and on the ledger, the command exits 0."""
+    """JupyterLab stops, the saved check is in the archive and on the ledger, the
+    command exits 0.
+    """
     with session(tmp_path / "log") as (process, address):
         assert httpx2.get(address, trust_env=False).status_code == 200
         (folder,) = (today.outputs / "working").iterdir()
@@ -117,10 +149,14 @@ def test_a_signal_ends_the_session_and_seals_what_was_saved(number, today, tmp_p
 
 @pytest.mark.slow
 def test_a_session_that_is_killed_leaves_nothing_running(today, tmp_path):
-    """kill -9 on the command: JupyterLab, the kernel of the control room and what that started end by themselves."""
+    """kill -9 on the command: JupyterLab, the kernel of the control room and what that started end
+    by themselves.
+    """
     with session(tmp_path / "log") as (process, _):
         started = children(process.pid)
-        assert any("ipykernel" in words for words in started.values()), "the control room runs in a kernel"
+        assert any("ipykernel" in words for words in started.values()), (
+            "the control room runs in a kernel"
+        )
         process.kill()
         for _ in range(600):
             left = {pid: words for pid, words in started.items() if runs(pid)}
@@ -132,8 +168,12 @@ def test_a_session_that_is_killed_leaves_nothing_running(today, tmp_path):
 
 @pytest.mark.slow
 def test_a_jupyterlab_that_cannot_start_is_could_not_look(today, tmp_path, monkeypatch):
-    """A broken configuration of Jupyter's own: exit 50 and its last words, not a defect and not silence."""
-    (tmp_path / "jupyter_server_config.json").write_text('{"ServerApp": {"certfile": "/no/such/file"}}')
+    """A broken configuration of Jupyter's own: exit 50 and its last words, not a defect and not
+    silence.
+    """
+    (tmp_path / "jupyter_server_config.json").write_text(
+        '{"ServerApp": {"certfile": "/no/such/file"}}'
+    )
     monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path))
     done = subprocess.run(LAB, capture_output=True, text=True)
     assert done.returncode == 50, done.stdout + done.stderr
@@ -164,7 +204,9 @@ def test_a_copy_that_is_no_notebook_keeps_no_other_from_being_sealed(today, tmp_
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 70
     said = (tmp_path / "log").read_text()
-    assert f"✗  working/{folder.name}/10_change_percentage.ipynb cannot be read (NotJSONError" in said
+    assert (
+        f"✗  working/{folder.name}/10_change_percentage.ipynb cannot be read (NotJSONError" in said
+    )
     assert f"✗  working/{folder.name}/40_report.ipynb cannot be read" in said
     assert "20_monitor.ipynb, saved by hand" in said
     assert len(list(today.outputs.glob("week6-unified/*/*_20_monitor_*.ipynb"))) == 1
@@ -178,7 +220,9 @@ def test_without_any_model_there_is_no_session(tmp_path):
 
 @pytest.mark.slow
 def test_a_second_session_of_a_day_leaves_what_somebody_worked_in(today, tmp_path):
-    """A changed copy and a file of one's own are as they were; a model that was not there yet is added."""
+    """A changed copy and a file of one's own are as they were; a model that was not there yet is
+    added.
+    """
     with session(tmp_path / "log"):
         (folder,) = (today.outputs / "working").iterdir()
     mine = folder / "20_monitor.ipynb"
@@ -191,7 +235,9 @@ def test_a_second_session_of_a_day_leaves_what_somebody_worked_in(today, tmp_pat
     with session(tmp_path / "log"):
         assert list((today.outputs / "working").iterdir()) == [folder]
     assert (mine.read_bytes(), (folder / "notes.md").read_text()) == (before, "mine")
-    assert (folder / "40_report.ipynb").read_bytes() == Path("notebooks/40_report.ipynb").read_bytes()
+    assert (folder / "40_report.ipynb").read_bytes() == Path(
+        "notebooks/40_report.ipynb"
+    ).read_bytes()
 
 
 @pytest.mark.slow
@@ -207,15 +253,21 @@ def test_a_session_whose_database_went_away_says_that_nothing_is_sealed(today, s
 
 
 @pytest.mark.slow
-def test_without_an_address_a_rehearsal_gets_a_practice_day_whose_traffic_goes_on(own_server, tmp_path):
-    """10 % with every slot checked, rows that are newer than it; a second session finds it, and loses its world."""
+def test_without_an_address_a_rehearsal_gets_a_practice_day_whose_traffic_goes_on(
+    own_server, tmp_path
+):
+    """10 % with every slot checked, rows that are newer than it; a second session finds it, and
+    loses its world.
+    """
     outputs = ("--outputs", str(tmp_path / "outputs"))
     with session(tmp_path / "log", *outputs) as (process, address):
         assert httpx2.get(address, trust_env=False).status_code == 200
         (path,) = tmp_path.glob("outputs/working/*/rehearsal_*.yaml")
         database = connect(load_plan(path))
         with psycopg.connect(database.address, autocommit=True) as connection:
-            checks = connection.execute("SELECT count(*) FROM rollout.ledger WHERE slot IS NOT NULL").fetchone()
+            checks = connection.execute(
+                "SELECT count(*) FROM rollout.ledger WHERE slot IS NOT NULL"
+            ).fetchone()
             assert checks[0] in (16, 17)  # by where in a quarter of an hour the day began
             query = "SELECT max(created_at) FROM webhook_routing_logs"
             before = connection.execute(query).fetchone()

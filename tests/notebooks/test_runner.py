@@ -1,4 +1,6 @@
-"""One run from its parameters to its files: what is refused before a kernel starts, and what each record says."""
+"""One run from its parameters to its files: what is refused before a kernel starts, and what each
+record says.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +17,18 @@ import jsonschema
 import nbformat
 import pytest
 
-from rollout_lib import __version__, store
+from rollout_lib import __version__
 from rollout_lib import operations as op
 from rollout_lib.archive import sealing, verify
 from rollout_lib.archive.chain import link
 from rollout_lib.cli.app import run as command
+from rollout_lib.database import ledger as store
+from rollout_lib.database.session import open_session
 from rollout_lib.errors import ParameterError
 from rollout_lib.rehearsal.conductor import rehearse
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
 from rollout_lib.runner import RunResult, run, run_notebook
-from rollout_lib.session import open_session
 
 PLAN = "parameters/week6.rehearsal.yaml"
 SCHEMA = Path(verify.__file__).with_name("checkpoint.schema.json")
@@ -41,7 +44,9 @@ def world(database, plan):
         return open_session(PLAN, as_of=world.now.isoformat(), operator="Rita")
 
     op.attest(session(), subject="complaints", value="none")
-    assert op.change_percentage(session(), to=Decimal(10), reason="first", dry_run=False).checkpoint.change.applied
+    assert op.change_percentage(
+        session(), to=Decimal(10), reason="first", dry_run=False
+    ).checkpoint.change.applied
     world.advance(world.now + timedelta(minutes=15))
     yield world
     world.close()
@@ -65,7 +70,11 @@ def whole(database, outputs: Path) -> bool:
 REFUSED = {
     "an unknown name": ("20_monitor", {"slott": "now"}, "slott: unknown; this notebook has plan, "),
     "not a number": ("20_monitor", {"as_of": float("nan")}, "as_of: must be str"),
-    "a number for a text": ("10_change_percentage", {"to_percentage": 25}, "must be str like '10', not int 25"),
+    "a number for a text": (
+        "10_change_percentage",
+        {"to_percentage": 25},
+        "must be str like '10', not int 25",
+    ),
     "a percentage that is none": ("10_change_percentage", {"to_percentage": "nan"}, "not 'nan'"),
     "a percentage as YAML reads it": ("10_change_percentage", {"to_percentage": 0o10}, "not int 8"),
     "a word for a truth": (
@@ -73,7 +82,11 @@ REFUSED = {
         {"dry_run": "no"},
         "dry_run: must be bool like True, not str 'no'",
     ),
-    "a number for a truth": ("10_change_percentage", {"dry_run": 0}, "dry_run: must be bool like True, not int 0"),
+    "a number for a truth": (
+        "10_change_percentage",
+        {"dry_run": 0},
+        "dry_run: must be bool like True, not int 0",
+    ),
     "code for a name": ("20_monitor", {"x; import os": "1"}, "x; import os: unknown"),
     "a time that YAML made a number": ("20_monitor", {"slot": 45045}, "slot: must be str"),
     "an object": ("20_monitor", {"as_of": datetime(2025, 12, 3, tzinfo=UTC)}, "as_of: must be str"),
@@ -82,7 +95,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_a_wrong_parameter_is_refused_before_anything_starts(what, tmp_path, monkeypatch):
-    """Unknown, not a number, another type, nothing coerced: named, no kernel started, no file written."""
+    """Unknown, not a number, another type, nothing coerced: named, no kernel started, no file
+    written.
+    """
     monkeypatch.setattr(run, "_execute", None)  # what would start a kernel
     name, given, words = REFUSED[what]
     with pytest.raises(ParameterError) as error:
@@ -93,11 +108,17 @@ def test_a_wrong_parameter_is_refused_before_anything_starts(what, tmp_path, mon
 
 
 def test_the_notebook_shows_where_each_value_came_from(world, tmp_path):
-    """After the injected cell: from the command line, from the caller, this run's own, or the notebook's default."""
+    """After the injected cell: from the command line, from the caller, this run's own, or the
+    notebook's default.
+    """
     given = ("--as-of", world.now.isoformat(), "--operator", "Rita", "--outputs", str(tmp_path))
     assert command(["monitor", *given]) in (0, 10)
     (path,) = tmp_path.rglob("*.ipynb")
-    (cell,) = [cell for cell in nbformat.read(path, as_version=4).cells if "| parameter | from |" in cell.source]
+    (cell,) = [
+        cell
+        for cell in nbformat.read(path, as_version=4).cells
+        if "| parameter | from |" in cell.source
+    ]
     assert "| `as_of` | command line |" in cell.source
     assert "| `run_id` | this run |" in cell.source
     named = [line.split("`")[1] for line in cell.source.splitlines()[2:]]
@@ -106,20 +127,28 @@ def test_the_notebook_shows_where_each_value_came_from(world, tmp_path):
 
 
 def test_each_entry_of_a_run_holds_what_made_it(world, database, plan, tmp_path):
-    """Plan digest, library version, git commit and the hash of the notebook's file; then the hash of each file."""
+    """Plan digest, library version, git commit and the hash of the notebook's file; then the hash
+    of each file.
+    """
     result = check(world, tmp_path, slot="now")
     checkpoint, archived = links(database)[-2:]
     body, seal = json.loads(checkpoint.body), json.loads(archived.body)
     source = hashlib.sha256(run.notebook_path("20_monitor").read_bytes()).hexdigest()
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout
     assert body["provenance"]["library"] == __version__
     assert commit.startswith(body["provenance"]["commit"].rstrip("+"))
     assert body["provenance"]["notebook"] == seal["source"] == f"20_monitor:{source}"
     assert body["plan_digest"] == plan.digest
-    files = {str(path.relative_to(tmp_path)): hashlib.sha256(path.read_bytes()).hexdigest()
-             for path in (result.notebook, result.record, result.html)}  # fmt: skip
+    files = {
+        str(path.relative_to(tmp_path)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (result.notebook, result.record, result.html)
+    }
     assert seal["files"] == files
-    assert result.record.read_text() == checkpoint.body  # the hashed text itself, not another spelling of it
+    assert (
+        result.record.read_text() == checkpoint.body
+    )  # the hashed text itself, not another spelling of it
 
 
 def test_a_model_edited_during_its_run_is_named_by_what_ran(world, database, tmp_path, monkeypatch):
@@ -158,22 +187,36 @@ def test_two_runs_in_one_second_have_two_names(world, database, tmp_path):
     assert whole(database, tmp_path)
 
 
-def test_a_clock_that_goes_back_an_hour_overwrites_nothing_and_judges_no_slot_twice(world, database, tmp_path):
-    """A run of an hour before is recorded after, as an extra check; the chain goes on and proves itself."""
+def test_a_clock_that_goes_back_an_hour_overwrites_nothing_and_judges_no_slot_twice(
+    world, database, tmp_path
+):
+    """A run of an hour before is recorded after, as an extra check; the chain goes on and proves
+    itself.
+    """
     for _ in range(4):
         check(world, tmp_path, slot="now")
         world.advance(world.now + timedelta(minutes=15))
     files = {path: path.read_bytes() for path in tmp_path.rglob("2*") if path.is_file()}
     back = (world.now - timedelta(hours=1)).isoformat()
     result = check(world, tmp_path, as_of=back, slot="now")
-    assert (result.checkpoint["kind"], result.checkpoint["at"][:16], result.trouble) == ("extra", back[:16], "")
+    assert (result.checkpoint["kind"], result.checkpoint["at"][:16], result.trouble) == (
+        "extra",
+        back[:16],
+        "",
+    )
     assert {path: path.read_bytes() for path in files} == files
     assert whole(database, tmp_path)
 
 
-def test_a_name_that_is_taken_is_said_and_the_first_record_stays(world, database, tmp_path, monkeypatch):
-    """Two runs of one id and one instant: the second is refused its files, and its decision stands on the ledger."""
-    monkeypatch.setattr(run, "uuid", SimpleNamespace(uuid4=lambda: UUID(int=7)))  # the runner's own ids alone
+def test_a_name_that_is_taken_is_said_and_the_first_record_stays(
+    world, database, tmp_path, monkeypatch
+):
+    """Two runs of one id and one instant: the second is refused its files, and its decision stands
+    on the ledger.
+    """
+    monkeypatch.setattr(
+        run, "uuid", SimpleNamespace(uuid4=lambda: UUID(int=7))
+    )  # the runner's own ids alone
     first = check(world, tmp_path)
     before = first.notebook.read_bytes()
     second = check(world, tmp_path)
@@ -203,15 +246,21 @@ def read_only(tmp_path):
     folder.chmod(0o755)
 
 
-def test_a_rollback_into_a_read_only_archive_is_done_and_on_the_ledger(world, database, read_only, tmp_path):
-    """Routing is off, the ledger says so, the error says what stands; later the run is closed as what it was."""
+def test_a_rollback_into_a_read_only_archive_is_done_and_on_the_ledger(
+    world, database, read_only, tmp_path
+):
+    """Routing is off, the ledger says so, the error says what stands; later the run is closed as
+    what it was.
+    """
     result = check(world, read_only, "90_rollback", reason="a test")
     assert "could not be archived" in result.trouble
     assert "stands on the ledger" in result.trouble
     assert result.exit_code == 50
     assert result.checkpoint["change"]["after"] == ["0", False]
     assert [(entry.kind, json.loads(entry.body)["run_id"]) for entry in links(database)][-1] == (
-        "checkpoint", result.run_id)  # fmt: skip
+        "checkpoint",
+        result.run_id,
+    )
     assert list(read_only.iterdir()) == []
     found = verify.verify(links(database), read_only, now=datetime.now(UTC) + timedelta(hours=1))
     assert "unsealed" in {item.kind for item in found.findings}
@@ -220,8 +269,12 @@ def test_a_rollback_into_a_read_only_archive_is_done_and_on_the_ledger(world, da
 
 
 @pytest.mark.slow
-def test_every_record_of_a_day_keeps_to_the_schema_and_every_page_stands_alone(server, plan, tmp_path, monkeypatch):
-    """A whole rehearsal: each record valid, each twin below 400 KB, without script or reference; all of it proved."""
+def test_every_record_of_a_day_keeps_to_the_schema_and_every_page_stands_alone(
+    server, plan, tmp_path, monkeypatch
+):
+    """A whole rehearsal: each record valid, each twin below 400 KB, without script or reference;
+    all of it proved.
+    """
     monkeypatch.setenv(plan.database.variable, server)
     day = rehearse("healthy", outputs=tmp_path)
     assert day.ok, day.problems
@@ -238,4 +291,9 @@ def test_every_record_of_a_day_keeps_to_the_schema_and_every_page_stands_alone(s
         assert "https://" not in text
         assert " src=" not in text
     monkeypatch.setenv("ROLLOUT_REHEARSAL_URL", f"{server}")
-    assert command(["verify", "--plan", str(day.plan_path), "--outputs", str(day.outputs), "--files-only"]) == 0
+    assert (
+        command(
+            ["verify", "--plan", str(day.plan_path), "--outputs", str(day.outputs), "--files-only"]
+        )
+        == 0
+    )

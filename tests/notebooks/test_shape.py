@@ -1,4 +1,6 @@
-"""The shape of the notebooks, by their syntax trees: prose first, thin cells, nothing that computes."""
+"""The shape of the notebooks, by their syntax trees: prose first, thin cells, nothing that
+computes.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,21 @@ from rollout_lib.runner.parameters import defaults, load_notebook
 
 NOTEBOOKS = sorted(Path("notebooks").glob("*.ipynb"))
 SCHEDULED = [path for path in NOTEBOOKS if not path.name.startswith("50_")]
-FORBIDDEN = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, ast.For, ast.While, ast.If, ast.Try,
-             ast.With, ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp)  # fmt: skip
+FORBIDDEN = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.Lambda,
+    ast.ClassDef,
+    ast.For,
+    ast.While,
+    ast.If,
+    ast.Try,
+    ast.With,
+    ast.ListComp,
+    ast.DictComp,
+    ast.SetComp,
+    ast.GeneratorExp,
+)
 PANDAS = {"groupby", "merge", "pivot", "apply", "agg", "read_sql", "iloc", "loc", "DataFrame"}
 
 
@@ -33,8 +48,11 @@ def test_a_cell_calls_one_function_and_shows_the_value(path):
         for node in ast.walk(tree):
             assert not isinstance(node, FORBIDDEN), ast.unparse(node)
             assert not (isinstance(node, ast.Attribute) and node.attr in PANDAS), ast.unparse(node)
-            assert not (isinstance(node, ast.Constant) and isinstance(node.value, str)
-                        and "select " in node.value.lower()), node.value  # fmt: skip
+            assert not (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and "select " in node.value.lower()
+            ), node.value
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -48,8 +66,14 @@ def test_it_begins_with_purpose_change_and_undo(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_one_cell_of_simple_parameters(path):
-    """Exactly one cell is tagged `parameters`; it assigns literals of bool, int, float or str and nothing else."""
-    tagged = [cell for cell in nbformat.read(path, 4).cells if "parameters" in cell.metadata.get("tags", [])]
+    """Exactly one cell is tagged `parameters`; it assigns literals of bool, int, float or str and
+    nothing else.
+    """
+    tagged = [
+        cell
+        for cell in nbformat.read(path, 4).cells
+        if "parameters" in cell.metadata.get("tags", [])
+    ]
     assert len(tagged) == 1
     for node in ast.parse(tagged[0].source).body:
         assert isinstance(node, ast.Assign)
@@ -58,22 +82,34 @@ def test_one_cell_of_simple_parameters(path):
 
 @pytest.mark.parametrize("path", SCHEDULED, ids=lambda path: path.stem)
 def test_the_writing_cell_comes_before_any_chart_and_the_last_one_raises(path):
-    """The operation stands before the first chart, and the last cell is the sentinel `conclude(…)`."""
+    """The operation stands before the first chart, and the last cell is the
+    sentinel `conclude(…)`.
+    """
     cells = code(path)
     charts = [index for index, source in enumerate(cells) if "charts." in source]
-    operation = next(index for index, source in enumerate(cells) if source.startswith(("run = ", "result = ")))
+    operation = next(
+        index for index, source in enumerate(cells) if source.startswith(("run = ", "result = "))
+    )
     assert all(operation < index for index in charts)
     assert cells[-1].startswith("conclude(")
 
 
 def test_the_control_room_ends_with_its_widgets_and_no_other_notebook_has_any():
-    """50 judges nothing itself, so it ends by showing the room, in cells that a keystroke does not delete."""
+    """50 judges nothing itself, so it ends by showing the room, in cells that a keystroke does not
+    delete.
+    """
     room = Path("notebooks/50_control_room.ipynb")
     cells = code(room)
     assert cells[-1].splitlines()[-1] == "control_room(session)"
-    assert not any(words in source for source in cells for words in ("conclude(", "charts.", "run = "))
+    assert not any(
+        words in source for source in cells for words in ("conclude(", "charts.", "run = ")
+    )
     assert all(cell.metadata.get("deletable") is False for cell in nbformat.read(room, 4).cells)
-    assert not any("panels" in source or "ipywidgets" in source for path in SCHEDULED for source in code(path))
+    assert not any(
+        "control_room" in source or "ipywidgets" in source
+        for path in SCHEDULED
+        for source in code(path)
+    )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -89,7 +125,9 @@ def test_it_is_committed_without_outputs_and_with_stable_ids(path):
 
 
 def test_defaults_leave_traffic_safer():
-    """Where traffic can rise the default is a dry run; a rollback switches off; a monitor claims no slot."""
+    """Where traffic can rise the default is a dry run; a rollback switches off; a monitor claims no
+    slot.
+    """
     changing = defaults(load_notebook(Path("notebooks/10_change_percentage.ipynb"))[0])
     assert changing["dry_run"] is True
     assert defaults(load_notebook(Path("notebooks/90_rollback.ipynb"))[0])["gradual"] is False
@@ -98,7 +136,9 @@ def test_defaults_leave_traffic_safer():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_its_parameter_set_fits_it(path):
-    """parameters/<notebook>.yaml names only parameters of the notebook, each of the default's type."""
+    """parameters/<notebook>.yaml names only parameters of the notebook, each of
+    the default's type.
+    """
     given = yaml.safe_load(Path(f"parameters/{path.stem}.yaml").read_text(encoding="utf-8"))
     known = defaults(load_notebook(path)[0])
     assert set(given) <= set(known)

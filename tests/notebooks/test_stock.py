@@ -10,19 +10,37 @@ from pathlib import Path
 
 import pytest
 
-NOTEBOOKS = ("00_preflight", "10_change_percentage", "20_monitor", "30_evaluate_phase", "40_report",
-             "50_control_room", "90_rollback")  # fmt: skip
+NOTEBOOKS = (
+    "00_preflight",
+    "10_change_percentage",
+    "20_monitor",
+    "30_evaluate_phase",
+    "40_report",
+    "50_control_room",
+    "90_rollback",
+)
 
 
 def papermill(name: str, output: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """`papermill notebooks/<name>.ipynb … -f parameters/<name>.yaml` with its stock engine."""
-    command = [Path(sys.executable).with_name("papermill"), f"notebooks/{name}.ipynb", str(output), "-k", "python3",
-               "--no-progress-bar", "-f", f"parameters/{name}.yaml", *more]  # fmt: skip
+    command = [
+        Path(sys.executable).with_name("papermill"),
+        f"notebooks/{name}.ipynb",
+        str(output),
+        "-k",
+        "python3",
+        "--no-progress-bar",
+        "-f",
+        f"parameters/{name}.yaml",
+        *more,
+    ]
     return subprocess.run(command, capture_output=True, text=True)
 
 
 def states(today) -> list[str]:
-    rows = today.sql("SELECT body FROM rollout.ledger WHERE kind IN ('checkpoint', 'extra') ORDER BY seq")
+    rows = today.sql(
+        "SELECT body FROM rollout.ledger WHERE kind IN ('checkpoint', 'extra') ORDER BY seq"
+    )
     return [json.loads(body)["state"] for (body,) in rows]
 
 
@@ -36,7 +54,9 @@ def test_stock_papermill_runs_a_check(today, tmp_path):
 
 
 def test_stock_papermill_exits_non_zero_where_the_answer_is_not_go_on(today, tmp_path):
-    """A check after something raised the percentage by hand: the last cell raises, the command exits 1."""
+    """A check after something raised the percentage by hand: the last cell raises, the command
+    exits 1.
+    """
     today.sql("SELECT update_routing_percentage(50.00, 'by hand')")
     done = papermill("20_monitor", tmp_path / "out.ipynb")
     assert done.returncode == 1
@@ -53,18 +73,38 @@ def test_a_parameter_set_of_a_rollback_goes_one_phase_down(today, tmp_path):
 
 @pytest.mark.slow
 def test_stock_papermill_runs_every_notebook(today, tmp_path):
-    """In the order of a day, each by its parameter set: at 10 % a dry run to 10 % has nothing to do."""
+    """In the order of a day, each by its parameter set: at 10 % a dry run to 10 % has nothing to
+    do.
+    """
     codes = {name: papermill(name, tmp_path / f"{name}.ipynb").returncode for name in NOTEBOOKS}
     assert codes == dict.fromkeys(NOTEBOOKS, 0)
 
 
 def test_nbval_runs_every_notebook_with_its_defaults(today):
-    """`pytest --nbval-lax` over all of them, in a database whose rows make each end well; 90 switches routing off."""
+    """`pytest --nbval-lax` over all of them, in a database whose rows make each end well; 90
+    switches routing off.
+    """
     files = [f"notebooks/{name}.ipynb" for name in NOTEBOOKS]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--nbval-lax",
-         "--nbval-current-env", "-c", os.devnull, "--rootdir", ".", *files],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            "--nbval-lax",
+            "--nbval-current-env",
+            "-c",
+            os.devnull,
+            "--rootdir",
+            ".",
+            *files,
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout[-3000:]
     assert (float(today.routing()[0]), today.routing()[1]) == (0.0, False)

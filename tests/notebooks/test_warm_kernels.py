@@ -1,4 +1,6 @@
-"""Warm kernels: fresh processes of one warm parent, one drawing server, and what happens without them."""
+"""Warm kernels: fresh processes of one warm parent, one drawing server, and what happens without
+them.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +15,24 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from rollout_lib.look import drawer
+from rollout_lib.display import drawer
 from rollout_lib.runner import kernels, servers
 from rollout_lib.runner.engine import HonestEngine, IpcKernelManager
 
-SPEC = {"data": {"values": [{"x": 1, "y": 2}]}, "mark": "point",
-        "encoding": {"x": {"field": "x", "type": "quantitative"}}}  # fmt: skip
+SPEC = {
+    "data": {"values": [{"x": 1, "y": 2}]},
+    "mark": "point",
+    "encoding": {"x": {"field": "x", "type": "quantitative"}},
+}
 
 
 def execute(*sources: str, kernel: str = "warm", **more: str) -> list[str]:
     """What each cell of a small notebook printed."""
     from papermill.engines import NotebookExecutionManager
 
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in sources]
+    )
     for cell in notebook.cells:
         cell.metadata["papermill"] = {}
     notebook.metadata["papermill"] = {}
@@ -35,13 +42,17 @@ def execute(*sources: str, kernel: str = "warm", **more: str) -> list[str]:
 
 
 def test_nothing_leaks_from_one_run_to_the_next():
-    """What a run leaves in a module, in the builtins, in its environment or its folder, the next one never sees."""
-    execute("import builtins, math, os", "builtins.left = math.left = os.environ['LEFT'] = 'x'; left_name = 1",
-            "os.chdir('/')")  # fmt: skip
+    """What a run leaves in a module, in the builtins, in its environment or its folder, the next
+    one never sees.
+    """
+    execute(
+        "import builtins, math, os",
+        "builtins.left = math.left = os.environ['LEFT'] = 'x'; left_name = 1",
+        "os.chdir('/')",
+    )
     (seen,) = execute(
-        "import builtins, math, os\n"
-        "print(hasattr(builtins, 'left'), hasattr(math, 'left'), 'LEFT' in os.environ, os.getcwd() == '/',"
-        " 'left_name' in globals())"
+        "import builtins, math, os\nprint(hasattr(builtins, 'left'), hasattr(math, 'left'), 'LEFT'"
+        " in os.environ, os.getcwd() == '/', 'left_name' in globals())"
     )
     assert seen == "False False False False False\n"
 
@@ -53,11 +64,15 @@ def test_each_run_is_a_process_of_its_own():
 
 
 def test_two_runs_in_one_folder_never_share_a_socket():
-    """Each kernel has sockets of its own name, none in the folder of the run, and none is left after it."""
+    """Each kernel has sockets of its own name, none in the folder of the run, and none is left
+    after it.
+    """
     places = [IpcKernelManager().ip for _ in range(2)]
     assert len({*places}) == 2
     assert not {*places} & {*map(str, Path.cwd().iterdir())}
-    (shown,) = execute("from ipykernel.kernelapp import IPKernelApp; print(IPKernelApp.instance().ip)")
+    (shown,) = execute(
+        "from ipykernel.kernelapp import IPKernelApp; print(IPKernelApp.instance().ip)"
+    )
     place = Path(shown.strip())
     assert place.parent == Path(places[0]).parent
     assert list(place.parent.glob(f"{place.name}*")) == []
@@ -74,7 +89,9 @@ def test_a_killed_server_is_started_again():
 
 
 def test_without_a_server_a_plain_kernel_runs_and_says_so(monkeypatch):
-    """Where the servers cannot be had, the run goes on in a plain kernel with a warning that names the reason."""
+    """Where the servers cannot be had, the run goes on in a plain kernel with a warning that names
+    the reason.
+    """
     monkeypatch.setattr(servers, "_MODULES", {"kernels": "rollout_lib.runner.nowhere"})
     monkeypatch.setattr(servers, "_servers", {})
     with pytest.warns(RuntimeWarning, match="no warm kernel .*did not start"):
@@ -82,7 +99,9 @@ def test_without_a_server_a_plain_kernel_runs_and_says_so(monkeypatch):
 
 
 def test_a_server_that_does_not_answer_is_replaced_by_a_plain_kernel(monkeypatch):
-    """The fork is asked for and never answered: the run goes on in a plain kernel, with a warning."""
+    """The fork is asked for and never answered: the run goes on in a plain
+    kernel, with a warning.
+    """
     servers.await_ready()
     monkeypatch.setattr(servers, "await_ready", lambda: None)  # it was well a moment ago
     servers.running()["kernels"].process.kill()
@@ -92,10 +111,17 @@ def test_a_server_that_does_not_answer_is_replaced_by_a_plain_kernel(monkeypatch
 
 
 def test_a_server_that_dies_during_a_run_takes_nothing_with_it():
-    """The run ends well in the kernel that it has, and the next one is warm again without a word."""
+    """The run ends well in the kernel that it has, and the next one is warm again
+    without a word.
+    """
     servers.await_ready()
     server = servers.running()["kernels"].process
-    assert execute("1", f"import os, signal; os.kill({server.pid}, signal.SIGKILL)", "print('here')")[2] == "here\n"
+    assert (
+        execute("1", f"import os, signal; os.kill({server.pid}, signal.SIGKILL)", "print('here')")[
+            2
+        ]
+        == "here\n"
+    )
     server.wait()
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
@@ -103,7 +129,9 @@ def test_a_server_that_dies_during_a_run_takes_nothing_with_it():
 
 
 def test_a_chart_is_the_same_from_the_server_and_alone(monkeypatch):
-    """The drawing server gives what drawing here gives; a socket that nobody serves changes nothing."""
+    """The drawing server gives what drawing here gives; a socket that nobody serves changes
+    nothing.
+    """
     monkeypatch.delenv(drawer.VARIABLE, raising=False)
     alone = drawer.svg(SPEC)
     servers.await_ready()
@@ -133,38 +161,57 @@ execute("import os, time; open({pipe!r}, 'w').write(str(os.getpid())); time.slee
 
 
 def test_nothing_is_left_of_a_runner_that_was_killed(tmp_path):
-    """kill -9 in the middle of a cell: its warm kernel ends, both servers end, and their sockets are removed."""
+    """kill -9 in the middle of a cell: its warm kernel ends, both servers end, and their sockets
+    are removed.
+    """
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     (tmp_path / "tests_warm.py").symlink_to(Path(__file__).resolve())
-    process = subprocess.Popen([sys.executable, "-c", RUNNER.format(pipe=str(pipe))], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True,
-                               env={**os.environ, "PYTHONPATH": str(tmp_path)})  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUNNER.format(pipe=str(pipe))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
     with process:
         pids, folders = process.stdout.readline().split(), process.stdout.readline().split()
         pids.append(pipe.read_text())  # the kernel's, once its cell runs
         process.kill()
-        assert process.stderr.read() == ""  # read to its end: until the last process that it started is gone
+        assert (
+            process.stderr.read() == ""
+        )  # read to its end: until the last process that it started is gone
     assert (len(pids), len(folders)) == (3, 2)
-    subprocess.run(["timeout", "20", "tail", *(f"--pid={pid}" for pid in pids), "-f", "/dev/null"], check=True)
+    subprocess.run(
+        ["timeout", "20", "tail", *(f"--pid={pid}" for pid in pids), "-f", "/dev/null"], check=True
+    )
     assert not [folder for folder in folders if Path(folder).exists()]
 
 
 @pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "sys.exit(3)"])
 @pytest.mark.parametrize("when", ["", "servers.await_ready(); "])
 def test_the_servers_leave_without_a_word(when, end):
-    """Their runner is killed, or ends, while they still start or after it: nothing on the terminal, nothing left."""
-    code = f"import os, signal, sys; from rollout_lib.runner import servers; servers.warm_up(); {when}"
+    """Their runner is killed, or ends, while they still start or after it: nothing on the terminal,
+    nothing left.
+    """
+    code = (
+        f"import os, signal, sys; from rollout_lib.runner import servers; servers.warm_up(); {when}"
+    )
     code += f"print(*(one.folder for one in servers.running().values()), flush=True); {end}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (done.returncode in (-9, 3), done.stderr) == (True, "")  # read until both servers are gone, too
+    assert (done.returncode in (-9, 3), done.stderr) == (
+        True,
+        "",
+    )  # read until both servers are gone, too
     folders = done.stdout.split()
     assert len(folders) == 2
     assert not [folder for folder in folders if Path(folder).exists()]
 
 
 def test_asking_the_drawer_and_leaving_does_not_end_it():
-    """Who asks for a chart and is gone before it is drawn: the next one is answered by the same server."""
+    """Who asks for a chart and is gone before it is drawn: the next one is answered by the same
+    server.
+    """
     servers.await_ready()
     for _ in range(3):
         with socket.socket(socket.AF_UNIX) as client:
@@ -190,9 +237,14 @@ print(process.stdout.readline().strip(), process.pid)
 
 @pytest.mark.parametrize("kernel", ["plain", "warm"])
 def test_a_kernel_whose_run_is_over_is_not_interrupted(tmp_path, kernel):
-    """An interrupt goes to all that a kernel started: none comes when the run ends, and so no complaint about one."""
+    """An interrupt goes to all that a kernel started: none comes when the run ends, and so no
+    complaint about one.
+    """
     told = tmp_path / "told"
-    for how in ("graceful", "immediate"):  # the second is how it is done; the first leaves time to hear of it
+    for how in (
+        "graceful",
+        "immediate",
+    ):  # the second is how it is done; the first leaves time to hear of it
         (said,) = execute(LISTENS.format(told=str(told)), kernel=kernel, shutdown_kernel=how)
         word, pid = said.split()
         assert word == "ready"

@@ -11,7 +11,9 @@ from rollout_lib.rehearsal.conductor import rehearse
 @pytest.mark.slow
 @pytest.mark.parametrize("server_kind", ["pgbouncer"], indirect=True)
 def test_a_day_through_pgbouncer_ends_as_it_must(server, door, tmp_path, monkeypatch):
-    """Raised through the gates, 5 % errors from the second hour on, rolled back by itself: each step a notebook."""
+    """Raised through the gates, 5 % errors from the second hour on, rolled back by itself: each
+    step a notebook.
+    """
     monkeypatch.setenv(load_plan("parameters/week6.rehearsal.yaml").database.variable, door(server))
     day = rehearse("errors", outputs=tmp_path)
     assert day.ok, day.problems

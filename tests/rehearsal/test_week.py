@@ -9,8 +9,12 @@ from rollout_lib.rehearsal.conductor import rehearse
 
 
 @pytest.mark.slow
-def test_a_healthy_week_reaches_50_percent_and_every_quarter_of_an_hour_was_looked_at(server, tmp_path, monkeypatch):
-    """10, 25, 35 and 50 %, each evaluated before the next morning's raise; no slot missing, day or night."""
+def test_a_healthy_week_reaches_50_percent_and_every_quarter_of_an_hour_was_looked_at(
+    server, tmp_path, monkeypatch
+):
+    """10, 25, 35 and 50 %, each evaluated before the next morning's raise; no slot missing, day or
+    night.
+    """
     monkeypatch.setenv(load_plan("parameters/week6.rehearsal.yaml").database.variable, server)
     week = rehearse("healthy", week=True, outputs=tmp_path)
     assert week.ok, week.problems
@@ -18,8 +22,11 @@ def test_a_healthy_week_reaches_50_percent_and_every_quarter_of_an_hour_was_look
     assert {phase.evaluation.value for phase in week.summary.phases} == {"PASS"}
     assert week.summary.gaps == ()
     assert [day.routing for day in week.summary.days] == [
-        "off → 10 % → 25 %", "25 % → 35 %", "35 % → 50 %", "50 %"
-    ]  # fmt: skip
+        "off → 10 % → 25 %",
+        "25 % → 35 %",
+        "35 % → 50 %",
+        "50 %",
+    ]
     assert all(day.checks == day.expected for day in week.summary.days)
     assert week.summary.refused == ()
     assert len(list(tmp_path.rglob("*_40_report_*.ipynb"))) == 4  # one each evening, and the week's
@@ -29,8 +36,12 @@ def test_a_healthy_week_reaches_50_percent_and_every_quarter_of_an_hour_was_look
 
 
 @pytest.mark.slow
-def test_what_breaks_at_two_in_the_night_is_rolled_back_before_the_morning(server, tmp_path, monkeypatch):
-    """The slots go on without anybody: off by three; the morning's raise is refused, the report says what to do."""
+def test_what_breaks_at_two_in_the_night_is_rolled_back_before_the_morning(
+    server, tmp_path, monkeypatch
+):
+    """The slots go on without anybody: off by three; the morning's raise is refused, the report
+    says what to do.
+    """
     monkeypatch.setenv(load_plan("parameters/week6.rehearsal.yaml").database.variable, server)
     week = rehearse("night", week=True, outputs=tmp_path)
     assert week.ok, week.problems

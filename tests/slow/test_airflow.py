@@ -1,4 +1,6 @@
-"""The shipped DAG, by Airflow 3 itself in an environment of its own, against a real rehearsal database."""
+"""The shipped DAG, by Airflow 3 itself in an environment of its own, against a real rehearsal
+database.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,15 @@ def airflow() -> Path:
         return program
     shutil.rmtree(CACHE, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", CACHE], check=True)
-    install = [CACHE / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", AIRFLOW]
+    install = [
+        CACHE / "bin" / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        AIRFLOW,
+    ]
     installed = subprocess.run(install, capture_output=True, text=True, check=False)
     if installed.returncode != 0:
         say = pytest.fail if os.environ.get("ROLLOUT_REQUIRE_ALL") else pytest.skip
@@ -39,7 +49,9 @@ def airflow() -> Path:
 
 @pytest.fixture
 def dag(airflow, tmp_path) -> Callable[..., tuple[str, str]]:
-    """Runs the shipped DAG once; returns the task's state and the log. program: what stands for rollout."""
+    """Runs the shipped DAG once; returns the task's state and the log. program: what stands for
+    rollout.
+    """
     home, settings = tmp_path / "home", tmp_path / "environment"
     (home / "dags").mkdir(parents=True)
     source = (files("rollout_lib") / "units" / "rollout_dag.py").read_text(encoding="utf-8")
@@ -55,11 +67,19 @@ def dag(airflow, tmp_path) -> Callable[..., tuple[str, str]]:
 
     def run(checkout: Path, **variables: str) -> tuple[str, str]:
         text = source.replace('"/opt/rollout"', f'"{checkout}"').replace("sleep 20", "true")
-        (home / "dags" / "rollout_dag.py").write_text(text.replace("/etc/rollout/environment", str(settings)))
+        (home / "dags" / "rollout_dag.py").write_text(
+            text.replace("/etc/rollout/environment", str(settings))
+        )
         settings.write_text("".join(f"{name}='{value}'\n" for name, value in variables.items()))
         for command in (["db", "migrate"], ["dags", "test", "rollout_monitor"]):
-            done = subprocess.run([airflow, *command], capture_output=True, text=True, env=environment, timeout=300,
-                                  check=False)  # fmt: skip
+            done = subprocess.run(
+                [airflow, *command],
+                capture_output=True,
+                text=True,
+                env=environment,
+                timeout=300,
+                check=False,
+            )
         log = done.stdout + done.stderr
         states = re.findall(r"new_state=(\w+)", log)
         assert len(states) == 1, log[-3000:]
@@ -74,10 +94,14 @@ def dag(airflow, tmp_path) -> Callable[..., tuple[str, str]]:
     ids=["healthy", "watch", "hold", "roll back", "could not measure"],
 )
 def test_an_exit_code_becomes_a_state_of_the_task(dag, tmp_path, code, state):
-    """0 is success, 10 skipped, all others failed; the check sees nothing of Airflow's environment."""
+    """0 is success, 10 skipped, all others failed; the check sees nothing of
+    Airflow's environment.
+    """
     program = tmp_path / "checkout" / ".venv" / "bin" / "rollout"
     program.parent.mkdir(parents=True)
-    program.write_text('#!/bin/sh\necho "asked: $* in $PWD, SHLVL $SHLVL, secret $SECRET"\nenv\nexit "$CODE"\n')
+    program.write_text(
+        '#!/bin/sh\necho "asked: $* in $PWD, SHLVL $SHLVL, secret $SECRET"\nenv\nexit "$CODE"\n'
+    )
     program.chmod(0o755)
     found, log = dag(tmp_path / "checkout", CODE=str(code), SECRET="of the file")
     assert found == state
@@ -86,8 +110,12 @@ def test_an_exit_code_becomes_a_state_of_the_task(dag, tmp_path, code, state):
     assert "AIRFLOW__" not in log
 
 
-def test_the_dag_checks_a_real_database_and_a_leak_fails_the_task_and_switches_routing_off(database, dag, tmp_path):
-    """First nothing is routed: success, a slot on the ledger. Then a protected domain leaks: failed, and off."""
+def test_the_dag_checks_a_real_database_and_a_leak_fails_the_task_and_switches_routing_off(
+    database, dag, tmp_path
+):
+    """First nothing is routed: success, a slot on the ledger. Then a protected domain leaks:
+    failed, and off.
+    """
     given = {
         "ROLLOUT_PLAN": "parameters/week6.rehearsal.yaml",
         "ROLLOUT_OPERATOR": "Airflow",
@@ -103,14 +131,25 @@ def test_the_dag_checks_a_real_database_and_a_leak_fails_the_task_and_switches_r
     state, log = dag(checkout, **given)
     assert state == "success", log[-3000:]
     with psycopg.connect(database.address, autocommit=True) as connection:
-        entries = "SELECT operation, slot IS NOT NULL FROM rollout.ledger WHERE operation = 'monitor' ORDER BY seq"
+        entries = (
+            "SELECT operation, slot IS NOT NULL FROM rollout.ledger WHERE operation = 'monitor'"
+            " ORDER BY seq"
+        )
         assert connection.execute(entries).fetchall()[0] == ("monitor", True)
-        connection.execute("SELECT set_routing_enabled(true, 'x'), update_routing_percentage(10, 'x')")
-        connection.execute("INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status) "
-                           "VALUES (now() - interval '5 seconds', 'mobility', 'unified', 'success')")  # fmt: skip
+        connection.execute(
+            "SELECT set_routing_enabled(true, 'x'), update_routing_percentage(10, 'x')"
+        )
+        connection.execute(
+            "INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status) "
+            "VALUES (now() - interval '5 seconds', 'mobility', 'unified', 'success')"
+        )
         state, log = dag(checkout, **given)
         assert state == "failed"
         assert "exited with return code 40" in log
-        row = connection.execute("SELECT percentage, enabled FROM webhook_routing_config").fetchone()
+        row = connection.execute(
+            "SELECT percentage, enabled FROM webhook_routing_config"
+        ).fetchone()
         assert row == (0, False)
-    assert list((tmp_path / "outputs").rglob("*20_monitor*.ipynb")), "the record is archived as by any other run"
+    assert list((tmp_path / "outputs").rglob("*20_monitor*.ipynb")), (
+        "the record is archived as by any other run"
+    )

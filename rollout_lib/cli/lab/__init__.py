@@ -18,24 +18,31 @@ def lab(
     plan: Plan = "",
     operator: Operator = "",
     outputs: Outputs = FOLDER,
-    port: Annotated[int, typer.Option("--port", help="On 127.0.0.1; without it the first free one from 8888.")] = 0,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    port: Annotated[
+        int, typer.Option("--port", help="On 127.0.0.1; without it the first free one from 8888.")
+    ] = 0,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Only print the address.")
+    ] = False,
 ) -> int:
     """Open JupyterLab on working copies of the notebooks, below outputs/working/<day>_<operator>/.
 
-    A rehearsal's plan without an address gets a practice day on this machine, whose traffic goes on. What was
-    saved is archived and chained when the session ends: by File > Shut Down, Ctrl-C or SIGTERM.
-    """
+    A rehearsal's plan without an address gets a practice day on this machine, whose traffic goes
+    on. What was saved is archived and chained when the session ends: by File > Shut Down, Ctrl-C or
+    SIGTERM."""
     from rollout_lib.archive.working import copy_models, working_folder
     from rollout_lib.cli.lab import landing, opening, server
-    from rollout_lib.database import connect
+    from rollout_lib.database.connection import connect
     from rollout_lib.plan import load_plan
     from rollout_lib.runner.run import NOTEBOOKS
 
     loaded = load_plan(plan)
     server.refuse_taken(port)
     who = operator.strip() or os.environ.get("ROLLOUT_OPERATOR") or getpass.getuser()
-    practising = loaded.environment == "rehearsal" and not os.environ.get(loaded.database.variable, "").strip()
+    practising = (
+        loaded.environment == "rehearsal"
+        and not os.environ.get(loaded.database.variable, "").strip()
+    )
     practising = practising and any(sign in loaded.database.name for sign in "*?[")
     if not practising:
         connect(loaded)  # asks nothing of it, and refuses an address that is not the plan's
@@ -53,11 +60,22 @@ def lab(
 
     def ready(told: dict, runtime: Path) -> None:
         if trouble := opening.run_room(told, runtime, folder, NOTEBOOKS / opening.ROOM):
-            print(f"The control room does not run yet ({trouble}): run it there with Run > Run All Cells.")
+            print(
+                f"The control room does not run yet ({trouble}): run it there with Run > Run All"
+                " Cells."
+            )
 
     with server.world_of(loaded, folder, practising) as world:
-        ended = server.serve(loaded, outputs.absolute(), folder, who, port=port, browser=not no_browser, ready=ready,
-                             world=world)  # fmt: skip
+        ended = server.serve(
+            loaded,
+            outputs.absolute(),
+            folder,
+            who,
+            port=port,
+            browser=not no_browser,
+            ready=ready,
+            world=world,
+        )
     return _sealed(loaded, outputs) or ended
 
 
@@ -69,8 +87,10 @@ def _sealed(plan, outputs: Path) -> int:
     try:
         done = seal(plan, outputs)
     except RolloutError as failure:
-        print(f"The session ended, and nothing of it is sealed yet: {failure}\nThe saved copies stay where they are. "
-              f"When it can be done again: rollout seal --plan {plan.path}")  # fmt: skip
+        print(
+            f"The session ended, and nothing of it is sealed yet: {failure}\nThe saved copies stay"
+            f" where they are. When it can be done again: rollout seal --plan {plan.path}"
+        )
         return failure.exit_code
     for item in done:
         print(item)

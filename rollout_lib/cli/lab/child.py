@@ -1,4 +1,6 @@
-"""JupyterLab in a process that ends with the command that started it, also where that one was killed."""
+"""JupyterLab in a process that ends with the command that started it, also where that one was
+killed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a person sees first: the page to read, and beside it the control room, which runs already."""
+"""What a person sees first: the page to read, and beside it the control room,
+which runs already.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ _KERNEL_S = 120.0  # a cold kernel on a busy machine; the person waits no longer
 
 
 def lay_out(workspaces: Path, folder: Path, page: str, *, beside: bool) -> None:
-    """The workspace that JupyterLab opens: the page beside the room; on duty the room in front, the page a tab."""
+    """The workspace that JupyterLab opens: the page beside the room; on duty the room in front, the
+    page a tab.
+    """
     from jupyterlab_server.workspaces_handler import WorkspacesManager
 
     read, room = (f"{WORKING}/{folder.name}/{name}" for name in (page, ROOM))
@@ -25,25 +29,37 @@ def lay_out(workspaces: Path, folder: Path, page: str, *, beside: bool) -> None:
     if (folder / ROOM).exists():
         shown[f"notebook:{room}"] = {"path": room, "factory": "Notebook"}
     tabs = [[name] for name in shown] if beside else [list(shown)]
-    areas = [{"type": "tab-area", "currentIndex": len(names) - 1, "widgets": names} for names in tabs]
+    areas = [
+        {"type": "tab-area", "currentIndex": len(names) - 1, "widgets": names} for names in tabs
+    ]
     dock = areas[0]
     if len(areas) > 1:
-        dock = {"type": "split-area", "orientation": "horizontal", "sizes": [0.34, 0.66], "children": areas}
+        dock = {
+            "type": "split-area",
+            "orientation": "horizontal",
+            "sizes": [0.34, 0.66],
+            "children": areas,
+        }
     side = {"collapsed": True, "visible": True, "widgets": []}
-    layout = {"main": {"dock": dock, "current": list(shown)[-1]}, "left": side, "right": side,
-              "down": {"size": 0, "collapsed": True, "widgets": []}, "relativeSizes": [0, 1, 0],
-              "top": {"simpleVisibility": True}}  # fmt: skip
+    layout = {
+        "main": {"dock": dock, "current": list(shown)[-1]},
+        "left": side,
+        "right": side,
+        "down": {"size": 0, "collapsed": True, "widgets": []},
+        "relativeSizes": [0, 1, 0],
+        "top": {"simpleVisibility": True},
+    }
     data = {name: {"data": what} for name, what in shown.items()} | {"layout-restorer:data": layout}
     raw = json.dumps({"data": data, "metadata": {"id": "default"}})
     WorkspacesManager(str(workspaces)).save("default", raw)
 
 
 def run_room(server: dict[str, Any], runtime: Path, folder: Path, model: Path) -> str:
-    """Run the working copy of the control room in a kernel of the server, so that it is live when it is opened.
+    """Run the working copy of the control room in a kernel of the server, so that it is live when
+    it is opened.
 
-    server: what JupyterLab wrote about itself (url, token). Returns "" or why a person has to run it: a copy that
-    somebody worked in is not run for them.
-    """
+    server: what JupyterLab wrote about itself (url, token). Returns "" or why a person has to run
+    it: a copy that somebody worked in is not run for them."""
     copy = folder / ROOM
     try:
         notebook = nbformat.read(copy, as_version=4)
@@ -69,7 +85,9 @@ def _code(notebook: Any) -> list[str]:
 
 
 def _execute(notebook: Any, connection: Path) -> str:
-    """Run each code cell in the kernel of a connection file and keep what it shows; "" or the error's words."""
+    """Run each code cell in the kernel of a connection file and keep what it shows; "" or the
+    error's words.
+    """
     from jupyter_client import BlockingKernelClient
 
     client = BlockingKernelClient(connection_file=str(connection))
@@ -83,8 +101,11 @@ def _execute(notebook: Any, connection: Path) -> str:
                 continue
             cell.outputs = []
             reply = client.execute_interactive(
-                cell.source, timeout=max(ends - time.monotonic(), 1), allow_stdin=False,
-                output_hook=lambda said, into=cell.outputs: _keep(said, into))["content"]  # fmt: skip
+                cell.source,
+                timeout=max(ends - time.monotonic(), 1),
+                allow_stdin=False,
+                output_hook=lambda said, into=cell.outputs: _keep(said, into),
+            )["content"]
             cell.execution_count, cell.metadata["trusted"] = reply["execution_count"], True
             if reply["status"] != "ok":
                 return f"{reply.get('ename')}: {reply.get('evalue')}"

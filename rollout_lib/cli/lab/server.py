@@ -1,4 +1,6 @@
-"""JupyterLab as a process of ours on loopback: started, shown, and ended by whatever ends the session."""
+"""JupyterLab as a process of ours on loopback: started, shown, and ended by whatever ends the
+session.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +25,14 @@ from rollout_lib.plan import Plan
 HOST = "127.0.0.1"
 STATE = ".lab"  # in the working folder: the logs, and which documents are open
 _START_S, _STOP_S = 180.0, 30.0
-Ready = Callable[[dict[str, Any], Path], None]  # what the server wrote about itself, and its runtime folder
+Ready = Callable[
+    [dict[str, Any], Path], None
+]  # what the server wrote about itself, and its runtime folder
 
 
 class LabFailed(CouldNotMeasure):
-    """JupyterLab {what}. No routing was changed by that: `rollout status` says what is true of it now.
-    What was saved stays where it is, to be sealed: rollout seal --plan {plan}
-    {log}"""
+    """JupyterLab {what}. No routing was changed by that: `rollout status` says what is true of it
+    now. What was saved stays where it is, to be sealed: rollout seal --plan {plan} {log}"""
 
 
 def refuse_taken(port: int) -> None:
@@ -39,38 +42,60 @@ def refuse_taken(port: int) -> None:
     try:
         socket.create_server((HOST, port)).close()
     except (OSError, OverflowError) as error:
-        raise UsageError(reason=f"Port {port} of {HOST} cannot be used ({error}); without --port a free one is "
-                         "taken.") from None  # fmt: skip
+        raise UsageError(
+            reason=(
+                f"Port {port} of {HOST} cannot be used ({error}); without --port a free one is "
+                "taken."
+            )
+        ) from None
 
 
 @contextmanager
 def world_of(plan: Plan, folder: Path, practising: bool) -> Iterator[subprocess.Popen | None]:
-    """Beside a practice day its world, which ends with us even if we are killed: its standard input closes."""
+    """Beside a practice day its world, which ends with us even if we are killed: its standard input
+    closes.
+    """
     if not practising:
         yield None
         return
     with open(_state(folder) / "world.log", "w") as log:
         command = [sys.executable, "-m", "rollout_lib.rehearsal.practice", plan.path]
-        world = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
+        world = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+        )
     try:
         yield world
     finally:
         _end(world)
 
 
-def serve(plan: Plan, outputs: Path, folder: Path, operator: str, *, port: int, browser: bool, ready: Ready,
-          world: subprocess.Popen | None) -> int:  # fmt: skip
+def serve(
+    plan: Plan,
+    outputs: Path,
+    folder: Path,
+    operator: str,
+    *,
+    port: int,
+    browser: bool,
+    ready: Ready,
+    world: subprocess.Popen | None,
+) -> int:
     """Run JupyterLab until the person shuts it down or a signal ends the session.
 
-    It shows `outputs`, so that records can be opened beside the copies. `ready` is called once it listens, before
-    its address is told. Returns 0, or 50 where the practice world ended before the session did; raises LabFailed
-    where JupyterLab did not start or broke.
-    """
+    It shows `outputs`, so that records can be opened beside the copies. `ready` is called once it
+    listens, before its address is told. Returns 0, or 50 where the practice world ended before the
+    session did; raises LabFailed where JupyterLab did not start or broke."""
     log = _state(folder) / "jupyter.log"
     with tempfile.TemporaryDirectory(prefix="rollout-lab-") as runtime, open(log, "w") as said:
-        process = subprocess.Popen(_command(outputs, folder, port), cwd=folder, stdin=subprocess.PIPE, stdout=said,
-                                   env=_environment(plan, outputs, folder, operator, runtime), stderr=said,
-                                   start_new_session=True)  # fmt: skip
+        process = subprocess.Popen(
+            _command(outputs, folder, port),
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=said,
+            env=_environment(plan, outputs, folder, operator, runtime),
+            stderr=said,
+            start_new_session=True,
+        )
         with _ended_by_signals(process) as asked:
             told = _wait_for_its_word(process, Path(runtime))
             if told:
@@ -89,7 +114,9 @@ def serve(plan: Plan, outputs: Path, folder: Path, operator: str, *, port: int, 
 
 
 def _while_it_lives(process: subprocess.Popen, do: Callable[[], None]) -> None:
-    """Do something that asks the server, and wait for it no longer than the server is there to answer."""
+    """Do something that asks the server, and wait for it no longer than the server is there to
+    answer.
+    """
     doing = threading.Thread(target=do, daemon=True)
     doing.start()
     while doing.is_alive() and process.poll() is None:
@@ -102,9 +129,12 @@ def _wait(process: subprocess.Popen, world: subprocess.Popen | None, folder: Pat
         time.sleep(0.2)
     if world is None or process.poll() is not None:
         return False
-    print(f"✗ The practice world ended with {world.returncode}: no request arrives any more, and its endpoints do "
-          "not answer. End the session and open it again. It said last:\n"
-          f"{_end_of(_state(folder) / 'world.log')}", flush=True)  # fmt: skip
+    print(
+        f"✗ The practice world ended with {world.returncode}: no request arrives any more, and its"
+        " endpoints do not answer. End the session and open it again. It said"
+        f" last:\n{_end_of(_state(folder) / 'world.log')}",
+        flush=True,
+    )
     return True
 
 
@@ -119,16 +149,30 @@ def _state(folder: Path) -> Path:
 
 
 def _command(outputs: Path, folder: Path, port: int) -> list[str]:
-    command = [sys.executable, "-m", "rollout_lib.cli.lab.child", f"--ServerApp.ip={HOST}", "--no-browser",
-               f"--ServerApp.root_dir={outputs}", f"--ServerApp.preferred_dir={folder}"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "rollout_lib.cli.lab.child",
+        f"--ServerApp.ip={HOST}",
+        "--no-browser",
+        f"--ServerApp.root_dir={outputs}",
+        f"--ServerApp.preferred_dir={folder}",
+    ]
     # Not a login shell: that would forget the PATH with the command `rollout`.
-    command += [f"--ServerApp.terminado_settings={{'shell_command': ['{os.environ.get('SHELL') or '/bin/sh'}']}}"]
+    command += [
+        "--ServerApp.terminado_settings={'shell_command':"
+        f" ['{os.environ.get('SHELL') or '/bin/sh'}']}}"
+    ]
     command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"] if port else []
     return command + (["--allow-root"] if os.geteuid() == 0 else [])
 
 
-def _environment(plan: Plan, outputs: Path, folder: Path, operator: str, runtime: str) -> dict[str, str]:
-    """What kernels and terminals find: the plan, who operates, the archive, and the command `rollout`."""
+def _environment(
+    plan: Plan, outputs: Path, folder: Path, operator: str, runtime: str
+) -> dict[str, str]:
+    """What kernels and terminals find: the plan, who operates, the archive, and the command
+    `rollout`.
+    """
     own = str(Path(__file__).parent)  # labconfig/ in it: quiet, saving often, README as a page
     before = os.environ.get("JUPYTER_CONFIG_PATH")
     return {
@@ -145,16 +189,24 @@ def _environment(plan: Plan, outputs: Path, folder: Path, operator: str, runtime
 
 @contextmanager
 def _ended_by_signals(process: subprocess.Popen) -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM end JupyterLab, once; the list then holds the signal. Sealing comes after."""
+    """Ctrl-C and SIGTERM end JupyterLab, once; the list then holds the signal.
+    Sealing comes after.
+    """
     asked: list[int] = []
 
     def end(number: int, _: object) -> None:
         if not asked:
             asked.append(number)
-            print("\nEnding the session: JupyterLab stops, then what was saved is sealed …", flush=True)
+            print(
+                "\nEnding the session: JupyterLab stops, then what was saved is sealed …",
+                flush=True,
+            )
             process.terminate()
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {
+        number: signal.signal(number, end)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     try:
         yield asked
     finally:
@@ -176,9 +228,14 @@ def _wait_for_its_word(process: subprocess.Popen, runtime: Path) -> dict[str, An
 
 
 def _announce(told: dict[str, Any], runtime: Path, pid: int, *, browser: bool) -> None:
-    """Print the address that opens it, and open it: by a file, so that no process list shows the token."""
+    """Print the address that opens it, and open it: by a file, so that no process list shows the
+    token.
+    """
     print(f"JupyterLab: {told['url'].rstrip('/')}/lab?token={told['token']}")
-    print("Ctrl-C here, or File > Shut Down there, ends the session and seals what was saved.", flush=True)
+    print(
+        "Ctrl-C here, or File > Shut Down there, ends the session and seals what was saved.",
+        flush=True,
+    )
     page = runtime / f"jpserver-{pid}-open.html"
     if browser and page.exists():
         threading.Thread(target=webbrowser.open, args=(page.as_uri(),), daemon=True).start()

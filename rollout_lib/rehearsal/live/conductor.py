@@ -1,8 +1,8 @@
-"""`rollout rehearse --live`: real requests through a real router, a fault on cue, and the suite on top.
+"""`rollout rehearse --live`: real requests through a real router, a fault on cue, and the suite on
+top.
 
-The conductor starts everything, raises to the first phase through the gates, breaks something, and looks at
-what the suite did about it. It never lowers the routing itself.
-"""
+The conductor starts everything, raises to the first phase through the gates, breaks something, and
+looks at what the suite did about it. It never lowers the routing itself."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from typing import Any
 import psycopg
 
 from rollout_lib import operations as op
-from rollout_lib.database import Database, connect
+from rollout_lib.database.connection import Database, connect
+from rollout_lib.database.migrations import migrate
+from rollout_lib.database.session import open_session
 from rollout_lib.errors import CouldNotMeasure, UsageError
-from rollout_lib.migrations import migrate
 from rollout_lib.plan import Plan, load_plan
 from rollout_lib.probes import TOKEN
 from rollout_lib.rehearsal.live import management
@@ -35,7 +36,6 @@ from rollout_lib.rehearsal.live.router import DATABASE, UNIFIED_NAME
 from rollout_lib.rehearsal.live.stage import Stage
 from rollout_lib.rehearsal.live.tally import Moments, Tally, tally
 from rollout_lib.rehearsal.server import create_database, embedded
-from rollout_lib.session import open_session
 
 OPERATOR = "Rita Rehearsal"
 LEAST_MINUTES = 0.5
@@ -56,20 +56,40 @@ class Fault:
 
 FAULTS: Mapping[str, Fault] = {
     "none": Fault(story="Nothing breaks.", destination=None, behaviour={}, ends_off=False),
-    "errors": Fault(story="Unified fails 30 % of its requests.", destination=UNIFIED_NAME, behaviour={"errors": 0.3}),
-    "outage": Fault(story="Nobody listens where unified was; legacy serves instead.", destination=UNIFIED_NAME,
-                    behaviour={"outage": "refuse"}),
-    "slow": Fault(story="Unified takes four seconds.", destination=UNIFIED_NAME, behaviour={"median_ms": 4000.0}),
-    "hang": Fault(story="Unified takes requests and never answers.", destination=UNIFIED_NAME,
-                  behaviour={"outage": "hang"}),
-    "protected": Fault(story="Nobody listens where mobility's function was.", destination="wa-webhook-mobility",
-                       behaviour={"outage": "refuse"}, protected_suffer=True),
-}  # fmt: skip
+    "errors": Fault(
+        story="Unified fails 30 % of its requests.",
+        destination=UNIFIED_NAME,
+        behaviour={"errors": 0.3},
+    ),
+    "outage": Fault(
+        story="Nobody listens where unified was; legacy serves instead.",
+        destination=UNIFIED_NAME,
+        behaviour={"outage": "refuse"},
+    ),
+    "slow": Fault(
+        story="Unified takes four seconds.",
+        destination=UNIFIED_NAME,
+        behaviour={"median_ms": 4000.0},
+    ),
+    "hang": Fault(
+        story="Unified takes requests and never answers.",
+        destination=UNIFIED_NAME,
+        behaviour={"outage": "hang"},
+    ),
+    "protected": Fault(
+        story="Nobody listens where mobility's function was.",
+        destination="wa-webhook-mobility",
+        behaviour={"outage": "refuse"},
+        protected_suffer=True,
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiveRun:
-    """How it went. ok: the routing ended as the fault demands, and no promise of the live path was broken."""
+    """How it went. ok: the routing ended as the fault demands, and no promise of the live path was
+    broken.
+    """
 
     fault: str
     tally: Tally
@@ -118,8 +138,13 @@ def run_live(
     address = create_database(os.environ.get(DATABASE) or embedded(), name)
     folder.mkdir(parents=True)
     given = {DATABASE: address, "ROLLOUT_OUTPUTS": str(folder), TOKEN: management.TOKEN}
-    with _environment(given), Stage(address, source.domains, source.protected_domains, folder, seed=seed) as stage:
-        plan = write_live_plan(source, folder / "plan.yaml", database=name, stage=stage, rate=rate, minutes=minutes)
+    with (
+        _environment(given),
+        Stage(address, source.domains, source.protected_domains, folder, seed=seed) as stage,
+    ):
+        plan = write_live_plan(
+            source, folder / "plan.yaml", database=name, stage=stage, rate=rate, minutes=minutes
+        )
         database = connect(plan)
         migrate(database, apply=True)
         return _Live(plan, database, stage, fault, progress).conduct(minutes * 60, rate, seed)
@@ -139,7 +164,9 @@ def _environment(given: Mapping[str, str]) -> Iterator[None]:
 class _Live:
     """One live rehearsal while it runs; holds the connection that watches the configuration."""
 
-    def __init__(self, plan: Plan, database: Database, stage: Stage, fault: str, progress: Progress) -> None:
+    def __init__(
+        self, plan: Plan, database: Database, stage: Stage, fault: str, progress: Progress
+    ) -> None:
         self.plan, self.database, self.stage, self.progress = plan, database, stage, progress
         self.fault, self.breaks = fault, FAULTS[fault]
         self.on: float | None = None
@@ -148,21 +175,42 @@ class _Live:
 
     def conduct(self, seconds: float, rate: float, seed: int) -> LiveRun:
         out = self.stage.folder / "requests.jsonl"
-        load = self.stage.start("load", "-m", "rollout_lib.rehearsal.live.load", "--to", self.stage.address("router"),
-                                "--rate", str(rate), "--seconds", str(seconds), "--seed", str(seed), "--out",
-                                str(out))  # fmt: skip
+        load = self.stage.start(
+            "load",
+            "-m",
+            "rollout_lib.rehearsal.live.load",
+            "--to",
+            self.stage.address("router"),
+            "--rate",
+            str(rate),
+            "--seconds",
+            str(seconds),
+            "--seed",
+            str(seed),
+            "--out",
+            str(out),
+        )
         began = time.monotonic()
         with psycopg.connect(self.database.address, autocommit=True) as connection:
             self._until(connection, load, began, LEGACY_S, seconds, "legacy alone")
             self._raise()
             self.stage.start("watch", *watch_command(self.plan, self.stage.folder))
-            self._until(connection, load, began, LEGACY_S + 0.4 * (seconds - LEGACY_S), seconds, "both destinations")
+            self._until(
+                connection,
+                load,
+                began,
+                LEGACY_S + 0.4 * (seconds - LEGACY_S),
+                seconds,
+                "both destinations",
+            )
             if self.breaks.destination:
                 self.broken = self.stage.set(self.breaks.destination, **self.breaks.behaviour)
             self._until(connection, load, began, float("inf"), seconds, self.breaks.story)
             self.stage.end("watch")
             if load.wait() != 0:
-                raise CouldNotMeasure(reason=f"the client failed; see {self.stage.folder / 'load.log'}.")
+                raise CouldNotMeasure(
+                    reason=f"the client failed; see {self.stage.folder / 'load.log'}."
+                )
             received = self.stage.received()
             router_exit = self.stage.end("router")  # writes what is in its buffer
             statement = "SELECT correlation_id, domain, routed_to FROM webhook_routing_logs"
@@ -170,9 +218,15 @@ class _Live:
             enabled = connection.execute(QUERY).fetchone()[1]
         lines = [Sent(**json.loads(line)) for line in out.read_text(encoding="utf-8").splitlines()]
         percentage = self.plan.phases[0].percentage
-        counted = tally(lines, rows, received, unified_name=UNIFIED_NAME, protected=self.plan.protected_domains,
-                        configured_pct=float(percentage),
-                        moments=Moments(on=self.on, fault=self.broken, off=self.off))  # fmt: skip
+        counted = tally(
+            lines,
+            rows,
+            received,
+            unified_name=UNIFIED_NAME,
+            protected=self.plan.protected_domains,
+            configured_pct=float(percentage),
+            moments=Moments(on=self.on, fault=self.broken, off=self.off),
+        )
         return self._concluded(counted, percentage, enabled, router_exit)
 
     def _raise(self) -> None:
@@ -184,7 +238,9 @@ class _Live:
 
         found = op.preflight(session()).checkpoint
         op.attest(session(), subject="complaints", value="none", reason="a live rehearsal")
-        change = op.change_percentage(session(), to=first, reason=f"Initial {first:g}% rollout", dry_run=False)
+        change = op.change_percentage(
+            session(), to=first, reason=f"Initial {first:g}% rollout", dry_run=False
+        )
         if change.checkpoint.change is None or not change.checkpoint.change.applied:
             raise CouldNotMeasure(
                 reason=f"pre-flight: {found.sentence} The first raise: {change.checkpoint.sentence}"
@@ -208,7 +264,9 @@ class _Live:
             row = connection.exec_driver_sql(statement).first()
         return f"{row[0]}: {row[1]}" if row else ""
 
-    def _concluded(self, counted: Tally, percentage: Decimal, enabled: bool, router_exit: int) -> LiveRun:
+    def _concluded(
+        self, counted: Tally, percentage: Decimal, enabled: bool, router_exit: int
+    ) -> LiveRun:
         decided, problems = self._decided(), []
         if enabled is self.breaks.ends_off:
             problems.append(f"routing ended {'on' if enabled else 'off'}: {self.breaks.story}")
@@ -227,15 +285,35 @@ class _Live:
         if not counted.sent or not self.on:
             problems.append("nothing was sent, or nothing was routed: this rehearsal shows nothing")
         if self.off is not None and self.broken is not None and self.off < self.broken:
-            problems.append("routing went off before anything was broken: this machine stalled, or the suite errs")
+            problems.append(
+                "routing went off before anything was broken: this machine stalled, or the suite"
+                " errs"
+            )
         if router_exit != 0:
             problems.append(f"the router ended with {router_exit}")
-        return LiveRun(fault=self.fault, tally=counted, percentage=percentage, ended_off=not enabled, decided=decided,
-                       plan_path=Path(self.plan.path), outputs=self.stage.folder,
-                       place=str(self.database.place), router_exit=router_exit,
-                       problems=tuple(problems))  # fmt: skip
+        return LiveRun(
+            fault=self.fault,
+            tally=counted,
+            percentage=percentage,
+            ended_off=not enabled,
+            decided=decided,
+            plan_path=Path(self.plan.path),
+            outputs=self.stage.folder,
+            place=str(self.database.place),
+            router_exit=router_exit,
+            problems=tuple(problems),
+        )
 
 
 def watch_command(plan: Plan, outputs: Path) -> tuple[str, ...]:
     """What watches on top, as arguments of python: the suite's own command."""
-    return ("-m", "rollout_lib", "watch", "--plan", plan.path, "--outputs", str(outputs), "--verbose")
+    return (
+        "-m",
+        "rollout_lib",
+        "watch",
+        "--plan",
+        plan.path,
+        "--outputs",
+        str(outputs),
+        "--verbose",
+    )

@@ -1,8 +1,8 @@
-"""The routing configuration as the router sees it: read beside the traffic, never older than a second.
+"""The routing configuration as the router sees it: read beside the traffic, never older than a
+second.
 
-A request decides from memory and never waits for the database. A value counts for one second from the
-moment its query *began*; after that there is none, and everything goes to legacy.
-"""
+A request decides from memory and never waits for the database. A value counts for one second from
+the moment its query *began*; after that there is none, and everything goes to legacy."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ class Configuration:
                 raise ValueError("the table has no row")
             self._newest = _valid(row, asked)
             self.problem = ""
-        except Exception as error:  # whatever it is, the answer is the same: no configuration, so legacy
+        except (
+            Exception
+        ) as error:  # whatever it is, the answer is the same: no configuration, so legacy
             self.problem = f"{type(error).__name__} at {datetime.now(UTC):%H:%M:%S} UTC"
 
     async def run(self) -> None:

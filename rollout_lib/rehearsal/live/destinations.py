@@ -1,8 +1,8 @@
 """The functions behind the router, each on a port of its own, failing on command.
 
 `python -m rollout_lib.rehearsal.live.destinations --control 8700 --serve wa-webhook-unified=8701 …`
-PUT /wa-webhook-unified on the control port sets how it behaves from now on; GET / says what each received.
-"""
+PUT /wa-webhook-unified on the control port sets how it behaves from now on; GET / says what each
+received."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ from rollout_lib.errors import UsageError
 from rollout_lib.rehearsal.live import management
 from rollout_lib.rehearsal.live.serving import QuietServer, configured, listen, pairs, until_stopped
 
-REMEMBERED = 500_000  # received webhooks per destination; a longer run stops remembering, and says so
+REMEMBERED = (
+    500_000  # received webhooks per destination; a longer run stops remembering, and says so
+)
 OUTAGES = ("none", "refuse", "hang", "reset")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Behaviour:
-    """How a destination answers: log-normal latency (median in ms, sigma of the log), share of HTTP 500,
-    and an outage: refuse (nobody listens), hang (taken, never answered), reset (taken, then broken off)."""
+    """How a destination answers: log-normal latency (median in ms, sigma of the log), share of HTTP
+    500, and an outage: refuse (nobody listens), hang (taken, never answered), reset (taken, then
+    broken off)."""
 
     median_ms: float = 700.0
     sigma: float = 0.45
@@ -40,10 +43,20 @@ class Behaviour:
 
     def __post_init__(self) -> None:
         numbers = (self.median_ms, self.sigma, self.errors)
-        if not all(isinstance(value, int | float) and math.isfinite(value) and value >= 0 for value in numbers):
+        if not all(
+            isinstance(value, int | float) and math.isfinite(value) and value >= 0
+            for value in numbers
+        ):
             raise UsageError(reason="median_ms, sigma and errors must be numbers of at least 0.")
-        if self.median_ms > 60_000 or self.sigma > 3 or self.errors > 1 or self.outage not in OUTAGES:
-            raise UsageError(reason=f"at most 60,000 ms, sigma 3, errors 1; outage one of {', '.join(OUTAGES)}.")
+        if (
+            self.median_ms > 60_000
+            or self.sigma > 3
+            or self.errors > 1
+            or self.outage not in OUTAGES
+        ):
+            raise UsageError(
+                reason=f"at most 60,000 ms, sigma 3, errors 1; outage one of {', '.join(OUTAGES)}."
+            )
 
 
 def behaviour_from(content: Any, now: Behaviour) -> Behaviour:
@@ -133,7 +146,9 @@ def control(destinations: dict[str, Destination]) -> Starlette:
         found = destinations.get(request.path_params["name"])
         if found is None:
             return JSONResponse({"error": f"one of {', '.join(destinations)}"}, 404)
-        at = time.time()  # an outage begins as the listener closes; what was open takes its time to end
+        at = (
+            time.time()
+        )  # an outage begins as the listener closes; what was open takes its time to end
         try:
             await found.set(behaviour_from(json.loads(await request.body()), found.behaviour))
         except (ValueError, UsageError) as error:
@@ -164,19 +179,30 @@ async def serve(
     found = {name: Destination(name, port, behaviour, draw) for name, port in ports.items()}
     for one in found.values():
         await one.open()
-    apps = {"control": (control(found), control_port), "management": (management.app(), management_port)}
-    servers = [(QuietServer(configured(app, lifespan="off")), listen(port)) for app, port in apps.values()]
+    apps = {
+        "control": (control(found), control_port),
+        "management": (management.app(), management_port),
+    }
+    servers = [
+        (QuietServer(configured(app, lifespan="off")), listen(port)) for app, port in apps.values()
+    ]
     ports = {name: bound.getsockname()[1] for name, (_, bound) in zip(apps, servers, strict=True)}
-    await until_stopped(*servers, ready={**ports, **{name: one.port for name, one in found.items()}})
+    await until_stopped(
+        *servers, ready={**ports, **{name: one.port for name, one in found.items()}}
+    )
     for one in found.values():
         await one.close()
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--control", type=int, default=0, help="port where behaviours are set")
-    parser.add_argument("--management", type=int, default=0, help="port of the Management API's stand-in")
+    parser.add_argument(
+        "--management", type=int, default=0, help="port of the Management API's stand-in"
+    )
     parser.add_argument("--serve", action="append", required=True, metavar="wa-webhook-jobs=8702")
     parser.add_argument("--median-ms", type=float, default=700.0)
     parser.add_argument("--sigma", type=float, default=0.45)

@@ -18,7 +18,9 @@ _NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a destination said. status is None where it said nothing: `sent` tells if it may have run."""
+    """What a destination said. status is None where it said nothing: `sent` tells if it may have
+    run.
+    """
 
     status: int | None
     body: bytes = b""
@@ -29,24 +31,32 @@ class Answer:
 
 
 class Forwarder:
-    """Holds the connections to the destinations, webhook name -> loopback address: to each its own, so that
-    one that hangs starves no other."""
+    """Holds the connections to the destinations, webhook name -> loopback address: to each its own,
+    so that one that hangs starves no other."""
 
-    def __init__(self, addresses: Mapping[str, str], *, timeout_s: float, connect_s: float = CONNECT_S) -> None:
+    def __init__(
+        self, addresses: Mapping[str, str], *, timeout_s: float, connect_s: float = CONNECT_S
+    ) -> None:
         refuse_far_addresses(addresses.values())
         self._longest_s = connect_s + timeout_s
-        # Idle ones go before the destination's own five seconds are over: none is closed as it is used.
-        limits = httpx2.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=20, keepalive_expiry=4.0)
+        # Idle ones go before the destination's own five seconds are over: none is closed as it is
+        # used.
+        limits = httpx2.Limits(
+            max_connections=IN_FLIGHT, max_keepalive_connections=20, keepalive_expiry=4.0
+        )
         self._destinations = {
-            name: (address, httpx2.AsyncClient(
-                timeout=httpx2.Timeout(timeout_s, connect=connect_s, pool=connect_s),
-                limits=limits,
-                verify=False,  # plain http on loopback
-                trust_env=False,  # a proxy of the environment is not on loopback
-                follow_redirects=False,
-            ))
+            name: (
+                address,
+                httpx2.AsyncClient(
+                    timeout=httpx2.Timeout(timeout_s, connect=connect_s, pool=connect_s),
+                    limits=limits,
+                    verify=False,  # plain http on loopback
+                    trust_env=False,  # a proxy of the environment is not on loopback
+                    follow_redirects=False,
+                ),
+            )
             for name, address in addresses.items()
-        }  # fmt: skip
+        }
 
     async def close(self) -> None:
         """Ends the connections."""
@@ -59,16 +69,21 @@ class Forwarder:
             return Answer(status=None, sent=False, problem=f"{name} is not deployed")
         address, client = self._destinations[name]
         try:
-            # The client's own timeouts are between two bytes; a destination that drips is bounded by this one.
+            # The client's own timeouts are between two bytes; a destination that drips is bounded
+            # by this one.
             async with asyncio.timeout(self._longest_s):
                 answer = await client.post(address, content=body, headers=headers)
         except _NEVER_SENT as error:
-            return Answer(status=None, sent=False, problem=f"no connection to {name} ({type(error).__name__})")
+            return Answer(
+                status=None, sent=False, problem=f"no connection to {name} ({type(error).__name__})"
+            )
         except (httpx2.TimeoutException, TimeoutError):
             return Answer(status=None, problem=f"{name} did not answer in time", timed_out=True)
         except httpx2.HTTPError as error:
             return Answer(status=None, problem=f"{name} broke off ({type(error).__name__})")
-        problem = f"{name} answered HTTP {answer.status_code}" if answer.status_code >= 400 else None
+        problem = (
+            f"{name} answered HTTP {answer.status_code}" if answer.status_code >= 400 else None
+        )
         return Answer(
             status=answer.status_code,
             body=answer.content,

@@ -1,4 +1,6 @@
-"""The plan of a live rehearsal: the given one with its windows scaled to minutes, and everything on loopback."""
+"""The plan of a live rehearsal: the given one with its windows scaled to minutes, and everything on
+loopback.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,11 @@ INTERVAL_S, WINDOW_S = 15, 60
 PROJECT = "rehearsal"
 
 
-def write_live_plan(source: Plan, path: Path, *, database: str, stage: Stage, rate: float, minutes: float) -> Plan:
-    """Write and read back the plan: domains, percentages, limits and mode as in `source`, the rest scaled.
+def write_live_plan(
+    source: Plan, path: Path, *, database: str, stage: Stage, rate: float, minutes: float
+) -> Plan:
+    """Write and read back the plan: domains, percentages, limits and mode as in `source`, the rest
+    scaled.
 
     rate: requests a second of the whole mix. Each phase is held for the length of the rehearsal.
     """
@@ -47,11 +52,14 @@ def write_live_plan(source: Plan, path: Path, *, database: str, stage: Stage, ra
             "tripwire": "2s",
         },
         "expected_requests_per_hour": {
-            domain: max(1, round(rate * 3600 * MIX.get(domain, 1) / sum(MIX.values()))) for domain in source.domains
+            domain: max(1, round(rate * 3600 * MIX.get(domain, 1) / sum(MIX.values())))
+            for domain in source.domains
         },
         "freezes": [],
         "probes": {
-            "protected": {name: stage.address(f"wa-webhook-{name}") for name in source.protected_domains},
+            "protected": {
+                name: stage.address(f"wa-webhook-{name}") for name in source.protected_domains
+            },
             "router_health": stage.address("router"),
             "witness": stage.address("management"),
             "management_project": PROJECT,

@@ -1,8 +1,8 @@
-"""A bounded client: `python -m rollout_lib.rehearsal.live.load --to http://127.0.0.1:8600 --rate 50 --seconds 60`.
+"""A bounded client: `python -m rollout_lib.rehearsal.live.load --to http://127.0.0.1:8600 --rate 50
+--seconds 60`.
 
-Open loop: requests leave on their schedule whether or not earlier ones were answered, as customers do.
-Each leaves one JSON line: when it was sent, what came back, from where, and after how long.
-"""
+Open loop: requests leave on their schedule whether or not earlier ones were answered, as customers
+do. Each leaves one JSON line: when it was sent, what came back, from where, and after how long."""
 
 from __future__ import annotations
 
@@ -30,9 +30,14 @@ MOST_PER_SECOND, MOST_SECONDS, MOST_REQUESTS, MOST_IN_FLIGHT = 2_000.0, 3_600.0,
 ANSWER_S = 30.0  # longer than the router's own timeouts: what it answers is what is recorded
 # The runbook's requests an hour, with protected traffic and some that nothing recognises.
 MIX: Mapping[str, float] = {
-    "jobs": 550, "marketplace": 350, "property": 250, "mobility": 60, "profile": 60, "insurance": 60,
+    "jobs": 550,
+    "marketplace": 350,
+    "property": 250,
+    "mobility": 60,
+    "profile": 60,
+    "insurance": 60,
     "unknown": 4,
-}  # fmt: skip
+}
 _SAYS: Mapping[str, str] = {
     "jobs": "is the job still open?",
     "marketplace": "I want to sell a bicycle",
@@ -46,7 +51,9 @@ _SAYS: Mapping[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """One request as its sender saw it. Times are Unix seconds; status None where no answer came."""
+    """One request as its sender saw it. Times are Unix seconds; status None where
+    no answer came.
+    """
 
     at: float
     correlation_id: str
@@ -59,7 +66,10 @@ class Sent:
 
 def webhook(domain: str, number: int, draw: random.Random) -> bytes:
     """A WhatsApp-like webhook of a domain: a button, a list's choice or a text."""
-    message: dict = {"from": f"4915{draw.randrange(10**8):08d}", "id": f"wamid.{draw.getrandbits(96):024x}"}
+    message: dict = {
+        "from": f"4915{draw.randrange(10**8):08d}",
+        "id": f"wamid.{draw.getrandbits(96):024x}",
+    }
     kind = draw.choice(("button_reply", "list_reply", "text")) if domain != "unknown" else "text"
     if kind == "text":
         message |= {"type": "text", "text": {"body": _SAYS[domain]}}
@@ -83,19 +93,39 @@ def schedule(rate: float, seconds: float, draw: random.Random) -> Iterator[float
 
 def refuse_unbounded(rate: float, seconds: float) -> None:
     """Raises UsageError: a generator that nothing bounds is a weapon."""
-    if not 0 < rate <= MOST_PER_SECOND or not 0 < seconds <= MOST_SECONDS or rate * seconds > MOST_REQUESTS:
-        limits = f"at most {MOST_PER_SECOND:g} a second, {MOST_SECONDS:g} s and {MOST_REQUESTS:,} requests in all"
+    if (
+        not 0 < rate <= MOST_PER_SECOND
+        or not 0 < seconds <= MOST_SECONDS
+        or rate * seconds > MOST_REQUESTS
+    ):
+        limits = (
+            f"at most {MOST_PER_SECOND:g} a second, {MOST_SECONDS:g} s and {MOST_REQUESTS:,}"
+            " requests in all"
+        )
         raise UsageError(reason=f"{rate:g} a second for {seconds:g} s is out of bounds: {limits}.")
 
 
-async def send(address: str, *, rate: float, seconds: float, mix: Mapping[str, float], secret: bytes | None,
-               seed: int, out: IO[str], stop: asyncio.Event | None = None) -> int:  # fmt: skip
-    """Send for `seconds`, write a line for each request, wait for the last answers; how many were sent."""
+async def send(
+    address: str,
+    *,
+    rate: float,
+    seconds: float,
+    mix: Mapping[str, float],
+    secret: bytes | None,
+    seed: int,
+    out: IO[str],
+    stop: asyncio.Event | None = None,
+) -> int:
+    """Send for `seconds`, write a line for each request, wait for the last answers; how many were
+    sent.
+    """
     refuse_far_addresses([address])
     refuse_unbounded(rate, seconds)
     draw, run = random.Random(seed), f"{random.getrandbits(32):08x}"
     gate, tasks = asyncio.Semaphore(MOST_IN_FLIGHT), set()
-    limits = httpx2.Limits(max_connections=MOST_IN_FLIGHT, max_keepalive_connections=200, keepalive_expiry=4.0)
+    limits = httpx2.Limits(
+        max_connections=MOST_IN_FLIGHT, max_keepalive_connections=200, keepalive_expiry=4.0
+    )
     async with httpx2.AsyncClient(timeout=ANSWER_S, limits=limits, trust_env=False) as client:
         began = time.monotonic()
         for number, after in enumerate(schedule(rate, seconds, draw)):
@@ -106,14 +136,18 @@ async def send(address: str, *, rate: float, seconds: float, mix: Mapping[str, f
             if stop is not None and stop.is_set():
                 break
             await gate.acquire()
-            task = asyncio.create_task(_one(client, address, f"{run}-{number:06d}", domain, body, secret, out))
+            task = asyncio.create_task(
+                _one(client, address, f"{run}-{number:06d}", domain, body, secret, out)
+            )
             tasks.add(task)
             task.add_done_callback(lambda done: (tasks.discard(done), gate.release()))
         await asyncio.gather(*tasks)
     return number + 1
 
 
-async def _one(client, address: str, correlation_id: str, domain: str, body: bytes, secret, out: IO[str]) -> None:
+async def _one(
+    client, address: str, correlation_id: str, domain: str, body: bytes, secret, out: IO[str]
+) -> None:
     headers = {"content-type": "application/json", "x-correlation-id": correlation_id}
     if secret is not None:
         headers["x-hub-signature-256"] = signature(secret, body)
@@ -125,8 +159,15 @@ async def _one(client, address: str, correlation_id: str, domain: str, body: byt
     except httpx2.HTTPError as error:
         problem = type(error).__name__
     ms = (time.monotonic() - began) * 1000
-    sent = Sent(at=at, correlation_id=correlation_id, domain=domain, status=status, routed_to=routed_to,
-                ms=round(ms, 2), problem=problem)  # fmt: skip
+    sent = Sent(
+        at=at,
+        correlation_id=correlation_id,
+        domain=domain,
+        status=status,
+        routed_to=routed_to,
+        ms=round(ms, 2),
+        problem=problem,
+    )
     out.write(json.dumps(asdict(sent)) + "\n")
 
 
@@ -135,22 +176,38 @@ async def _run(arguments: argparse.Namespace, secret: bytes | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     # Line by line, so that the conductor can follow.
-    with open(arguments.out, "w", encoding="utf-8", buffering=1) if arguments.out else sys.stdout as out:
-        await send(arguments.to, rate=arguments.rate, seconds=arguments.seconds, mix=arguments.mix,
-                   secret=secret, seed=arguments.seed, out=out, stop=stop)  # fmt: skip
+    with (
+        open(arguments.out, "w", encoding="utf-8", buffering=1) if arguments.out else sys.stdout
+    ) as out:
+        await send(
+            arguments.to,
+            rate=arguments.rate,
+            seconds=arguments.seconds,
+            mix=arguments.mix,
+            secret=secret,
+            seed=arguments.seed,
+            out=out,
+            stop=stop,
+        )
 
 
 def main() -> None:
     """The command; the signature's secret is $ROLLOUT_REHEARSAL_APP_SECRET."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--to", required=True, help="the router's address on loopback")
     parser.add_argument("--rate", type=float, default=20.0, help="requests a second")
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--mix", action="append", default=[], metavar="jobs=550", help="the runbook's without it")
+    parser.add_argument(
+        "--mix", action="append", default=[], metavar="jobs=550", help="the runbook's without it"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="file of JSON lines; standard output without it")
     arguments = parser.parse_args()
-    arguments.mix = {name: float(value) for name, value in pairs(arguments.mix, parser).items()} or dict(MIX)
+    arguments.mix = {
+        name: float(value) for name, value in pairs(arguments.mix, parser).items()
+    } or dict(MIX)
     if stray := sorted(set(arguments.mix) - set(MIX)):
         parser.error(f"--mix knows {', '.join(MIX)}, not {', '.join(stray)}")
     asyncio.run(_run(arguments, os.environ.get(SECRET, "").encode() or None))

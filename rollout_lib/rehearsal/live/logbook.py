@@ -1,7 +1,7 @@
 """The router's log: rows wait in a bounded buffer, a task writes them; no answer ever waits for it.
 
-A batch is one INSERT, so it is stored whole or not at all. Where the connection breaks in between, nobody
-knows which: before the batch is tried again, the rows that did arrive are taken out of it.
+A batch is one INSERT, so it is stored whole or not at all. Where the connection breaks in between,
+nobody knows which: before the batch is tried again, the rows that did arrive are taken out of it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ INSERT = """INSERT INTO public.webhook_routing_logs (created_at, domain, routed_
        response_time_ms, error_message, message_id, from_number, correlation_id)
 SELECT * FROM unnest(%s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::text[], %s::integer[],
        %s::text[], %s::text[], %s::text[], %s::text[])"""
-# Each router has a name of its own, so these are its own connections, given up and perhaps still at work.
+# Each router has a name of its own, so these are its own connections, given up and perhaps still at
+# work.
 END_EARLIER = """SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity
  WHERE application_name = current_setting('application_name') AND pid <> pg_backend_pid()"""
 STORED = """SELECT correlation_id, routed_to, created_at FROM public.webhook_routing_logs
@@ -33,7 +34,9 @@ STORED = """SELECT correlation_id, routed_to, created_at FROM public.webhook_rou
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """One row of webhook_routing_logs. created_at is when its outcome was known, not when it is written."""
+    """One row of webhook_routing_logs. created_at is when its outcome was known, not when it is
+    written.
+    """
 
     created_at: datetime
     domain: str
@@ -48,9 +51,18 @@ class Decision:
 
     def values(self) -> tuple:
         """In the order of INSERT."""
-        return (self.created_at, self.domain, self.routed_to, self.webhook_name, self.status,
-                self.response_time_ms, self.error_message, self.message_id, self.from_number,
-                self.correlation_id)  # fmt: skip
+        return (
+            self.created_at,
+            self.domain,
+            self.routed_to,
+            self.webhook_name,
+            self.status,
+            self.response_time_ms,
+            self.error_message,
+            self.message_id,
+            self.from_number,
+            self.correlation_id,
+        )
 
 
 class Logbook:
@@ -101,7 +113,9 @@ class Logbook:
                 await self._write()
                 failures = 0
                 self.problem = ""
-            except Exception as error:  # the database is away, or refuses us: the rows stay, and wait
+            except (
+                Exception
+            ) as error:  # the database is away, or refuses us: the rows stay, and wait
                 self.problem = f"{type(error).__name__} at {datetime.now(UTC):%H:%M:%S} UTC"
                 await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
                 failures += 1
@@ -128,7 +142,9 @@ class Logbook:
         self._batch = []
 
     async def _insert(self, connection: psycopg.AsyncConnection, rows: Sequence[Decision]) -> None:
-        """One statement; a row that the table refuses is found by halves and counted, and stops no other."""
+        """One statement; a row that the table refuses is found by halves and counted, and stops no
+        other.
+        """
         try:
             columns = zip(*(row.values() for row in rows), strict=True)
             await connection.execute(INSERT, [list(column) for column in columns])
@@ -143,13 +159,17 @@ class Logbook:
         else:
             self.written += len(rows)
 
-    async def _missing(self, connection: psycopg.AsyncConnection, rows: Sequence[Decision]) -> list[Decision]:
+    async def _missing(
+        self, connection: psycopg.AsyncConnection, rows: Sequence[Decision]
+    ) -> list[Decision]:
         """The rows that are not stored, once no earlier session of ours can store any."""
         await connection.execute(END_EARLIER)
         moments = [row.created_at for row in rows]
         identities = [row.correlation_id for row in rows]
         cursor = await connection.execute(STORED, (min(moments), max(moments), identities))
         stored = set(await cursor.fetchall())
-        missing = [row for row in rows if (row.correlation_id, row.routed_to, row.created_at) not in stored]
+        missing = [
+            row for row in rows if (row.correlation_id, row.routed_to, row.created_at) not in stored
+        ]
         self.written += len(rows) - len(missing)
         return missing

@@ -1,4 +1,6 @@
-"""A stand-in for the Management API's function list: GET /v1/projects/<ref>/functions with a bearer token."""
+"""A stand-in for the Management API's function list: GET /v1/projects/<ref>/functions with a bearer
+token.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ STATUSES = ("ACTIVE", "REMOVED", "THROTTLED")
 
 
 def app(token: str = TOKEN) -> Starlette:
-    """The list has the router alone; PUT /status with {"status": …} changes what it says, null removes it."""
+    """The list has the router alone; PUT /status with {"status": …} changes what it says, null
+    removes it.
+    """
     state: dict[str, str | None] = {"status": "ACTIVE"}
 
     async def functions(request: Request) -> Response:
@@ -43,10 +47,15 @@ def app(token: str = TOKEN) -> Starlette:
         except (ValueError, KeyError, TypeError):
             wanted = ""
         if wanted is not None and wanted not in STATUSES:
-            return JSONResponse({"message": f"status is one of {', '.join(STATUSES)}, or null"}, 400)
+            return JSONResponse(
+                {"message": f"status is one of {', '.join(STATUSES)}, or null"}, 400
+            )
         state["status"] = wanted
         return JSONResponse(state)
 
     return Starlette(
-        routes=[Route("/v1/projects/{ref}/functions", functions), Route("/status", put, methods=["PUT"])]
+        routes=[
+            Route("/v1/projects/{ref}/functions", functions),
+            Route("/status", put, methods=["PUT"]),
+        ]
     )

@@ -1,9 +1,8 @@
 """Which domain a WhatsApp webhook belongs to. Pure; the payload is hostile input of any shape.
 
-All of a webhook is looked at, so that nothing hides a protected message. Buttons and list choices come
-first (their ids begin with the domain: `jobs_apply_17`), then whole words of a text. What nothing
-recognises is `unknown`; where a protected domain is named too, it is the protected one.
-"""
+All of a webhook is looked at, so that nothing hides a protected message. Buttons and list choices
+come first (their ids begin with the domain: `jobs_apply_17`), then whole words of a text. What
+nothing recognises is `unknown`; where a protected domain is named too, it is the protected one."""
 
 from __future__ import annotations
 
@@ -28,7 +27,9 @@ _BUTTON = re.compile(r"[^\W_]+")
 
 @dataclass(frozen=True, kw_only=True)
 class Recognised:
-    """The domain, and what the log needs to count distinct webhooks; None where the payload has none."""
+    """The domain, and what the log needs to count distinct webhooks; None where the payload has
+    none.
+    """
 
     domain: str
     message_id: str | None
@@ -38,7 +39,12 @@ class Recognised:
 def recognise(payload: Any, protected: Collection[str]) -> Recognised:
     """Never raises: whatever cannot be read is not recognised."""
     messages = list(_messages(payload))
-    found = [(message, domain) for message in messages for domain in [_domain(message, protected)] if domain]
+    found = [
+        (message, domain)
+        for message in messages
+        for domain in [_domain(message, protected)]
+        if domain
+    ]
     shielded = [pair for pair in found if pair[1] in protected]
     message, domain = (shielded or found or [(messages[0] if messages else {}, UNKNOWN)])[0]
     return Recognised(
@@ -49,7 +55,9 @@ def recognise(payload: Any, protected: Collection[str]) -> Recognised:
 
 
 def clean(value: Any, longest: int) -> str | None:
-    """A text that PostgreSQL stores: no NUL, no half of a surrogate pair, not longer than `longest`."""
+    """A text that PostgreSQL stores: no NUL, no half of a surrogate pair, not longer than
+    `longest`.
+    """
     if not isinstance(value, str) or not value:
         return None
     kept = value[:longest].replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
@@ -86,7 +94,9 @@ def _of_words(text: Any, protected: Collection[str]) -> str | None:
         return None
     words = _WORD.findall(text.casefold())
     domains = [_DOMAIN_OF[word] for word in words if word in _DOMAIN_OF]
-    return next((domain for domain in domains if domain in protected), domains[0] if domains else None)
+    return next(
+        (domain for domain in domains if domain in protected), domains[0] if domains else None
+    )
 
 
 def _get(value: Any, key: str) -> Any:

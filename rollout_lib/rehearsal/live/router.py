@@ -1,9 +1,9 @@
-"""The reference webhook-traffic-router: `python -m rollout_lib.rehearsal.live.router --port 8600 --to …`.
+"""The reference webhook-traffic-router: `python -m rollout_lib.rehearsal.live.router --port 8600
+--to …`.
 
-POST takes a webhook: signature, domain, one draw, one destination, one row. GET says version, configuration
-and counts. A refused request (4xx) is no webhook: it reaches no destination and no row, or anybody could
-fill the log and trip the alarms; it is counted in the health.
-"""
+POST takes a webhook: signature, domain, one draw, one destination, one row. GET says version,
+configuration and counts. A refused request (4xx) is no webhook: it reaches no destination and no
+row, or anybody could fill the log and trip the alarms; it is counted in the health."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ _CORRELATION = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What is fixed for a router's life. app_secret None takes unsigned webhooks, and health says so."""
+    """What is fixed for a router's life. app_secret None takes unsigned webhooks, and health says
+    so.
+    """
 
     protected: frozenset[str]
     app_secret: bytes | None
@@ -59,7 +61,9 @@ def legacy_name(domain: str) -> str:
 
 
 class Router:
-    """Decides and forwards. Everything it needs is handed in; only the logbook and the forwarder hold I/O."""
+    """Decides and forwards. Everything it needs is handed in; only the logbook and the forwarder
+    hold I/O.
+    """
 
     def __init__(
         self,
@@ -75,9 +79,16 @@ class Router:
         self._since = datetime.now(UTC)
 
     def goes_to_unified(self, domain: str) -> bool:
-        """One draw for one request. Protected, unknown, not listed, switched off, unreadable: legacy."""
+        """One draw for one request. Protected, unknown, not listed, switched off, unreadable:
+        legacy.
+        """
         config = self._configuration.current()
-        if config is None or not config.enabled or domain == UNKNOWN or domain in self._settings.protected:
+        if (
+            config is None
+            or not config.enabled
+            or domain == UNKNOWN
+            or domain in self._settings.protected
+        ):
             return False
         return domain in config.domains and self._draw() * 100 < config.percentage
 
@@ -103,11 +114,14 @@ class Router:
             name, routed_to = UNIFIED_NAME, UNIFIED
         try:
             answer = await self._forwarder.post(name, body, headers)
-        except asyncio.CancelledError:  # the process is ending, and may not wait: it was sent, so it is a row
+        except (
+            asyncio.CancelledError
+        ):  # the process is ending, and may not wait: it was sent, so it is a row
             self._note(known, routed_to, name, _STOPPED, headers, began)
             raise
         if routed_to == UNIFIED and not answer.sent:
-            # Nothing left for unified, so nothing ran: legacy, once. The failure is a row of its own.
+            # Nothing left for unified, so nothing ran: legacy, once. The failure is a row of its
+            # own.
             self._note(known, routed_to, name, answer, headers, began)
             self._counts["fell back"] += 1
             name, routed_to = legacy_name(known.domain), LEGACY
@@ -160,9 +174,14 @@ class Router:
             }
         )
 
-    def app(self, lifespan: Callable[[Any], contextlib.AbstractAsyncContextManager[None]] | None = None) -> Starlette:
+    def app(
+        self, lifespan: Callable[[Any], contextlib.AbstractAsyncContextManager[None]] | None = None
+    ) -> Starlette:
         """The ASGI application, on any path: a deployed function has one of its own."""
-        routes = [Route("/{path:path}", self.take, methods=["POST"]), Route("/{path:path}", self.health)]
+        routes = [
+            Route("/{path:path}", self.take, methods=["POST"]),
+            Route("/{path:path}", self.health),
+        ]
         return Starlette(routes=routes, lifespan=lifespan)
 
 
@@ -189,8 +208,12 @@ def _handed_back(answer: Answer, routed_to: str, name: str, correlation_id: str)
 
 
 @contextlib.asynccontextmanager
-async def running(configuration: Configuration, logbook: Logbook, drain_s: float = DRAIN_S) -> AsyncIterator[None]:
-    """The tasks beside the traffic. At the end the buffer is written out, for at most drain_s seconds."""
+async def running(
+    configuration: Configuration, logbook: Logbook, drain_s: float = DRAIN_S
+) -> AsyncIterator[None]:
+    """The tasks beside the traffic. At the end the buffer is written out, for at most drain_s
+    seconds.
+    """
     await configuration.renew()
     reading, writing = asyncio.create_task(configuration.run()), asyncio.create_task(logbook.run())
     try:
@@ -202,24 +225,50 @@ async def running(configuration: Configuration, logbook: Logbook, drain_s: float
             await asyncio.wait_for(writing, drain_s)
         if logbook.buffered or logbook.dropped:
             lost = f"{logbook.buffered} rows were not written, {logbook.dropped} were dropped"
-            print(f"{NAME}: {lost}; the database answers: {logbook.problem}", file=sys.stderr, flush=True)
+            print(
+                f"{NAME}: {lost}; the database answers: {logbook.problem}",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def pool(address: str, name: str) -> AsyncConnectionPool:
-    """One connection that comes back by itself, for as long as it takes. Open it inside the event loop."""
-    settings = {"autocommit": True, "prepare_threshold": None, "application_name": name, "connect_timeout": 3}
-    return AsyncConnectionPool(address, min_size=1, max_size=1, open=False, kwargs=settings,
-                               reconnect_timeout=float("inf"), num_workers=1)  # fmt: skip
+    """One connection that comes back by itself, for as long as it takes. Open it inside the event
+    loop.
+    """
+    settings = {
+        "autocommit": True,
+        "prepare_threshold": None,
+        "application_name": name,
+        "connect_timeout": 3,
+    }
+    return AsyncConnectionPool(
+        address,
+        min_size=1,
+        max_size=1,
+        open=False,
+        kwargs=settings,
+        reconnect_timeout=float("inf"),
+        num_workers=1,
+    )
 
 
 async def serve(arguments: argparse.Namespace, address: str, secret: bytes | None) -> None:
-    """Run until SIGTERM; then no more is taken, what runs is answered, and the buffer is written."""
+    """Run until SIGTERM; then no more is taken, what runs is answered, and the
+    buffer is written.
+    """
     bound = listen(arguments.port)
     reading, writing = pool(address, NAME), pool(address, f"{NAME} log {uuid.uuid4().hex[:8]}")
-    forwarder = Forwarder(arguments.to, timeout_s=arguments.timeout, connect_s=arguments.connect_timeout)
+    forwarder = Forwarder(
+        arguments.to, timeout_s=arguments.timeout, connect_s=arguments.connect_timeout
+    )
     configuration, logbook = Configuration(reader(reading)), Logbook(writing)
-    router = Router(Settings(protected=frozenset(arguments.protected), app_secret=secret), configuration,
-                    logbook, forwarder)  # fmt: skip
+    router = Router(
+        Settings(protected=frozenset(arguments.protected), app_secret=secret),
+        configuration,
+        logbook,
+        forwarder,
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
@@ -231,18 +280,30 @@ async def serve(arguments: argparse.Namespace, address: str, secret: bytes | Non
         await reading.close(timeout=1)
         await writing.close(timeout=1)
 
-    server = QuietServer(configured(router.app(lifespan), lifespan="on", limit_concurrency=MOST_CONNECTIONS))
+    server = QuietServer(
+        configured(router.app(lifespan), lifespan="on", limit_concurrency=MOST_CONNECTIONS)
+    )
     await until_stopped((server, bound), ready={"router": bound.getsockname()[1]})
 
 
 def main() -> None:
-    """The command. The database is $ROLLOUT_REHEARSAL_URL, the signature's secret $ROLLOUT_REHEARSAL_APP_SECRET."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """The command. The database is $ROLLOUT_REHEARSAL_URL, the signature's secret
+    $ROLLOUT_REHEARSAL_APP_SECRET.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--port", type=int, required=True, help="0 takes a free one and prints it")
-    parser.add_argument("--to", action="append", required=True, metavar="wa-webhook-jobs=http://127.0.0.1:8701")
+    parser.add_argument(
+        "--to", action="append", required=True, metavar="wa-webhook-jobs=http://127.0.0.1:8701"
+    )
     parser.add_argument("--protected", action="append", required=True, metavar="mobility")
-    parser.add_argument("--timeout", type=float, default=10.0, help="seconds for a destination to answer")
-    parser.add_argument("--connect-timeout", type=float, default=CONNECT_S, help="seconds for a connection to it")
+    parser.add_argument(
+        "--timeout", type=float, default=10.0, help="seconds for a destination to answer"
+    )
+    parser.add_argument(
+        "--connect-timeout", type=float, default=CONNECT_S, help="seconds for a connection to it"
+    )
     parser.add_argument("--unsigned", action="store_true", help="take webhooks without a signature")
     arguments = parser.parse_args()
     arguments.to = pairs(arguments.to, parser)
@@ -250,7 +311,10 @@ def main() -> None:
     if not address:
         parser.error(f"${DATABASE} is not set: whose configuration?")
     if secret is None and not arguments.unsigned:
-        parser.error(f"${SECRET} is not set: webhooks could not be proven to be Meta's (--unsigned takes them all)")
+        parser.error(
+            f"${SECRET} is not set: webhooks could not be proven to be Meta's (--unsigned takes"
+            " them all)"
+        )
     asyncio.run(serve(arguments, address, secret))
 
 

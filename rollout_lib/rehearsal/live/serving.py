@@ -28,11 +28,17 @@ def refuse_far_addresses(addresses: Iterable[str]) -> None:
         except ValueError:
             near = False  # a name could resolve anywhere
         if parts.scheme != "http" or not near:
-            raise UsageError(reason=f"{address!r} is not an http address of 127.0.0.0/8: a rehearsal stays at home.")
+            raise UsageError(
+                reason=(
+                    f"{address!r} is not an http address of 127.0.0.0/8: a rehearsal stays at home."
+                )
+            )
 
 
 def listen(port: int) -> socket.socket:
-    """A bound socket on loopback; port 0 takes a free one. Raises UsageError where the port is taken."""
+    """A bound socket on loopback; port 0 takes a free one. Raises UsageError where the port is
+    taken.
+    """
     # With its protocol named, or asyncio leaves Nagle's algorithm on: 40 ms for each answer.
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -40,7 +46,9 @@ def listen(port: int) -> socket.socket:
         bound.bind((HOST, port))
     except OSError as error:
         bound.close()
-        raise UsageError(reason=f"port {port} of {HOST} cannot be used: {error.strerror}.") from None
+        raise UsageError(
+            reason=f"port {port} of {HOST} cannot be used: {error.strerror}."
+        ) from None
     return bound
 
 
@@ -53,12 +61,24 @@ class QuietServer(uvicorn.Server):
 
 
 def configured(app, **more) -> uvicorn.Config:
-    """uvicorn's settings that all share: no access log (a body never reaches a log), one loop, no banner."""
-    return uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, loop="asyncio",
-                          ws="none", timeout_graceful_shutdown=15, **more)  # fmt: skip
+    """uvicorn's settings that all share: no access log (a body never reaches a log), one loop, no
+    banner.
+    """
+    return uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        loop="asyncio",
+        ws="none",
+        timeout_graceful_shutdown=15,
+        **more,
+    )
 
 
-async def until_stopped(*servers: tuple[uvicorn.Server, socket.socket], ready: Mapping[str, int]) -> None:
+async def until_stopped(
+    *servers: tuple[uvicorn.Server, socket.socket], ready: Mapping[str, int]
+) -> None:
     """Serve on each socket until SIGTERM or SIGINT; what runs then is answered first.
 
     ready: the ports, printed as one line of JSON once all of them answer.

@@ -1,4 +1,6 @@
-"""Everything in front of the database as real processes: destinations, the Management API, the router."""
+"""Everything in front of the database as real processes: destinations, the Management API, the
+router.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,26 @@ READY_S, STOP_S, CONNECT_S = 60.0, 30.0, 10.0
 
 
 class Stage:
-    """Starts the processes, and ends exactly those. Use it in a `with`; folder takes what they say on stderr."""
+    """Starts the processes, and ends exactly those. Use it in a `with`; folder takes what they say
+    on stderr.
+    """
 
-    def __init__(self, database: str, domains: Iterable[str], protected: Iterable[str], folder: Path, *,
-                 median_ms: float = 700.0, timeout_s: float = 10.0, seed: int = 1) -> None:  # fmt: skip
+    def __init__(
+        self,
+        database: str,
+        domains: Iterable[str],
+        protected: Iterable[str],
+        folder: Path,
+        *,
+        median_ms: float = 700.0,
+        timeout_s: float = 10.0,
+        seed: int = 1,
+    ) -> None:
         self.folder, self.protected = folder, tuple(protected)
-        self.names = (UNIFIED_NAME, *(legacy_name(name) for name in (*domains, *self.protected, UNKNOWN)))
+        self.names = (
+            UNIFIED_NAME,
+            *(legacy_name(name) for name in (*domains, *self.protected, UNKNOWN)),
+        )
         self._timeout_s, self._median_ms, self._seed = timeout_s, median_ms, seed
         self.environment = {**os.environ, DATABASE: database, SECRET: secrets.token_hex(16)}
         self._processes: dict[str, subprocess.Popen[str]] = {}
@@ -39,8 +55,14 @@ class Stage:
     def __enter__(self) -> Stage:
         try:
             serve = [part for name in self.names for part in ("--serve", f"{name}=0")]
-            self.ports = self._start("destinations", *serve, "--median-ms", str(self._median_ms), "--seed",
-                                     str(self._seed))  # fmt: skip
+            self.ports = self._start(
+                "destinations",
+                *serve,
+                "--median-ms",
+                str(self._median_ms),
+                "--seed",
+                str(self._seed),
+            )
             self.start_router()
         except BaseException:
             self.__exit__()
@@ -57,7 +79,8 @@ class Stage:
         to = [part for name in self.names for part in ("--to", f"{name}={self.address(name)}")]
         guarded = [part for name in self.protected for part in ("--protected", name)]
         port = str(self.ports.get("router", 0))
-        # All of it shares this machine, which may stall for seconds: no connection is then called refused.
+        # All of it shares this machine, which may stall for seconds: no connection is then called
+        # refused.
         patience = ("--timeout", str(self._timeout_s), "--connect-timeout", str(CONNECT_S))
         self.ports |= self._start("router", "--port", port, *patience, *to, *guarded)
 
@@ -69,24 +92,36 @@ class Stage:
         """A destination behaves so from now on; when, as Unix seconds."""
         answer = self._client.put(f"{self.address('control')}/{name}", json=behaviour)
         if answer.status_code != 200:
-            raise CouldNotMeasure(reason=f"the destinations refused {behaviour} for {name}: {answer.text}")
+            raise CouldNotMeasure(
+                reason=f"the destinations refused {behaviour} for {name}: {answer.text}"
+            )
         return answer.json()["at"]
 
     def received(self) -> dict[str, list[tuple[float, str]]]:
         """What each destination received: (when, correlation id)."""
         answer = self._client.get(self.address("control")).json()
-        return {name: [(at, identity) for at, identity in one["received"]] for name, one in answer.items()}
+        return {
+            name: [(at, identity) for at, identity in one["received"]]
+            for name, one in answer.items()
+        }
 
     def health(self) -> dict[str, Any]:
         """The router's own words."""
         return self._client.get(self.address("router")).json()
 
     def start(self, name: str, *command: str, announces: bool = False) -> subprocess.Popen[str]:
-        """Another process of the rehearsal, ended with the rest. announces: it prints a line when it is ready."""
+        """Another process of the rehearsal, ended with the rest. announces: it prints a line when
+        it is ready.
+        """
         with open(self.folder / f"{name}.log", "a", encoding="utf-8") as log:
-            process = subprocess.Popen([sys.executable, *command], stdin=subprocess.DEVNULL, env=self.environment,
-                                       stdout=subprocess.PIPE if announces else log,
-                                       stderr=log, text=True)  # fmt: skip
+            process = subprocess.Popen(
+                [sys.executable, *command],
+                stdin=subprocess.DEVNULL,
+                env=self.environment,
+                stdout=subprocess.PIPE if announces else log,
+                stderr=log,
+                text=True,
+            )
         self._processes[name] = process
         return process
 
@@ -110,5 +145,7 @@ class Stage:
         line = process.stdout.readline() if said and process.stdout else ""
         if not line.startswith("{"):
             words = (self.folder / f"{name}.log").read_text(encoding="utf-8")[-500:].strip()
-            raise CouldNotMeasure(reason=f"the rehearsal's {name} did not start: {words or 'it said nothing'}.")
+            raise CouldNotMeasure(
+                reason=f"the rehearsal's {name} did not start: {words or 'it said nothing'}."
+            )
         return json.loads(line)

@@ -1,4 +1,6 @@
-"""What a live rehearsal came to: the client's lines, the log's rows and the functions' own counts. Pure."""
+"""What a live rehearsal came to: the client's lines, the log's rows and the functions' own counts.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ SETTLED_S = VALID_S  # after a change the router decides by it within its cache'
 
 @dataclass(frozen=True, kw_only=True)
 class Moments:
-    """Unix seconds; None for what did not happen. The ones of the routing are when it was seen committed."""
+    """Unix seconds; None for what did not happen. The ones of the routing are when it was seen
+    committed.
+    """
 
     on: float | None
     fault: float | None
@@ -24,7 +28,9 @@ class Moments:
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """One domain while routing was on: what went to unified, against what was configured (both in percent)."""
+    """One domain while routing was on: what went to unified, against what was configured (both in
+    percent).
+    """
 
     domain: str
     requests: int
@@ -34,7 +40,9 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """Requests, by who saw them. lost: never answered, without a row, or answered well and received by nobody."""
+    """Requests, by who saw them. lost: never answered, without a row, or answered well and received
+    by nobody.
+    """
 
     sent: int
     answered: int
@@ -46,10 +54,14 @@ class Tally:
     doubled: tuple[str, ...]  # handed to more than one function, or twice to one
     miscounted: tuple[str, ...]  # rows that are neither one nor a fall-back's two
     shares: tuple[Share, ...]
-    protected_touched: int  # protected requests that went to unified, by the client, the log or unified itself
+    protected_touched: (
+        int  # protected requests that went to unified, by the client, the log or unified itself
+    )
     protected_failed: int
     late: int  # sent more than the cache's second after the rollback, and still sent to unified
-    fault_to_off_s: float | None  # until the last request that was sent to unified, as the client saw it
+    fault_to_off_s: (
+        float | None
+    )  # until the last request that was sent to unified, as the client saw it
 
 
 Row = tuple[str, str, str]  # correlation id, domain, routed_to
@@ -71,7 +83,9 @@ def tally(
         routed[identity].append(routed_to)
     ran = Counter(identity for got in received.values() for _, identity in got)
     at_unified = {identity for _, identity in received.get(unified_name, ())}
-    tried = {one.correlation_id for one in sent if UNIFIED in routed[one.correlation_id]} | at_unified
+    tried = {
+        one.correlation_id for one in sent if UNIFIED in routed[one.correlation_id]
+    } | at_unified
     guarded = [one for one in sent if one.domain in protected]
     return Tally(
         sent=len(sent),
@@ -82,14 +96,19 @@ def tally(
         fell_back=sum(_fell_back(routed[one.correlation_id]) for one in sent),
         lost=tuple(one.correlation_id for one in sent if _lost(one, routed, ran)),
         doubled=tuple(identity for identity, times in ran.items() if times > 1),
-        miscounted=tuple(one.correlation_id for one in sent if len(routed[one.correlation_id]) > 1
-                         and not _fell_back(routed[one.correlation_id])),
+        miscounted=tuple(
+            one.correlation_id
+            for one in sent
+            if len(routed[one.correlation_id]) > 1 and not _fell_back(routed[one.correlation_id])
+        ),
         shares=_shares(sent, tried, protected, configured_pct, moments),
-        protected_touched=sum(one.correlation_id in tried or one.routed_to == UNIFIED for one in guarded),
+        protected_touched=sum(
+            one.correlation_id in tried or one.routed_to == UNIFIED for one in guarded
+        ),
         protected_failed=sum(one.status is None or one.status >= 400 for one in guarded),
         late=_late(sent, tried, moments),
         fault_to_off_s=_fault_to_off(sent, tried, moments),
-    )  # fmt: skip
+    )
 
 
 def _fell_back(routes: Sequence[str]) -> bool:
@@ -98,11 +117,20 @@ def _fell_back(routes: Sequence[str]) -> bool:
 
 def _lost(one: Sent, routed: Mapping[str, Sequence[str]], ran: Counter[str]) -> bool:
     well = one.status is not None and one.status < 400
-    return one.status is None or not routed[one.correlation_id] or (well and not ran[one.correlation_id])
+    return (
+        one.status is None
+        or not routed[one.correlation_id]
+        or (well and not ran[one.correlation_id])
+    )
 
 
-def _shares(sent, tried: Collection[str], protected: Collection[str], configured_pct: float,
-            moments: Moments) -> tuple[Share, ...]:  # fmt: skip
+def _shares(
+    sent,
+    tried: Collection[str],
+    protected: Collection[str],
+    configured_pct: float,
+    moments: Moments,
+) -> tuple[Share, ...]:
     """Requests sent while routing was surely on, per domain."""
     if moments.on is None:
         return ()

@@ -1,4 +1,6 @@
-"""Is this request a webhook for us? Its size, its time, its signature, its JSON: each refusal is a clear 4xx."""
+"""Is this request a webhook for us? Its size, its time, its signature, its JSON: each refusal is a
+clear 4xx.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,11 @@ def signature(secret: bytes, body: bytes) -> str:
 async def read_body(request: Request, largest: int = LARGEST_BODY) -> bytes:
     """All of the body, at most `largest` bytes, within BODY_S. Raises Refusal 413 or 408."""
     declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and (len(declared) > 15 or int(declared) > largest):
+    if (
+        declared.isascii()
+        and declared.isdigit()
+        and (len(declared) > 15 or int(declared) > largest)
+    ):
         raise Refusal(413, f"the body is larger than {largest} bytes")
     body = bytearray()
     try:
@@ -47,12 +53,14 @@ async def read_body(request: Request, largest: int = LARGEST_BODY) -> bytes:
 def read_payload(body: bytes, given: str, secret: bytes | None) -> dict[str, Any]:
     """The JSON object of a body whose signature is right; the signature comes first.
 
-    given: the header X-Hub-Signature-256. secret None: unsigned webhooks are taken. Raises Refusal 401 or 400.
-    """
+    given: the header X-Hub-Signature-256. secret None: unsigned webhooks are taken. Raises Refusal
+    401 or 400."""
     if secret is not None:
         if not given:
             raise Refusal(401, "X-Hub-Signature-256 is missing")
-        if not hmac.compare_digest(given.encode("utf-8", "replace"), signature(secret, body).encode()):
+        if not hmac.compare_digest(
+            given.encode("utf-8", "replace"), signature(secret, body).encode()
+        ):
             raise Refusal(401, "X-Hub-Signature-256 does not match the body")
     try:
         payload = json.loads(body)

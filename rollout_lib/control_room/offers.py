@@ -1,0 +1,124 @@
+"""What a press offers, and until when its confirmation counts. Pure.
+
+A confirmation is only as good as what it was given for: it is bound to the percentage and the phase
+on the screen, and forgotten after a minute by the wall clock, so that a laptop that wakes up, or a
+click that a broken connection delivers late, does nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from rollout_lib.control_room.view import View
+from rollout_lib.model import Gate
+
+VALID = timedelta(seconds=60)
+AT_ONCE = (
+    "check",
+    "evaluate",
+)  # they only look; what the plan acts on alone, it would at the next check too
+NEEDS_REASON = ("raise", "step back", "acknowledge", "emergency")
+BOUND = (
+    "step back",
+    "acknowledge",
+    "attest",
+)  # a raise is compared under the lock; off is for whatever runs now
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """One confirmation that waits: its kind, where it would lead, and what it was shown for."""
+
+    kind: str
+    shown_at: datetime
+    words: str = ""
+    percentage: Decimal | None = None  # on the screen; None where it could not be read
+    phase_began: datetime | None = None
+    to: Decimal | None = None
+    subject: str = ""
+    value: str = ""
+    gates: tuple[Gate, ...] = ()
+
+    @property
+    def open_until(self) -> datetime:
+        return self.shown_at + VALID
+
+    @property
+    def may_be_confirmed(self) -> bool:
+        return self.kind != "raise" or (bool(self.gates) and all(gate.met for gate in self.gates))
+
+
+def offer_for(kind: str, view: View | None, now: datetime) -> Offer | str:
+    """The offer of a press, or why there is none; a raise's gates are asked for afterwards."""
+    if kind in AT_ONCE:
+        return Offer(kind=kind, shown_at=now)
+    if kind == "emergency":
+        words = "Switch routing off: everything goes to legacy at once."
+        return Offer(kind=kind, shown_at=now, words=words)
+    if view is None or view.config is None:
+        return (
+            "Nothing was seen yet, or the configuration cannot be read: there is nothing to ask it"
+            " for."
+        )
+    at = view.config.percentage
+    seen = {
+        "kind": kind,
+        "shown_at": now,
+        "percentage": at,
+        "phase_began": view.phase.began_at if view.phase else None,
+    }
+    if kind == "raise" and view.up is not None:
+        shown = f"{at:g} %" if view.config.enabled else "off"
+        return Offer(
+            **seen, to=view.up, words=f"Raise routing to unified from {shown} to {view.up:g} %."
+        )
+    if kind == "step back" and view.down is not None:
+        where = f"from {at:g} % to {view.down:g} %" if view.down else f"from {at:g} % to off"
+        return Offer(
+            **seen, to=view.down, words=f"Step back {where}. It is done at once, and asks no gate."
+        )
+    if kind == "attest":
+        words = f"You state that no customer complained ({view.phase_words}). A reason is welcome."
+        return Offer(**seen, subject="complaints", value="none", words=words)
+    if kind == "acknowledge" and view.owed is not None:
+        subject, value, words = view.owed
+        return Offer(**seen, subject=subject, value=value, words=f"Acknowledge: {words}.")
+    return {
+        "raise": "There is no phase above this percentage in the plan.",
+        "step back": "Routing is off already.",
+        "acknowledge": "Nothing waits for a named person now: no inconclusive phase, no rollback.",
+    }[kind]
+
+
+def is_over(offer: Offer, now: datetime) -> bool:
+    """Has it been waiting too long? A clock that was set back ends it too."""
+    return not timedelta(0) <= now - offer.shown_at <= VALID
+
+
+def problems(
+    offer: Offer, now: datetime, *, reason: str, typed: str, environment: str
+) -> list[str]:
+    """Why a confirmation is not carried out; empty where it is."""
+    if is_over(offer, now):
+        shown = f"{offer.shown_at:%H:%M:%S} UTC"
+        return [
+            f"Too late: this was shown at {shown} and counted for {VALID.seconds} s. Nothing was"
+            " done; ask again."
+        ]
+    found = []
+    if not offer.may_be_confirmed:
+        found.append("Not every gate is met.")
+    if offer.kind in NEEDS_REASON and not reason.strip():
+        found.append("A reason is missing: it stands on the ledger beside your name.")
+    if offer.kind == "raise" and environment == "production" and typed.strip() != environment:
+        found.append(f"Type the environment's name, {environment}, to raise the percentage there.")
+    return found
+
+
+def has_moved(offer: Offer, percentage: Decimal | None, phase_began: datetime | None) -> bool:
+    """Is the rollout no longer where it was when this was shown?"""
+    return offer.kind in BOUND and (offer.percentage, offer.phase_began) != (
+        percentage,
+        phase_began,
+    )

@@ -1,0 +1,3 @@
+"""Everything that speaks to PostgreSQL: connection, ledger, routing, traffic,
+catalog, migrations.
+"""

@@ -1,0 +1,286 @@
+"""The door to the database: address, transactions with limits, named SQL, and errors in our own
+words.
+
+Addresses come from the environment (or a pg service or passfile) and never leave this module in a
+message. Built for a transaction pooler: no session state, no prepared statements, one connection a
+transaction."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import ipaddress
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import psycopg
+from psycopg import errors as pg
+from sqlalchemy import Connection, Engine, TextClause, create_engine, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from rollout_lib import spool
+from rollout_lib.errors import (
+    CouldNotMeasure,
+    DatabaseMissing,
+    DatabaseUnreachable,
+    RolloutError,
+    SlotTaken,
+    TablesMissing,
+    UsageError,
+    WrongDatabase,
+    unreachable,
+)
+from rollout_lib.model import Place
+from rollout_lib.plan import Plan
+from rollout_lib.redaction import holds_a_password, redact
+
+APPLICATION = "rollout"
+_LIMITS = (
+    "SET LOCAL statement_timeout = '{statement}'; SET LOCAL lock_timeout = '5s'; "
+    "SET LOCAL idle_in_transaction_session_timeout = '{idle}'"
+)
+_TLS = ("require", "verify-ca", "verify-full")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Database:
+    """One plan's database. `address` holds the password: never shown, never recorded."""
+
+    place: Place
+    engine: Engine = field(repr=False)
+    address: str = field(repr=False)
+
+    @property
+    def ledger(self) -> str:
+        """Which ledger this address leads to, as entries that wait for it are marked."""
+        parts = psycopg.conninfo.conninfo_to_dict(self.address)
+        host = str(parts.get("host") or parts.get("hostaddr") or "")
+        return spool.ledger_of(host, self.place.database, str(parts.get("user") or ""))
+
+    @contextmanager
+    def transaction(self, *, readonly: bool, statement_timeout: str = "5s") -> Iterator[Connection]:
+        """A transaction with limits; readonly ones see one snapshot. Database errors come out as
+        ours.
+        """
+        mode = "ISOLATION LEVEL REPEATABLE READ READ ONLY" if readonly else "READ WRITE"
+        try:
+            with self.engine.connect() as connection, connection.begin():
+                # Who only reads holds no row against anybody, and may take its time to judge
+                # between two reads.
+                limits = _LIMITS.format(
+                    statement="30s" if readonly else statement_timeout,
+                    idle="60s" if readonly else "5s",
+                )
+                connection.exec_driver_sql(f"SET TRANSACTION {mode}; {limits}")
+                yield connection
+        except (SQLAlchemyError, psycopg.Error) as error:
+            raise explain(error, self.place) from None
+
+    def drain(self) -> spool.Drained:
+        """Append what an earlier run had to keep; the database is asked only
+        where something waits.
+        """
+        if not spool.waiting():
+            return spool.Drained()
+        try:
+            with self.engine.connect() as connection:
+                driver = connection.connection.driver_connection
+                driver.autocommit = True
+                return spool.drain(driver)
+        except (SQLAlchemyError, psycopg.Error) as error:
+            raise explain(error, self.place) from None
+
+
+def connect(plan: Plan) -> Database:
+    """Find the plan's database; nothing is asked of it yet.
+
+    Raises DatabaseMissing without an address (only a rehearsal falls back to the embedded server),
+    WrongDatabase where the address names another host or database, UsageError for one without TLS.
+    """
+    address = os.environ.get(plan.database.variable, "").strip()
+    embedded = not address and plan.environment == "rehearsal"
+    if embedded:
+        address = _embedded_address(plan)
+    if not address:
+        raise DatabaseMissing(variable=plan.database.variable, environment=plan.environment)
+    try:
+        parts = psycopg.conninfo.conninfo_to_dict(_plain(address))
+    except psycopg.Error:
+        raise UsageError(reason=f"${plan.database.variable} is not a PostgreSQL address.") from None
+    parts = _from_outside(parts) | parts
+    host = str(parts.get("host") or parts.get("hostaddr") or "local")
+    if holds_a_password(host, str(parts.get("dbname") or "")):
+        raise UsageError(
+            reason=(
+                f"${plan.database.variable} cannot be read: write @ and / in its password as %40"
+                " and %2F."
+            )
+        )
+    parts = _with_tls(parts, host, plan)
+    _same(plan, host, str(parts.get("dbname") or ""))
+    address = psycopg.conninfo.make_conninfo(**{**parts, "application_name": APPLICATION})
+    place = Place(
+        environment=plan.environment,
+        host="embedded" if embedded else _shown(host, plan),
+        database=str(parts.get("dbname") or ""),
+        rollout=plan.rollout,
+        time_zone=plan.time_zone,
+    )
+    return Database(place=place, engine=_engine(address), address=address)
+
+
+def _shown(host: str, plan: Plan) -> str:
+    """A host as results show it; a rehearsal hands the embedded server's address on to its own
+    runs.
+    """
+    if not host.startswith("/"):
+        return host
+    ours = plan.environment == "rehearsal" and Path(host).parent.name.startswith("rollout-pg-")
+    return "embedded" if ours else "local socket"
+
+
+def _plain(address: str) -> str:
+    """SQLAlchemy's spelling of an address is accepted too."""
+    return address.replace("postgresql+psycopg://", "postgresql://", 1)
+
+
+def _from_outside(parts: dict) -> dict[str, str]:
+    """What libpq itself would add: from the pg service that the address (or $PGSERVICE) names, and
+    from $PG….
+    """
+    before = os.environ.get("PGSERVICE")
+    if "service" in parts:
+        os.environ["PGSERVICE"] = str(parts["service"])
+    try:
+        options = psycopg.pq.Conninfo.get_defaults()
+    finally:
+        if before is None:
+            os.environ.pop("PGSERVICE", None)
+        else:
+            os.environ["PGSERVICE"] = before
+    return {
+        item.keyword.decode(): item.val.decode()
+        for item in options
+        if item.val and item.val != item.compiled
+    }
+
+
+def _with_tls(parts: dict, host: str, plan: Plan) -> dict:
+    if not plan.database.require_tls or _is_loopback(host):
+        return parts
+    mode = str(parts.get("sslmode") or "")
+    if mode and mode not in _TLS:
+        raise UsageError(
+            reason=(
+                f"${plan.database.variable} says sslmode={mode}; a database that is not on this"
+                f" machine needs at least sslmode=require (or `require_tls: false` in {plan.path})."
+            )
+        )
+    return {**parts, "sslmode": mode or "require"}
+
+
+def _is_loopback(host: str) -> bool:
+    if host in ("local", "localhost") or host.startswith("/"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _same(plan: Plan, host: str, database: str) -> None:
+    """Is this the database that the plan names? A plan of another rollout must not act here."""
+    wanted = plan.database
+    if not fnmatch.fnmatchcase(database, wanted.name):
+        difference = f"it is called {database or '(unnamed)'}, the plan says {wanted.name}"
+    elif not fnmatch.fnmatchcase(host, wanted.host):
+        difference = f"its host is {host}, the plan says {wanted.host}"
+    else:
+        return
+    raise WrongDatabase(difference=difference, variable=wanted.variable, path=plan.path)
+
+
+def _embedded_address(plan: Plan) -> str:
+    """The embedded server's database of this plan, or the newest rehearsal where the plan names a
+    pattern.
+    """
+    # By name, so that nothing in production imports the rehearsal's rooms.
+    server = importlib.import_module("rollout_lib.rehearsal.server")
+    name = plan.database.name
+    is_pattern = any(sign in name for sign in "*?[")
+    if is_pattern and not server.is_made():
+        raise UsageError(
+            reason=f"No rehearsal database {name} yet, nor a server for one: make rehearse."
+        )
+    address = server.embedded()
+    if is_pattern:
+        with psycopg.connect(address) as connection:
+            rows = connection.execute(
+                "SELECT datname FROM pg_database ORDER BY datname DESC"
+            ).fetchall()
+        names = [row[0] for row in rows if fnmatch.fnmatchcase(row[0], name)]
+        if not names:
+            raise UsageError(
+                reason=f"No rehearsal database {name} on the embedded server yet: make rehearse."
+            )
+        name = names[0]
+    return psycopg.conninfo.make_conninfo(address, dbname=name)
+
+
+def _engine(address: str) -> Engine:
+    def dial() -> psycopg.Connection:
+        return psycopg.connect(
+            address,
+            connect_timeout=5,
+            prepare_threshold=None,
+            client_encoding="utf8",
+            keepalives_idle=30,
+        )
+
+    return create_engine(
+        "postgresql+psycopg://", creator=dial, poolclass=NullPool, hide_parameters=True
+    )
+
+
+@cache
+def load_sql(name: str) -> TextClause:
+    """The statement of rollout_lib/sql/<name>.sql with named binds; what runs is what psql can
+    paste.
+    """
+    return text((Path(__file__).parents[1] / "sql" / f"{name}.sql").read_text(encoding="utf-8"))
+
+
+def explain(error: Exception, place: Place) -> RolloutError:
+    """Our error for a database error: never a statement, a value or an address, always what is true
+    now.
+    """
+    original = error.orig if isinstance(error, DBAPIError) else error
+    words = redact((str(original).strip().splitlines() or [type(original).__name__])[0])
+    where = f"{place.database} on {place.host}"
+    if isinstance(original, pg.UniqueViolation) and "one_check_a_slot" in str(original):
+        return SlotTaken()
+    if isinstance(original, pg.UndefinedTable | pg.InvalidSchemaName | pg.UndefinedFunction):
+        return TablesMissing(
+            where=where, missing=words.removeprefix("relation ").split(" does not")[0]
+        )
+    if isinstance(original, pg.UndefinedColumn):
+        return CouldNotMeasure(
+            reason=f"{where} has a table of another shape ({words}). See: rollout preflight."
+        )
+    if isinstance(original, pg.LockNotAvailable | pg.QueryCanceled | pg.DeadlockDetected):
+        return CouldNotMeasure(
+            reason=f"{where} did not answer in time ({words}). Nothing was left half-done."
+        )
+    lost = isinstance(original, psycopg.OperationalError | psycopg.InterfaceError)
+    if lost and not isinstance(original, pg.InsufficientPrivilege | pg.DiskFull):
+        return (
+            DatabaseUnreachable(where=where, reason=words)
+            if original.sqlstate
+            else unreachable(where, words)
+        )
+    return CouldNotMeasure(reason=f"{where} refused: {words}. Nothing was left half-done.")

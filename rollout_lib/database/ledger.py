@@ -1,0 +1,120 @@
+"""The ledger and the facts that a run begins with: rows <-> values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from rollout_lib.database.connection import load_sql
+from rollout_lib.model import Entry, RoutingConfig
+from rollout_lib.plan import Plan
+from rollout_lib.redaction import redact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What one statement read: the database's clock, the configuration, the rollout's ledger, its
+    head.
+    """
+
+    now: datetime
+    database: str
+    config: RoutingConfig | None
+    entries: tuple[Entry, ...]
+    head: tuple[int, str]
+
+
+def read_facts(connection: Connection, plan: Plan) -> Facts:
+    """One round trip. config is None where the table is empty; a missing table raises
+    TablesMissing.
+    """
+    row = connection.execute(load_sql("facts"), {"rollout": plan.rollout}).one()
+    return Facts(
+        now=row.now,
+        database=row.database,
+        config=config_from(row.config, row.config_rows),
+        entries=tuple(_entry(item) for item in row.entries or ()),
+        head=(row.head_seq or 0, row.head_hash or ""),
+    )
+
+
+def read_pulse(connection: Connection, plan: Plan, known: Facts | None) -> Facts:
+    """The facts again, cheaply: where the ledger's head is as known, its entries are not read a
+    second time.
+    """
+    if known is None:
+        return read_facts(connection, plan)
+    row = connection.execute(load_sql("pulse")).one()
+    if (row.head_seq or 0, row.head_hash or "") != known.head:
+        return read_facts(connection, plan)
+    return replace(known, now=row.now, config=config_from(row.config, row.config_rows))
+
+
+def read_clock(connection: Connection) -> datetime:
+    """What time it is, by the database."""
+    return connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+
+
+def is_watched(connection: Connection, rollout: str) -> bool:
+    """Does a watcher that lives hold the rollout's lease?"""
+    row = connection.execute(load_sql("lease"), {"rollout": rollout}).first()
+    return row is not None and bool(row.runs)
+
+
+def append(connection: Connection, **entry: Any) -> tuple[int, str]:
+    """Append one entry, by the columns of sql/append_entry.sql; returns (seq, hash)."""
+    row = connection.execute(load_sql("append_entry"), entry).one()
+    return row.seq, row.hash
+
+
+def config_from(row: dict[str, Any] | None, rows: int) -> RoutingConfig | None:
+    """The newest configuration row; a NULL where a value must be is no configuration."""
+    if row is None or row.get("percentage") is None or row.get("enabled") is None:
+        return None
+    return RoutingConfig(
+        percentage=tidy(row["percentage"]),
+        enabled=row["enabled"],
+        domains=tuple(row.get("domains") or ()),
+        created_at=datetime.fromisoformat(row["created_at"]),
+        updated_at=_instant(row.get("updated_at")),
+        notes=redact(row["notes"]) if row.get("notes") else None,
+        rows=rows,
+    )
+
+
+def tidy(value: Any) -> Decimal:
+    """A percentage as it is written in a plan: 10, not 10.00."""
+    number = Decimal(str(value))
+    return Decimal(int(number)) if number == int(number) else number.normalize()
+
+
+def _entry(item: dict[str, Any]) -> Entry:
+    return Entry(
+        seq=item["seq"],
+        kind=item["kind"],
+        operation=item["operation"],
+        rollout=item["rollout"],
+        at=datetime.fromisoformat(item["at"]),
+        phase_began=_instant(item["phase_began"]),
+        slot=_instant(item["slot"]),
+        body={"at": item["at"]}
+        | json.loads(item["body"]),  # an emergency's has its instant beside it only
+        hash=item["hash"],
+    )
+
+
+def _instant(value: str | None) -> datetime | None:
+    return datetime.fromisoformat(value) if value else None
+
+
+def chain(connection: Connection, copied: Mapping[str, int] | None = None) -> Sequence[Row]:
+    """The whole ledger's entries as they were hashed, or those after the ones that have been copied
+    already.
+    """
+    return connection.execute(load_sql("chain"), {"copied": json.dumps(copied or {})}).all()

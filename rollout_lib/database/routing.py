@@ -1,0 +1,47 @@
+"""The router's configuration: read it, and change it by the runbook's functions."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from sqlalchemy import Connection
+
+from rollout_lib.database.connection import load_sql
+from rollout_lib.database.ledger import config_from
+from rollout_lib.errors import RolloutError
+from rollout_lib.model import RoutingConfig
+
+
+def read_config(connection: Connection, *, lock: bool = False) -> RoutingConfig | None:
+    """The newest row, None where there is none; lock holds it until the transaction ends."""
+    name = "configuration_locked" if lock else "configuration"
+    row = connection.execute(load_sql(name)).first()
+    return config_from(row.config, row.config_rows) if row else None
+
+
+def hold_rollout_lock(connection: Connection, rollout: str) -> None:
+    """One change at a time for a rollout, until the transaction ends."""
+    connection.execute(load_sql("rollout_lock"), {"rollout": rollout})
+
+
+def set_enabled(connection: Connection, enabled: bool, reason: str) -> None:
+    """`SELECT set_routing_enabled(...)`."""
+    connection.execute(load_sql("set_enabled"), {"enabled": enabled, "reason": reason})
+
+
+def set_percentage(connection: Connection, percentage: Decimal, reason: str) -> None:
+    """`SELECT update_routing_percentage(...)`."""
+    connection.execute(load_sql("set_percentage"), {"percentage": percentage, "reason": reason})
+
+
+def refuse_newer(locked: RoutingConfig, after: RoutingConfig) -> None:
+    """Raise where the row that was changed is not the one that was locked and judged: no lock holds
+    off an INSERT.
+    """
+    if after.created_at != locked.created_at:
+        raise RolloutError(
+            reason=(
+                "somebody inserted a newer configuration row meanwhile, which nobody has judged: "
+                "the change was rolled back. Look first: rollout status"
+            )
+        )

@@ -1,0 +1,293 @@
+"""May the percentage rise? Every named gate with its reason. Pure: lowering never comes through
+here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from rollout_lib.judgement.state import LOWEST_STEP, held_until, phase_index
+from rollout_lib.judgement.timeline import expected_slots
+from rollout_lib.model import Attestation, Gate, RoutingConfig, Standing, State
+from rollout_lib.plan import Plan
+
+
+def plan_step_back(plan: Plan, percentage: Decimal) -> Decimal | None:
+    """The next percentage down: an earlier phase's, then 5 %, then None, which means disable."""
+    lower = [phase.percentage for phase in plan.phases if phase.percentage < percentage]
+    if lower:
+        return max(lower)
+    return LOWEST_STEP if percentage > LOWEST_STEP else None
+
+
+def next_percentage(plan: Plan, percentage: Decimal) -> Decimal | None:
+    """The next phase of the plan above a percentage; None above the last one."""
+    higher = [phase.percentage for phase in plan.phases if phase.percentage > percentage]
+    return min(higher) if higher else None
+
+
+def known_percentages(plan: Plan) -> tuple[Decimal, ...]:
+    """Where routing may be set: the plan's phases upwards, and 5 and 0 downwards
+    as in the runbook.
+    """
+    return (Decimal(0), Decimal(5), *(phase.percentage for phase in plan.phases))
+
+
+def off_the_plan(plan: Plan, to: Decimal) -> str:
+    """Why a percentage cannot be asked for; "" where it can."""
+    if to.is_finite() and to in known_percentages(plan):
+        return ""
+    words = ", ".join(f"{phase.percentage:g}" for phase in plan.phases)
+    return f"to: {to} is not in the plan; it has {words} (and 5 and 0, downwards)"
+
+
+def lowers(config: RoutingConfig, to: Decimal) -> bool:
+    """Would less traffic go to unified? That asks no gate, and nothing of the log."""
+    return to == 0 or (config.enabled and to < config.percentage)
+
+
+def may_raise(
+    *,
+    plan: Plan,
+    config: RoutingConfig,
+    standing: Standing,
+    target: Decimal,
+    now: datetime,
+    operator: str,
+    typed_environment: str,
+    again: bool,
+    expected: Decimal | None,
+    preflight: State | None,
+    preflight_found: str = "",
+) -> tuple[Gate, ...]:
+    """Every gate for raising to `target` (or beginning the same percentage again), met or not.
+
+    preflight_found: which checks of the pre-flight do not pass, for the gate's reason.
+    """
+    running = standing.phase if config.enabled else None
+    # From the lowest step, which is no phase of the plan, the next phase is the first: nothing to
+    # have passed.
+    first = running is None or (running.percentage == LOWEST_STEP and running.index is None)
+    gates = [
+        _expectation(config, expected),
+        _preflight(preflight, preflight_found),
+        _next(plan, config, target, running is not None, again),
+        _agrees(config, standing),
+        _restart(standing, plan),
+        _frozen(plan, now),
+        _named(plan, operator, typed_environment),
+        _complaints(plan, standing, now),
+    ]
+    if not first and not again:
+        gates += [
+            _passed(plan, standing, now),
+            _held(plan, standing, now),
+            _slots(plan, standing, now),
+        ]
+    if not again:
+        gates.append(_nothing_stands(standing, running is None))
+        gates.append(_plan_unchanged(plan, standing, running is None))
+    return tuple(gates)
+
+
+def _gate(name: str, met: bool, reason: str) -> Gate:
+    return Gate(name=name, met=met, reason=reason)
+
+
+def _whole(span: timedelta) -> timedelta:
+    """To the second: what comes after it says nothing."""
+    return timedelta(seconds=round(span.total_seconds()))
+
+
+def _expectation(config: RoutingConfig, expected: Decimal | None) -> Gate:
+    if expected is None:
+        return _gate(
+            "expectation", True, "none given: the row is locked and read in this transaction"
+        )
+    reason = f"the caller expected {expected:g} %, the configuration says {config.percentage:g} %"
+    return _gate("expectation", expected == config.percentage, reason)
+
+
+def _preflight(state: State | None, found: str) -> Gate:
+    words = "not taken" if state is None else f"{state.value}, {found}" if found else state.value
+    return _gate(
+        "pre-flight",
+        state is State.PASS,
+        f"taken now: {words} (rollout preflight shows each check)",
+    )
+
+
+def _next(plan: Plan, config: RoutingConfig, target: Decimal, running: bool, again: bool) -> Gate:
+    now = config.percentage if running else Decimal(0)
+    if again:
+        met = running and target == now and phase_index(plan, target) is not None
+        return _gate(
+            "next phase", met, f"--again begins {target:g} % anew; routing is at {now:g} %"
+        )
+    wanted = next_percentage(plan, now)
+    on_plan = now in (Decimal(0), LOWEST_STEP) or phase_index(plan, now) is not None
+    after = f"the next phase after {now:g} % is " + (
+        f"{wanted:g} %" if wanted is not None else "none"
+    )
+    if not on_plan:
+        after = (
+            f"{now:g} % is off the plan: nothing is raised from it; step back to a planned"
+            " percentage first"
+        )
+    return _gate("next phase", on_plan and target == wanted, f"{target:g} % asked; {after}")
+
+
+def _agrees(config: RoutingConfig, standing: Standing) -> Gate:
+    known = standing.last_change
+    if known is None:
+        met = not config.enabled and config.percentage == 0
+        return _gate(
+            "no drift",
+            met,
+            "before the first raise the configuration is 0 %, disabled; it is "
+            f"{config.percentage:g} %, {'enabled' if config.enabled else 'disabled'}",
+        )
+    met = (config.percentage, config.enabled) == (known[1], known[2])
+    reason = (
+        f"configuration {config.percentage:g} %, enabled {config.enabled}; ledger {known[1]:g} %,"
+        f" {known[2]}"
+    )
+    if not met:
+        reason += "; a check records what was lowered by hand: rollout monitor"
+    return _gate("no drift", met, reason)
+
+
+def _restart(standing: Standing, plan: Plan) -> Gate:
+    off = standing.rolled_back_at
+    if off is None:
+        return _gate(
+            "no rollback stands", True, "routing was not rolled back since the last phase began"
+        )
+    given = [item for item in standing.attestations if item.subject == "restart" and item.at >= off]
+    if given and given[-1].plan_digest == plan.digest:
+        return _gate("no rollback stands", True, f"{given[-1].by} restarts: {given[-1].reason}")
+    reason = (
+        f"routing was rolled back at {off.astimezone(plan.zone):%a %H:%M %Z}"
+        f" ({standing.latched_reason}); "
+    )
+    reason += "starting again needs a "
+    return _gate(
+        "no rollback stands",
+        False,
+        reason + "named person: rollout acknowledge --restart --reason '…'",
+    )
+
+
+def _frozen(plan: Plan, now: datetime) -> Gate:
+    for freeze in plan.freezes:
+        if freeze.start <= now < freeze.end:
+            return _gate(
+                "no freeze", False, f"frozen until {freeze.end:%Y-%m-%d %H:%M %Z}: {freeze.reason}"
+            )
+    return _gate("no freeze", True, "no freeze window is open")
+
+
+def _named(plan: Plan, operator: str, typed: str) -> Gate:
+    if not operator.strip():
+        return _gate(
+            "operator", False, "a raise needs a named person: --operator, or $ROLLOUT_OPERATOR"
+        )
+    if plan.environment != "production":
+        return _gate("operator", True, f"by {operator}")
+    if typed == plan.environment:
+        return _gate(
+            "operator", True, f"by {operator}, who typed the environment's name, {plan.environment}"
+        )
+    return _gate(
+        "operator",
+        False,
+        f"by {operator}; type the environment's name: --environment {plan.environment}",
+    )
+
+
+def _complaints(plan: Plan, standing: Standing, now: datetime) -> Gate:
+    began = standing.phase.began_at if standing.phase else None
+    changed = standing.last_change[0] if standing.last_change else None
+    stated = [
+        item
+        for item in standing.attestations
+        if item.subject == "complaints"
+        and (item.phase_began, item.plan_digest) == (began, plan.digest)
+        and (
+            changed is None or item.at >= changed
+        )  # between phases: not what was said before the rollback
+    ]
+    if not stated:
+        reason = "nobody attested for this phase and plan: rollout attest --complaints none"
+        return _gate("no complaints", False, reason)
+    last: Attestation = stated[-1]
+    age = now - last.at
+    fresh = timedelta(0) <= age <= plan.monitoring.attestation_valid
+    reason = (
+        f"{last.by} attested {last.value} {_whole(age)} ago (valid for"
+        f" {plan.monitoring.attestation_valid})"
+    )
+    return _gate("no complaints", last.value == "none" and fresh and bool(last.by.strip()), reason)
+
+
+def _passed(plan: Plan, standing: Standing, now: datetime) -> Gate:
+    evaluation = standing.evaluation
+    if evaluation is None:
+        return _gate(
+            "phase passed", False, "the running phase has not been evaluated: rollout evaluate"
+        )
+    at, state = evaluation
+    if standing.revoked:
+        return _gate(
+            "phase passed", False, f"the pass was revoked by {standing.revoked}; evaluate again"
+        )
+    fresh = timedelta(0) <= now - at <= plan.monitoring.evaluation_valid
+    reason = (
+        f"evaluated {state} {_whole(now - at)} ago (valid for {plan.monitoring.evaluation_valid})"
+    )
+    return _gate("phase passed", state is State.PASS and fresh, reason)
+
+
+def _held(plan: Plan, standing: Standing, now: datetime) -> Gate:
+    until = held_until(plan, standing)
+    if until is None:
+        return _gate(
+            "hold served", False, "the running percentage is off the plan; no hold of it ends"
+        )
+    left = f"{_whole(until - now)} left" if now < until else "served"
+    return _gate(
+        "hold served",
+        now >= until,
+        f"until {until.astimezone(plan.zone):%a %d %b %H:%M %Z}: {left}",
+    )
+
+
+def _slots(plan: Plan, standing: Standing, now: datetime) -> Gate:
+    """Since the evaluation, as before it: every scheduled check ran (the open slot has until its
+    end).
+    """
+    if standing.phase is None or standing.evaluation is None:
+        return _gate("slots accounted for", False, "there is no evaluated phase")
+    last = now - plan.monitoring.interval
+    expected = expected_slots(standing.evaluation[0], last, plan)
+    missing = [slot for slot in expected if slot not in standing.slots_done]
+    reason = f"{len(missing)} of {len(expected)} checks since the evaluation are missing"
+    return _gate("slots accounted for", not missing, reason)
+
+
+def _nothing_stands(standing: Standing, first: bool) -> Gate:
+    if first or standing.latched is None:
+        return _gate("nothing latched", True, "no step back or roll back stands in this phase")
+    reason = f"{standing.latched} stands since an earlier check: {standing.latched_reason}"
+    return _gate("nothing latched", False, reason)
+
+
+def _plan_unchanged(plan: Plan, standing: Standing, first: bool) -> Gate:
+    if first or standing.plan_digest in (None, "", plan.digest):
+        return _gate("plan unchanged", True, f"digest {plan.digest}")
+    reason = (
+        f"the phase began under {standing.plan_digest}, the file is {plan.digest} now; begin it"
+        " --again"
+    )
+    return _gate("plan unchanged", False, reason)

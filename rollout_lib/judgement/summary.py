@@ -1,0 +1,351 @@
+"""A day (or a week) of the ledger as one value: phases, verdicts, what differed, who stated what.
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from rollout_lib.judgement.state import LOWEST_STEP, fold, held_until, phase_index
+from rollout_lib.judgement.timeline import expected_slots
+from rollout_lib.judgement.uptime import over, together, words
+from rollout_lib.model import STATES, Entry, Standing, State, Uptime, worst
+from rollout_lib.plan import Plan
+from rollout_lib.text import both_times
+
+_RUNS = ("checkpoint", "extra")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseSummary:
+    """One phase as it went: when, how many checks, the worst of them, its
+    evaluation, its figures.
+    """
+
+    percentage: Decimal
+    began_at: datetime
+    ended_at: datetime | None  # None while it runs
+    checks: int
+    expected: int  # slots that should have been checked
+    verdicts: Mapping[str, int]
+    worst: State | None
+    evaluation: State | None
+    evaluated: str
+    unified: Mapping[str, Any]  # the total row of unified at the evaluation, else at the last check
+    ended_by: str
+    uptime: Mapping[str, Uptime]  # each protected endpoint that was probed
+
+
+@dataclass(frozen=True, kw_only=True)
+class DaySummary:
+    """One local day of the rollout: what the routing became, and how its scheduled checks went."""
+
+    day: date
+    routing: str  # `25 % → 35 %`
+    checks: int
+    expected: int
+    worst: State | None
+    evaluations: tuple[str, ...]  # `PASS 15:00`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Everything the report says, from the ledger alone."""
+
+    outcome: str
+    state: State
+    phases: tuple[PhaseSummary, ...]
+    differed: tuple[Mapping[str, str], ...]  # at, literal, evidence, why
+    stated: tuple[Mapping[str, str], ...]  # at, who, what, value, reason
+    gaps: tuple[datetime, ...]
+    unsealed: tuple[str, ...]
+    refused: tuple[Mapping[str, str], ...]
+    head: tuple[int, str]
+    days: tuple[DaySummary, ...]
+    handover: tuple[tuple[str, str], ...]  # (what, words) for whoever goes on from here
+
+
+def summarise(entries: Sequence[Entry], plan: Plan, now: datetime) -> Summary:
+    """The summary of a rollout's entries up to `now`, oldest first; an empty ledger is said, not
+    hidden.
+    """
+    standing = fold(entries, plan)
+    phases = tuple(_phases(entries, plan, now))
+    runs = [entry for entry in entries if entry.kind in _RUNS]
+    state, outcome = _outcome(phases, standing, runs, plan)
+    return Summary(
+        outcome=outcome,
+        state=state,
+        phases=phases,
+        differed=tuple(_differed(runs)),
+        stated=tuple(_stated(entries)),
+        gaps=tuple(gap for phase in phases for gap in missing_slots(entries, phase, plan, now)),
+        unsealed=standing.unsealed,
+        refused=tuple(
+            {"at": entry.at.isoformat(), "why": str(entry.body.get("sentence", ""))}
+            for entry in entries
+            if entry.kind == "attempt"
+            and entry.operation == "change"  # a run that died is an attempt too
+        ),
+        head=standing.head,
+        days=tuple(_days(runs, phases, plan, now)),
+        handover=tuple(_handover(standing, phases, entries, plan, now)),
+    )
+
+
+def missing_slots(
+    entries: Iterable[Entry], phase: PhaseSummary, plan: Plan, now: datetime
+) -> list[datetime]:
+    """Scheduled instants of a phase without a completed check."""
+    done = {
+        entry.slot
+        for entry in entries
+        if entry.kind == "checkpoint" and entry.operation == "monitor"
+    }
+    return [
+        slot
+        for slot in expected_slots(phase.began_at, phase.ended_at or now, plan)
+        if slot not in done
+    ]
+
+
+def _days(
+    runs: Sequence[Entry], phases: Sequence[PhaseSummary], plan: Plan, now: datetime
+) -> Iterable[DaySummary]:
+    """From the first phase's day to today, in the plan's zone; a slot at midnight
+    is the new day's.
+    """
+    slots = [
+        slot
+        for phase in phases
+        for slot in expected_slots(phase.began_at, phase.ended_at or now, plan)
+    ]
+    first = (
+        phases[0].began_at.astimezone(plan.zone).date()
+        if phases
+        else now.astimezone(plan.zone).date()
+    )
+    at = "off"
+    for number in range((now.astimezone(plan.zone).date() - first).days + 1 if phases else 0):
+        day = first + timedelta(days=number)
+        mine = [run for run in runs if run.at.astimezone(plan.zone).date() == day]
+        judged = [run for run in mine if run.operation in ("monitor", "evaluate")]
+        route = [at] + [
+            f"{now_at[0]:g} %" if now_at[1] else "off" for now_at in map(_after, mine) if now_at
+        ]
+        at = route[-1]
+        yield DaySummary(
+            day=day,
+            routing=" → ".join(route),
+            checks=sum(run.operation == "monitor" and run.kind == "checkpoint" for run in mine),
+            expected=sum(slot.astimezone(plan.zone).date() == day for slot in slots),
+            worst=worst([State(run.body["state"]) for run in judged]) if judged else None,
+            evaluations=tuple(
+                f"{run.body['state']} {run.at.astimezone(plan.zone):%H:%M}"
+                for run in judged
+                if run.operation == "evaluate"
+            ),
+        )
+
+
+def _handover(
+    standing: Standing,
+    phases: Sequence[PhaseSummary],
+    entries: Sequence[Entry],
+    plan: Plan,
+    now: datetime,
+) -> Iterable[tuple[str, str]]:
+    """What the next operator must know, in the order in which it is asked."""
+
+    def clock(at: datetime) -> str:
+        return f"{at.astimezone(plan.zone):%a %d %b %H:%M %Z}"
+
+    phase, until = standing.phase, held_until(plan, standing)
+    where = (
+        f"{phase.percentage:g} % since {clock(phase.began_at)}"
+        if phase
+        else "off: everything goes to legacy"
+    )
+    if until is not None:
+        where += f"; its hold {'ends' if now < until else 'ended'} {clock(until)}"
+    yield "routing", where
+    stands = f"{standing.latched}: {standing.latched_reason}" if standing.latched else "nothing"
+    yield (
+        "latched",
+        f"{stands}. The pass was revoked: {standing.revoked}" if standing.revoked else stands,
+    )
+    gaps = [gap for one in phases for gap in missing_slots(entries, one, plan, now)]
+    missing = [f"{len(gaps)} checks, the last of {clock(gaps[-1])}"] if gaps else []
+    missing += [f"{len(standing.unsealed)} runs are not archived"] if standing.unsealed else []
+    yield "missing", "; ".join(missing) or "nothing"
+    yield "next step", _next_step(standing, plan, clock)
+    said = [
+        f"{item.by}: {item.subject} {item.value}, {clock(item.at)}"
+        for item in standing.attestations
+    ]
+    yield "stated", "; ".join(said[-3:]) or "nobody attested anything"
+
+
+def _next_step(standing: Standing, plan: Plan, clock: Callable[[datetime], str]) -> str:
+    """By the plan; the gates decide when it is tried."""
+    if standing.rolled_back_at is not None:
+        return "mend what ended it, then: rollout acknowledge --restart --reason '…'"
+    if standing.latched is not None:
+        return (
+            f"{standing.latched} stands ({standing.latched_reason}): rollout rollback --apply"
+            " --reason '…'"
+        )
+    if standing.revoked:
+        return f"the pass was revoked by {standing.revoked}: find out why, then rollout evaluate"
+    index = standing.phase.index if standing.phase else -1
+    if index is None and standing.phase.percentage == LOWEST_STEP:
+        index = -1  # the next phase of the lowest step is the first
+    if index is None:
+        return "routing is off the plan: step back to a planned percentage"
+    if index + 1 >= len(plan.phases):
+        return "this is the last phase of the plan; go on watching while routing is on"
+    following = plan.phases[index + 1]
+    first = "rollout evaluate (it is valid for a few hours only), " if index >= 0 else ""
+    return (
+        f"{following.percentage:g} % at {clock(plan.begins(index + 1))}: {first}rollout attest"
+        f" --complaints none, rollout change --to {following.percentage:g} --reason '…' --apply"
+    )
+
+
+def _phases(entries: Sequence[Entry], plan: Plan, now: datetime) -> Iterable[PhaseSummary]:
+    begun = [entry for entry in entries if entry.kind in _RUNS and _after(entry) is not None]
+    for index, entry in enumerate(begun):
+        percentage, enabled = _after(entry)
+        if not enabled or percentage == 0:
+            continue
+        following = begun[index + 1] if index + 1 < len(begun) else None
+        until = following.at if following else None
+        # An entry written when the phase ends belongs to it; its verdict is what ended it.
+        runs = [
+            run
+            for run in entries
+            if run.kind in _RUNS
+            and run.seq > entry.seq
+            and (not following or run.seq <= following.seq)
+        ]
+        yield _phase(entry.at, percentage, until, runs, plan, now, following)
+
+
+def _phase(began_at, percentage, until, runs, plan, now, following) -> PhaseSummary:
+    checks = [run for run in runs if run.operation == "monitor" and run.kind == "checkpoint"]
+    states = [State(run.body["state"]) for run in runs if run.operation in ("monitor", "evaluate")]
+    evaluations = [run for run in runs if run.operation == "evaluate"]
+    last = (evaluations or checks or [None])[-1]
+    rows = (last.body.get("figures") or {}) if last else {}
+    rows = rows.get("phase") or rows.get("rows") or []
+    total = [row for row in rows if row["domain"] == "total" and row["routed_to"] == "unified"]
+    end = until or now
+    return PhaseSummary(
+        percentage=percentage,
+        began_at=began_at,
+        ended_at=until,
+        checks=len(checks),
+        expected=len(expected_slots(began_at, end, plan)),
+        verdicts=dict(Counter(state.value for state in states)),
+        worst=worst(states) if states else None,
+        evaluation=State(evaluations[-1].body["state"]) if evaluations else None,
+        evaluated=str(evaluations[-1].body.get("sentence", "")) if evaluations else "not evaluated",
+        unified=total[0] if total else {},
+        ended_by=_ended_by(following, plan),
+        uptime=over(run.body for run in runs),
+    )
+
+
+def _ended_by(following: Entry | None, plan: Plan) -> str:
+    if following is None:
+        return "still running"
+    percentage, enabled = _after(following)
+    if not enabled or percentage == 0:
+        return f"rolled back: {following.body.get('sentence', '')}"
+    known = phase_index(plan, percentage) is not None
+    return f"changed to {percentage:g} %" + ("" if known else ", which is off the plan")
+
+
+def _after(entry: Entry) -> tuple[Decimal, bool] | None:
+    """What an entry made of the routing, None where it changed nothing."""
+    change, adopted = entry.body.get("change"), entry.body.get("adopted")
+    if change and change["applied"]:
+        return Decimal(str(change["after"][0])), bool(change["after"][1])
+    if adopted:
+        return Decimal(adopted["percentage"]), bool(adopted["enabled"])
+    return None
+
+
+def _outcome(phases, standing, runs, plan) -> tuple[State, str]:
+    if not runs:
+        return State.COULD_NOT_LOOK, "The ledger is empty: nothing has been run."
+    if standing.rolled_back_at is not None:
+        at = both_times(standing.rolled_back_at, plan.time_zone)
+        return State.ROLL_BACK, f"Routing was disabled at {at}: {standing.latched_reason}"
+    if not phases:
+        return State.HOLD, "The rollout has not begun: routing was never raised."
+    last = phases[-1]
+    passed = [phase for phase in phases if phase.evaluation is State.PASS]
+    words = f"{len(passed)} of {len(phases)} phases passed; routing is at {last.percentage:g} %"
+    state = last.evaluation or last.worst or State.COULD_NOT_LOOK
+    named = {
+        item.phase_began for item in standing.attestations if item.subject == "acknowledgement"
+    }
+    for phase in passed:
+        if phase.began_at in named and phase is not last:
+            words += f". At {phase.percentage:g} %: {phase.evaluated.rstrip('.')}"
+    if standing.revoked:
+        return State.HOLD, f"{words}. The pass of the last phase was revoked: {standing.revoked}."
+    return state, f"{words}. {last.evaluated}"
+
+
+def _differed(runs: Iterable[Entry]) -> Iterable[dict[str, str]]:
+    """Where a check's two columns asked for different things: the first of each
+    run of equal pairs.
+    """
+    before = None
+    for run in runs:
+        verdict = run.body.get("verdict") or {}
+        if run.operation not in ("monitor", "evaluate") or not verdict.get("differ"):
+            before = None
+            continue
+        pair = (verdict["literal"], verdict["evidence"])
+        if pair != before:
+            yield {
+                "at": run.at.isoformat(),
+                "literal": pair[0],
+                "evidence": pair[1],
+                "why": verdict["differ"],
+            }
+        before = pair
+
+
+def _stated(entries: Iterable[Entry]) -> Iterable[dict[str, str]]:
+    for entry in entries:
+        if entry.kind in ("attestation", "acknowledgement"):
+            yield {
+                "at": entry.at.isoformat(),
+                "who": str(entry.body["by"]),
+                "what": str(entry.body["subject"]),
+                "value": str(entry.body["value"]),
+                "reason": str(entry.body["reason"]),
+            }
+
+
+def uptime_words(phases: Iterable[PhaseSummary]) -> str:
+    """`mobility 57 of 57 probes answered; …` over all phases; "" where nothing was probed."""
+    found: dict[str, Uptime] = {}
+    for phase in phases:
+        for name, seen in phase.uptime.items():
+            found[name] = together(found.get(name, Uptime()), seen)
+    return "; ".join(f"{name} {words(seen)}" for name, seen in found.items())
+
+
+def exit_code(state: State) -> int:
+    """A report is not a judgement: it ends well unless there was nothing to report."""
+    return STATES[State.COULD_NOT_LOOK] if state is State.COULD_NOT_LOOK else 0

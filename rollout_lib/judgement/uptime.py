@@ -1,0 +1,95 @@
+"""A protected webhook's uptime: what the named checks of runs say of it, counted in one place.
+Pure.
+
+A run asks an endpoint (`protected:mobility`) and reads the webhook's own rows (`rows of mobility`);
+both count in a check of the schedule, a tripwire's entry, a person's extra check and an evaluation,
+and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from rollout_lib.model import Outcome, Uptime
+
+PROBE, ROWS = "protected:", "rows of "
+WHOLE = "protected webhooks 100 % up"  # the runbook's check of a phase: the worst of them
+COUNTED = ("monitor", "evaluate")  # the operations of which a webhook's uptime is made
+
+Said = tuple[str, Outcome]  # a named check's name and outcome
+
+
+def said_in(body: Mapping[str, Any]) -> list[Said]:
+    """The named checks of a run that counts, by its body; none of any other."""
+    if body.get("operation") not in COUNTED:
+        return []
+    checks = (body.get("verdict") or {}).get("checks") or ()
+    return [(check["name"], Outcome(check["outcome"])) for check in checks]
+
+
+def probes(checks: Iterable[Said]) -> Iterator[Said]:
+    """Each endpoint that was asked, with what it came to."""
+    for name, outcome in checks:
+        if name.startswith(PROBE):
+            yield name.removeprefix(PROBE), outcome
+
+
+def counted(known: Mapping[str, Uptime], checks: Iterable[Said], at: str = "") -> dict[str, Uptime]:
+    """Each webhook's tally with the checks of one more run; `at` is the instant that they are of,
+    as ISO text.
+    """
+    after, checks = dict(known), list(checks)
+    for name, outcome in probes(checks):
+        after[name] = _asked(after.get(name, Uptime()), outcome)
+    for name, outcome in checks:
+        if name.startswith(ROWS) and outcome is Outcome.FAIL:
+            webhook = name.removeprefix(ROWS)
+            before = after.get(webhook, Uptime())
+            after[webhook] = replace(before, failing_at=(*before.failing_at, at))
+    return after
+
+
+def over(bodies: Iterable[Mapping[str, Any]]) -> dict[str, Uptime]:
+    """Each webhook's tally over the bodies of some runs, oldest first."""
+    tally: dict[str, Uptime] = {}
+    for body in bodies:
+        tally = counted(tally, said_in(body), body.get("slot") or body.get("at") or "")
+    return tally
+
+
+def together(one: Uptime, later: Uptime) -> Uptime:
+    """Two spans as one, the later one last."""
+    return Uptime(
+        answered=one.answered + later.answered,
+        failed=one.failed + later.failed,
+        unseen=one.unseen + later.unseen,
+        in_a_row=later.in_a_row,
+        failing_at=one.failing_at + later.failing_at,
+    )
+
+
+def words(seen: Uptime) -> str:
+    """`57 of 57 probes answered, 2 unseen`; `not probed` where nobody asked it."""
+    asked = seen.answered + seen.failed
+    said = [f"{seen.answered:,} of {asked:,} probes answered"] if asked else []
+    said += [f"{seen.unseen:,} unseen"] if seen.unseen else []
+    said = said or ["not probed"]
+    failing = len(seen.failing_at)
+    said += (
+        [f"its own rows failed at {failing:,} check{'s' if failing > 1 else ''}"] if failing else []
+    )
+    return ", ".join(said)
+
+
+def _asked(seen: Uptime, outcome: Outcome) -> Uptime:
+    """One more probe; a WARN failed first and then answered."""
+    return replace(
+        seen,
+        answered=seen.answered + (outcome in (Outcome.PASS, Outcome.WARN)),
+        failed=seen.failed + (outcome in (Outcome.FAIL, Outcome.WARN)),
+        unseen=seen.unseen + (outcome is Outcome.COULD_NOT_LOOK),
+        in_a_row={Outcome.FAIL: seen.in_a_row + 1, Outcome.COULD_NOT_LOOK: seen.in_a_row}.get(
+            outcome, 0
+        ),
+    )

@@ -1,0 +1,279 @@
+"""The values that flow through the suite: frozen, keyword-only, no behaviour, no I/O, no clock.
+
+parameters -> session -> facts (RoutingConfig, Standing, Measurement) -> Verdict -> Change ->
+Checkpoint. What was measured is in measured.py and imported here, so that there is one place to
+import values from; what was decided, done and recorded follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from rollout_lib.model.measurement import (
+    Look,
+    RoutingConfig,
+    Uptime,
+)
+
+
+class State(StrEnum):
+    """A verdict. Order and exit codes are in STATES, worst last."""
+
+    CERTIFIED = "CERTIFIED"
+    CLEAN = (  # literal only: no threshold crossed (the literal column has no notion of proof)
+        "CLEAN"
+    )
+    CLEAN_UNPROVEN = "CLEAN_UNPROVEN"
+    QUIET = "QUIET"
+    OFF = "OFF"
+    PASS = "PASS"  # end of a phase
+    WATCH = "WATCH"
+    INCONCLUSIVE = "INCONCLUSIVE"  # end of a phase
+    HOLD = "HOLD"
+    COULD_NOT_LOOK = "COULD_NOT_LOOK"
+    NO_DATA = "NO_DATA"
+    STEP_BACK = "STEP_BACK"
+    ROLL_BACK = "ROLL_BACK"
+
+
+# Best first. COULD_NOT_LOOK never outranks an act; an unknown state is a KeyError, never a pass.
+STATES: dict[State, int] = {
+    State.CERTIFIED: 0,
+    State.CLEAN: 0,
+    State.PASS: 0,
+    State.CLEAN_UNPROVEN: 0,
+    State.OFF: 0,
+    State.QUIET: 0,
+    State.WATCH: 10,
+    State.INCONCLUSIVE: 20,
+    State.HOLD: 20,
+    State.COULD_NOT_LOOK: 50,
+    State.NO_DATA: 50,
+    State.STEP_BACK: 30,
+    State.ROLL_BACK: 40,
+}
+BLIND = (State.COULD_NOT_LOOK, State.NO_DATA)  # nothing was seen, which is neither good nor bad
+
+
+def worst(states: list[State]) -> State:
+    """The worst of at least one state, in the order of STATES; an empty list is an error, never a
+    pass.
+    """
+    if not states:
+        raise ValueError("no state to take the worst of")
+    order = list(STATES)
+    return max(states, key=order.index)
+
+
+class Outcome(StrEnum):
+    """The outcome of one named check."""
+
+    PASS = "PASS"
+    WARN = "WARN"
+    FAIL = "FAIL"
+    COULD_NOT_LOOK = "COULD NOT LOOK"
+    NOT_APPLICABLE = "NOT APPLICABLE"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One named question and its answer, with its arithmetic in `reason`."""
+
+    name: str
+    outcome: Outcome
+    observed: str
+    limit: str
+    reason: str
+    mend: str | None = None  # the statement or command that mends it
+    state: State | None = None  # what it contributes to the verdict, where it does
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamEvidence:
+    """Where one stream stands: E-values per look, interval, and both verdicts.
+
+    stream is "errors:total", "latency:jobs", "router". e_now, e_peak (the phase's highest) and
+    certificate are natural logs; path has one log e-value per look of the phase, bets beginning
+    anew every 16."""
+
+    stream: str
+    bad: int
+    total: int
+    e_now: float
+    e_peak: float
+    hold_at: float
+    act_at: float
+    path: tuple[float, ...]
+    certificate: float | None
+    interval: tuple[float, float] | None
+    literal: State
+    evidence: State
+
+
+class Act(StrEnum):
+    """What the verdict asks for; whether it is done without asking is in the plan."""
+
+    NONE = "none"
+    STEP_BACK = "step back"
+    ROLL_BACK = "roll back"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The answer of one check: both columns, the overall state, the arithmetic and what to do.
+
+    state is what counts (literal's in mode strict, evidence's in mode evidence, worse of both with
+    leaks, drift and data checks); latched is the highest act reached earlier in the phase.
+    """
+
+    state: State
+    literal: State
+    evidence: State
+    mode: str
+    sentence: str  # one sentence with its arithmetic, for the badge
+    differ: str | None  # why the columns differ, None where they agree
+    act: Act
+    acts_alone: bool
+    latched: State | None
+    checks: tuple[Check, ...]
+    streams: tuple[StreamEvidence, ...] = ()
+    next_step: str = ""  # a command that can be pasted
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseRun:
+    """A phase that has begun: its place in the plan and the ledger's instant when it did."""
+
+    index: int | None  # index in plan.phases; None at 5 % or off the plan
+    percentage: Decimal
+    began_at: datetime
+    attempt: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attestation:
+    """What a named person stated on the ledger."""
+
+    subject: str  # "complaints", "acknowledgement", "override"
+    value: str
+    by: str
+    reason: str
+    at: datetime
+    plan_digest: str
+    phase_began: datetime | None
+    seq: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where the rollout stands by its ledger alone: a pure fold over the entries (standing.py)."""
+
+    head: tuple[int, str]  # (seq, hash); (0, "") before the first entry
+    phase: PhaseRun | None  # the phase that is running; None before the first and while off
+    last_change: tuple[datetime, Decimal, bool] | None  # (at, percentage, enabled)
+    highest_passed: Decimal | None
+    looks: tuple[Look, ...]  # scheduled, closed looks of the running phase in order
+    slots_done: tuple[datetime, ...]
+    slots_missed: tuple[datetime, ...]
+    latched: State | None  # STEP_BACK or ROLL_BACK of the running phase
+    latched_reason: str
+    rolled_back_at: (
+        datetime | None
+    )  # set while routing is off by a rollback: starting again needs a person
+    preflight: tuple[datetime, State] | None
+    evaluation: tuple[datetime, State] | None  # last one of the running phase
+    revoked: str | None  # why the PASS no longer counts
+    passed_traffic: (
+        Mapping[str, Any] | None
+    )  # figures of the last passed phase, for "no degradation"
+    attestations: tuple[Attestation, ...]
+    extension_s: int  # seconds added to the running phase's hold
+    plan_digest: str | None  # digest under which the running phase began
+    unsealed: tuple[str, ...]  # run ids with a checkpoint and no archived entry
+    evaluated: Mapping[str, Any] | None = (
+        None  # figures of the last evaluation: what an acknowledgement is of
+    )
+    protected: Mapping[str, Uptime] = field(
+        default_factory=dict
+    )  # each probed endpoint over the running phase
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """One named condition for raising the percentage."""
+
+    name: str
+    met: bool
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A change of routing: what was, what was asked, what is, and whether it was done or only
+    shown.
+    """
+
+    before: tuple[Decimal, bool]
+    asked: tuple[Decimal, bool]
+    after: tuple[Decimal, bool]
+    applied: bool
+    reason: str
+    gates: tuple[Gate, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What every result begins with."""
+
+    environment: str
+    host: str
+    database: str
+    rollout: str
+    time_zone: str
+
+    def __str__(self) -> str:
+        return f"{self.environment.upper()} · {self.host} · {self.database}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Everything that one run of one notebook saw, decided and did. Stored as
+    JSON on the ledger.
+    """
+
+    schema_version: int = 1
+    run_id: str
+    operation: str  # preflight change monitor evaluate report rollback
+    kind: str = "checkpoint"  # or "attempt", "extra", "dry-run"
+    place: Place
+    plan_digest: str
+    plan_path: str
+    operator: str
+    at: datetime  # the database's clock, or as_of in rehearsal and replay
+    recorded_at: datetime  # the database's clock
+    phase: PhaseRun | None
+    slot: datetime | None
+    config: RoutingConfig | None
+    verdict: Verdict | None
+    look: Look | None = None
+    change: Change | None = None
+    figures: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # table rows shown, per domain and total
+    adopted: Mapping[str, Any] | None = None  # lowered by hand since the last change, accepted
+    evidence: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # "phase": {"bad", "total", "percentage"}
+    exit_code: int
+    state: State
+    sentence: str
+    message: Mapping[str, str] | None = None  # {"subject": …, "text": …}
+    provenance: Mapping[str, str] = field(
+        default_factory=dict
+    )  # library, git commit, notebook hash
+    head_before: tuple[int, str] = (0, "")

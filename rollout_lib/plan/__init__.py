@@ -1,0 +1,31 @@
+"""The plan: one strict YAML file per rollout and environment, validated whole at the door."""
+
+from rollout_lib.plan.schema import (
+    ActsAlone,
+    DatabasePlan,
+    Freeze,
+    Monitoring,
+    Phase,
+    Plan,
+    ProbesPlan,
+    Thresholds,
+    default_path,
+    load_plan,
+    parse_plan,
+    read_yaml,
+)
+
+__all__ = [
+    "ActsAlone",
+    "DatabasePlan",
+    "Freeze",
+    "Monitoring",
+    "Phase",
+    "Plan",
+    "ProbesPlan",
+    "Thresholds",
+    "default_path",
+    "load_plan",
+    "parse_plan",
+    "read_yaml",
+]

@@ -1,0 +1,63 @@
+"""How numbers, times and states are spelled; the one place that spells them. Pure."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+
+def rate(bad: int, total: int) -> str:
+    """`1/115 = 0.87 %`; without a request there is no rate."""
+    if total == 0:
+        return "0 requests"
+    return f"{bad:,}/{total:,} = {percent(100 * bad / total)}"
+
+
+def percent(value: float) -> str:
+    """Two decimals, more below 0.1 so that 0.05 % and 0.005 % differ."""
+    digits = 2 if value == 0 or value >= 0.1 else 3
+    return f"{value:.{digits}f} %"
+
+
+def limit(value: object) -> str:
+    """A plan's limit as it is written there: `0.1 %`."""
+    return f"{float(str(value)):g} %"
+
+
+def e_value(log_value: float) -> str:
+    """`e = 13` with two significant digits; `e > 10^6` beyond."""
+    if math.isnan(log_value):
+        raise ValueError("an e-value is not NaN")
+    if log_value > math.log(1e6):
+        return "e > 10^6"
+    value = math.exp(log_value)
+    return f"e = {value:.0f}" if value >= 10 else f"e = {value:.2g}"
+
+
+def milliseconds(value: float | None) -> str:
+    """`1,912 ms`, or that there is no latency."""
+    return "no latency" if value is None else f"{value:,.0f} ms"
+
+
+def hours(value: float) -> str:
+    """`3.0 h`, `31 h`, `12 d` above four days."""
+    if value > 96:
+        return f"{value / 24:,.0f} d"
+    return f"{value:.0f} h" if value >= 10 else f"{value:.1f} h"
+
+
+def both_times(at: datetime, time_zone: str) -> str:
+    """`Wed 3 Dec 10:15 CET (09:15 UTC)`; said once where the zone is UTC."""
+    local = at.astimezone(ZoneInfo(time_zone))
+    return f"{local:%a} {local.day} {local:%b} {_beside(local, '%H:%M')}"
+
+
+def both_clocks(at: datetime, time_zone: str, seconds: bool = True) -> str:
+    """`10:15:30 CET (09:15:30 UTC)`; said once where the zone is UTC."""
+    return _beside(at.astimezone(ZoneInfo(time_zone)), "%H:%M:%S" if seconds else "%H:%M")
+
+
+def _beside(local: datetime, form: str) -> str:
+    here = f"{local:{form} %Z}"
+    return here if here.endswith(" UTC") else f"{here} ({local.astimezone(UTC):{form}} UTC)"
