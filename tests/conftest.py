@@ -77,7 +77,9 @@ def needs(package: str, program: str = "") -> str:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """tests/db on every kind of server."""
+    """tests/db on every kind of server, but for those that say that one is enough."""
+    if metafunc.definition.get_closest_marker("one_server"):
+        return
     if "server_kind" in metafunc.fixturenames and metafunc.definition.path.parent.name == "db":
         metafunc.parametrize("server_kind", SERVERS, indirect=True, scope="session")
 

@@ -211,22 +211,21 @@ def rollback(
 
 
 def _would_roll_back(plan: str, off: bool, as_json: bool) -> int:
-    """What `rollback --apply` would do now, and where; it needs no ledger."""
-    from rollout_lib.database.routing import read_config
+    """What `rollback --apply` would do now, and where."""
     from rollout_lib.database.session import open_session
-    from rollout_lib.judgement.gates import plan_step_back
+    from rollout_lib.operations.rollback import one_down
 
     session = open_session(plan)
-    with session.database.transaction(readonly=True) as connection:
-        config = read_config(connection)
+    config, target, why = one_down(session)
     place, on = session.place, config is not None and config.enabled
-    target = plan_step_back(session.plan, config.percentage) if on and not off else None
+    target = None if off else target
     now = (
         "not readable"
         if config is None
         else f"at {config.percentage:g} %, {'enabled' if on else 'disabled'}"
     )
     would = f"go down to {target:g} %" if target else "switch routing off"
+    would += f" ({why})" if why and not off else ""
     if as_json:
         print(
             json.dumps(

@@ -12,7 +12,7 @@ from typing import Any
 
 from rollout_lib.database.lease import Holder
 from rollout_lib.judgement.figures import table_rows
-from rollout_lib.judgement.gates import next_percentage, plan_step_back
+from rollout_lib.judgement.gates import next_percentage, step_back_target
 from rollout_lib.judgement.state import held_until, phase_index
 from rollout_lib.judgement.timeline import slot_of
 from rollout_lib.model import Entry, PhaseRun, Place, RoutingConfig, Standing, State, Verdict
@@ -107,7 +107,7 @@ def view_of(
         errors=seen.measurement.errors,
         watcher=watcher,
         up=next_percentage(plan, config.percentage if on else Decimal(0)),
-        down=(plan_step_back(plan, config.percentage) or Decimal(0)) if on else None,
+        down=(step_back_target(plan, standing, config.percentage) or Decimal(0)) if on else None,
         owed=owed(standing),
         steps=steps_of(seen.facts.entries),
         history=history,

@@ -74,8 +74,10 @@ def append(connection: Connection, **entry: Any) -> tuple[int, str]:
 
 
 def config_from(row: dict[str, Any] | None, rows: int) -> RoutingConfig | None:
-    """The newest configuration row; a NULL where a value must be is no configuration."""
-    if row is None or row.get("percentage") is None or row.get("enabled") is None:
+    """The newest configuration row; a NULL where a value must be, or a percentage that is none
+    (NaN, below 0), is no configuration.
+    """
+    if row is None or not is_percentage(row.get("percentage")) or row.get("enabled") is None:
         return None
     return RoutingConfig(
         percentage=tidy(row["percentage"]),
@@ -86,6 +88,11 @@ def config_from(row: dict[str, Any] | None, rows: int) -> RoutingConfig | None:
         notes=redact(row["notes"]) if row.get("notes") else None,
         rows=rows,
     )
+
+
+def is_percentage(value: Any) -> bool:
+    """Say whether a value of the column is a finite number that is not negative."""
+    return value is not None and Decimal(str(value)).is_finite() and Decimal(str(value)) >= 0
 
 
 def tidy(value: Any) -> Decimal:

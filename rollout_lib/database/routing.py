@@ -34,14 +34,36 @@ def set_percentage(connection: Connection, percentage: Decimal, reason: str) -> 
     connection.execute(load_sql("set_percentage"), {"percentage": percentage, "reason": reason})
 
 
-def refuse_newer(locked: RoutingConfig, after: RoutingConfig) -> None:
-    """Raise where the row that was changed is not the one that was locked and judged: no lock holds
-    off an INSERT.
-    """
-    if after.created_at != locked.created_at:
+def apply(
+    connection: Connection, locked: RoutingConfig, percentage: Decimal, enabled: bool, reason: str
+) -> RoutingConfig:
+    """Set the routing by the runbook's functions and return it as read back in the transaction.
+
+    locked: the row as it was locked and judged. Off comes first and on comes last. Raises
+    RolloutError where what is read back is anything else, which rolls the transaction back."""
+    if locked.enabled and not enabled:
+        set_enabled(connection, False, reason)
+    set_percentage(connection, percentage, reason)
+    if enabled and not locked.enabled:
+        set_enabled(connection, True, reason)
+    after = read_config(connection)
+    if after is None or (after.percentage, after.enabled) != (percentage, enabled):
+        found = "no row" if after is None else f"{after.percentage} %, enabled = {after.enabled}"
+        raise RolloutError(
+            reason=f"after the change the configuration read {found}; it was rolled back."
+        )
+    if after.created_at != locked.created_at:  # no lock holds off an INSERT
         raise RolloutError(
             reason=(
                 "somebody inserted a newer configuration row meanwhile, which nobody has judged: "
                 "the change was rolled back. Look first: rollout status"
             )
         )
+    if not set(after.domains) <= set(locked.domains):
+        raise RolloutError(
+            reason=(
+                f"the change made the domains {', '.join(after.domains)}, which nobody asked for;"
+                " it was rolled back."
+            )
+        )
+    return after

@@ -7,7 +7,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from rollout_lib.judgement.state import LOWEST_STEP, held_until, phase_index
+from rollout_lib.judgement.legal import LOWEST_STEP, NONE, legal_line, share_of
+from rollout_lib.judgement.state import held_until, phase_index
 from rollout_lib.judgement.timeline import expected_slots
 from rollout_lib.model import Attestation, Gate, RoutingConfig, Standing, State
 from rollout_lib.plan import Plan
@@ -19,6 +20,19 @@ def plan_step_back(plan: Plan, percentage: Decimal) -> Decimal | None:
     if lower:
         return max(lower)
     return LOWEST_STEP if percentage > LOWEST_STEP else None
+
+
+def step_back_target(plan: Plan, standing: Standing, percentage: Decimal) -> Decimal | None:
+    """Return where a step back from `percentage` leads; None means disable.
+
+    It is a planned percentage below it, at most what the ledger made legal and at most the highest
+    phase passed since the last rollback or restart; the lowest step needs nothing to have passed.
+    So what somebody raised by hand is never a rung of the way down."""
+    line, passed = legal_line(standing), standing.highest_passed or NONE
+    down = plan_step_back(plan, percentage)
+    while down is not None and not (down <= line and (down <= passed or down == LOWEST_STEP)):
+        down = plan_step_back(plan, down)
+    return down
 
 
 def next_percentage(plan: Plan, percentage: Decimal) -> Decimal | None:
@@ -42,9 +56,13 @@ def off_the_plan(plan: Plan, to: Decimal) -> str:
     return f"to: {to} is not in the plan; it has {words} (and 5 and 0, downwards)"
 
 
-def lowers(config: RoutingConfig, to: Decimal) -> bool:
-    """Would less traffic go to unified? That asks no gate, and nothing of the log."""
-    return to == 0 or (config.enabled and to < config.percentage)
+def lowers(config: RoutingConfig, standing: Standing, to: Decimal) -> bool:
+    """Would less traffic go to unified, and no more than the ledger made legal? That asks no gate,
+    and nothing of the log. Below what somebody raised by hand can still be above the line.
+    """
+    if to == 0:
+        return True
+    return config.enabled and to < config.percentage and to <= legal_line(standing)
 
 
 def may_raise(
@@ -70,9 +88,9 @@ def may_raise(
     # have passed.
     first = running is None or (running.percentage == LOWEST_STEP and running.index is None)
     gates = [
-        _expectation(config, expected),
+        expectation(config, expected),
         _preflight(preflight, preflight_found),
-        _next(plan, config, target, running is not None, again),
+        _next(plan, config, standing, target, again),
         _agrees(config, standing),
         _restart(standing, plan),
         _frozen(plan, now),
@@ -100,7 +118,8 @@ def _whole(span: timedelta) -> timedelta:
     return timedelta(seconds=round(span.total_seconds()))
 
 
-def _expectation(config: RoutingConfig, expected: Decimal | None) -> Gate:
+def expectation(config: RoutingConfig, expected: Decimal | None) -> Gate:
+    """The one condition of a lowering too: what the caller saw is so still."""
     if expected is None:
         return _gate(
             "expectation", True, "none given: the row is locked and read in this transaction"
@@ -118,16 +137,19 @@ def _preflight(state: State | None, found: str) -> Gate:
     )
 
 
-def _next(plan: Plan, config: RoutingConfig, target: Decimal, running: bool, again: bool) -> Gate:
-    now = config.percentage if running else Decimal(0)
+def _next(
+    plan: Plan, config: RoutingConfig, standing: Standing, target: Decimal, again: bool
+) -> Gate:
+    """One planned phase above what the ledger made legal, and above what is configured."""
+    now, line = share_of(config), legal_line(standing)
     if again:
-        met = running and target == now and phase_index(plan, target) is not None
+        met = target == now == line and phase_index(plan, target) is not None
         return _gate(
             "next phase", met, f"--again begins {target:g} % anew; routing is at {now:g} %"
         )
-    wanted = next_percentage(plan, now)
-    on_plan = now in (Decimal(0), LOWEST_STEP) or phase_index(plan, now) is not None
-    after = f"the next phase after {now:g} % is " + (
+    wanted = next_percentage(plan, line)
+    on_plan = now in (NONE, LOWEST_STEP) or phase_index(plan, now) is not None
+    after = f"the next phase after {line:g} % is " + (
         f"{wanted:g} %" if wanted is not None else "none"
     )
     if not on_plan:
@@ -135,7 +157,10 @@ def _next(plan: Plan, config: RoutingConfig, target: Decimal, running: bool, aga
             f"{now:g} % is off the plan: nothing is raised from it; step back to a planned"
             " percentage first"
         )
-    return _gate("next phase", on_plan and target == wanted, f"{target:g} % asked; {after}")
+    elif now != line:
+        after += f"; {now:g} % is configured, which the ledger did not make so"
+    met = on_plan and now == line and target == wanted
+    return _gate("next phase", met, f"{target:g} % asked; {after}")
 
 
 def _agrees(config: RoutingConfig, standing: Standing) -> Gate:

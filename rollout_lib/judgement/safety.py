@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 
-from rollout_lib.judgement.state import adopts, phase_index
+from rollout_lib.judgement.legal import LOWEST_STEP, adopts, is_above_line, legal_line
+from rollout_lib.judgement.state import phase_index
 from rollout_lib.model import (
     UNIFIED,
     Check,
@@ -41,40 +42,41 @@ def leak_check(config: RoutingConfig | None, measurement: Measurement, plan: Pla
 
 
 def drift_check(config: RoutingConfig, standing: Standing, plan: Plan) -> Check:
-    """Configuration and ledger agree; lowered by hand is accepted, raised by hand never is."""
+    """Configuration and ledger agree; lowered by hand is accepted, raised by hand never is.
+
+    Above what the ledger made legal is STEP_BACK for as long as it is so, whatever has passed."""
     now = f"{config.percentage:g} %, {'enabled' if config.enabled else 'disabled'}"
-    known = standing.last_change
+    known, notes = standing.last_change, config.notes or "none"
     if known is None:
         wanted = "not enabled before the first change"
         if not config.enabled:
             return _check(
                 "drift", Outcome.PASS, now, wanted, "Routing is off and the ledger knows no change."
             )
-        reason = f"Routing is at {now} and no entry of the ledger says who did it."
+        reason = f"Routing is at {now} and no entry of the ledger says who did it (notes: {notes})."
         return _check("drift", Outcome.FAIL, now, wanted, reason, State.STEP_BACK)
     wanted = f"{known[1]:g} %, {'enabled' if known[2] else 'disabled'}"
+    if is_above_line(config, standing):
+        reason = f"Raised by hand from {wanted} to {now} (notes: {notes}). "
+        reason += f"The ledger made at most {legal_line(standing):g} % legal: step back."
+        return _check("drift", Outcome.FAIL, now, wanted, reason, State.STEP_BACK)
     if (config.percentage, config.enabled) == (known[1], known[2]):
         return _check("drift", Outcome.PASS, now, wanted, "Configuration and ledger agree.")
     if adopts(config.percentage, config.enabled, known):
         off_plan = config.enabled and config.percentage > 0 and _off_plan(config.percentage, plan)
         reason = f"Lowered by hand, or by a run that could not record it, from {wanted} to {now} "
-        reason += f"(notes: {config.notes or 'none'}): "
+        reason += f"(notes: {notes}): "
         if off_plan:
             reason += "recorded; the percentage is off the plan, so nothing may be raised from it."
             return _check("drift", Outcome.FAIL, now, wanted, reason, State.HOLD)
         return _check("drift", Outcome.WARN, now, wanted, reason + "accepted and recorded.")
-    top = standing.highest_passed or Decimal(0)
-    above = config.enabled and config.percentage > top
-    reason = f"Raised by hand from {wanted} to {now} (notes: {config.notes or 'none'}). "
-    reason += f"The highest phase passed is {top:g} %. "
-    reason += "Step back to it." if above else "Nobody recorded it: hold until a person has looked."
-    return _check(
-        "drift", Outcome.FAIL, now, wanted, reason, State.STEP_BACK if above else State.HOLD
-    )
+    reason = f"Edited by hand from {wanted} to {now} (notes: {notes}). "
+    reason += "Nobody recorded it: hold until a person has looked."
+    return _check("drift", Outcome.FAIL, now, wanted, reason, State.HOLD)
 
 
 def _off_plan(percentage: Decimal, plan: Plan) -> bool:
-    return phase_index(plan, percentage) is None and percentage != 5
+    return phase_index(plan, percentage) is None and percentage != LOWEST_STEP
 
 
 def digest_check(standing: Standing, plan: Plan) -> Check:

@@ -13,6 +13,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from rollout_lib.judgement.legal import LOWEST_STEP as LOWEST_STEP
+from rollout_lib.judgement.legal import adopts as adopts
+from rollout_lib.judgement.legal import moves_the_line, was_adopted
 from rollout_lib.judgement.uptime import COUNTED, counted, said_in
 from rollout_lib.model import (
     STATES,
@@ -28,7 +31,6 @@ from rollout_lib.model import (
 from rollout_lib.plan import Plan
 from rollout_lib.text import both_times
 
-LOWEST_STEP = Decimal(5)  # the runbook's gradual rollback: 25 -> 10 -> 5 -> disabled
 EMPTY = Standing(
     head=(0, ""),
     phase=None,
@@ -71,19 +73,6 @@ def is_at_least(state: State, limit: State) -> bool:
     return _ORDER.index(state) >= _ORDER.index(limit)
 
 
-def adopts(
-    percentage: Decimal, enabled: bool, last_change: tuple[datetime, Decimal, bool] | None
-) -> dict[str, Any] | None:
-    """What a person lowered by hand since the last change: accepted and recorded;
-    a raise never is.
-    """
-    if last_change is None:
-        return None
-    _, known, was_enabled = last_change
-    lowered = (was_enabled and not enabled) or (enabled == was_enabled and percentage < known)
-    return {"percentage": str(percentage), "enabled": enabled} if lowered else None
-
-
 def phase_index(plan: Plan, percentage: Decimal) -> int | None:
     """The place of a percentage in the plan, None where it is off the plan (0, 5 % or by hand)."""
     for index, phase in enumerate(plan.phases):
@@ -118,16 +107,15 @@ def _after(now: _Fold, entry: Entry, plan: Plan) -> Standing:
     if entry.kind == "attempt":
         return standing
     standing = _judged(standing, entry, plan)
-    if body.get("adopted"):
-        adopted = body["adopted"]
-        standing = _changed(
-            standing, entry, plan, Decimal(adopted["percentage"]), adopted["enabled"], by_hand=True
-        )
+    adopted = was_adopted(body)
+    if adopted and moves_the_line("adopted", *adopted, standing):
+        standing = _changed(standing, entry, plan, *adopted, by_hand=True)
     change = body.get("change")
     if change and change["applied"]:
-        percentage, enabled = Decimal(str(change["after"][0])), bool(change["after"][1])
-        if not _is_over(standing, entry, percentage, enabled):
-            standing = _changed(standing, entry, plan, percentage, enabled)
+        after = Decimal(str(change["after"][0])), bool(change["after"][1])
+        legal = moves_the_line(entry.operation, *after, standing)
+        if legal and not _is_over(standing, entry, *after):
+            standing = _changed(standing, entry, plan, *after)
     return standing
 
 
@@ -156,6 +144,8 @@ def _attested(standing: Standing, entry: Entry) -> Standing:
     extra = max(int(body["value"]), 0) if body["subject"] == "extension" else 0
     return replace(
         standing,
+        # Who starts again begins from nothing: what passed before the mend is no place to go back to.
+        highest_passed=None if body["subject"] == "restart" else standing.highest_passed,
         attestations=(*standing.attestations, attestation),
         extension_s=standing.extension_s + extra,
     )
@@ -240,6 +230,7 @@ def _changed(
         latched=None if running else State.ROLL_BACK,
         latched_reason="" if running else _why_off(entry, by_hand),
         rolled_back_at=None if running else entry.at,
+        highest_passed=standing.highest_passed if running else None,
         evaluation=None,
         evaluated=None,
         revoked=None,

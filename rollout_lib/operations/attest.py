@@ -11,7 +11,7 @@ from rollout_lib.database.session import Session
 from rollout_lib.errors import CouldNotMeasure, ParameterError
 from rollout_lib.judgement.state import fold
 from rollout_lib.model import Standing, State
-from rollout_lib.operations.lowering import UNREADABLE, disable, known_after
+from rollout_lib.operations.lowering import UNREADABLE, disable, known_now
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.redaction import redact
 
@@ -147,7 +147,7 @@ def _of_nothing(subject: str, standing: Standing) -> str:
 
 def _roll_back(session: Session, why: str) -> Recorded:
     change = disable(session, f"complaints spike: {why}")
-    facts, standing = known_after(session, change)
+    facts, standing = known_now(session)
     checkpoint = checkpoint_of(
         session,
         facts,

@@ -5,21 +5,17 @@ back.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from sqlalchemy import Connection
+
 from rollout_lib.database.ledger import Facts, append, read_facts
-from rollout_lib.database.routing import (
-    hold_rollout_lock,
-    read_config,
-    refuse_newer,
-    set_enabled,
-    set_percentage,
-)
+from rollout_lib.database.routing import apply, hold_rollout_lock, read_config
 from rollout_lib.database.session import Session
-from rollout_lib.errors import CouldNotMeasure, ParameterError, RolloutError
-from rollout_lib.judgement.gates import lowers, may_raise, off_the_plan
+from rollout_lib.errors import CouldNotMeasure, ParameterError
+from rollout_lib.judgement.gates import expectation, lowers, may_raise, off_the_plan
 from rollout_lib.judgement.state import fold
 from rollout_lib.model import (
     Change,
@@ -34,12 +30,14 @@ from rollout_lib.model import (
 from rollout_lib.model.record import to_json
 from rollout_lib.notify import metrics
 from rollout_lib.notify.send import tell
+from rollout_lib.operations.lowering import UNREADABLE, disable, known_now
 from rollout_lib.operations.preflight import look_before
 from rollout_lib.operations.record import Recorded, checkpoint_of, entry_of, record, recorded
 from rollout_lib.probes import take_probes
 from rollout_lib.redaction import redact
 
 PROBES_VALID = timedelta(seconds=60)
+NOTHING_TO_DO = "there is nothing to do: it is so already"
 
 
 def change_percentage(
@@ -56,75 +54,161 @@ def change_percentage(
 
     to: percentage of the plan (or 5 or 0, downwards). expected: what the caller saw; refused when
     it is not so any more. again: begin the running phase anew after a mend. A refusal is a
-    checkpoint with exit code 60 that names every unmet gate; nothing was changed. Lowering asks no
-    gate."""
+    checkpoint with exit code 60 that names every unmet gate; nothing was changed. Lowering to at
+    most what the ledger made legal asks no gate, and 0 % needs no ledger."""
     _known_percentage(session, to, reason, dry_run)
     reason = redact(reason)
+    if to == 0 and not dry_run:
+        return _switch_off(session, expected, reason)
+    asked = _Asked(
+        to=to,
+        expected=expected,
+        reason=reason,
+        dry_run=dry_run,
+        again=again,
+        typed_environment=typed_environment,
+    )
+    return _along_the_plan(session, asked)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What the caller wants, as change_percentage takes it."""
+
+    to: Decimal
+    expected: Decimal | None
+    reason: str
+    dry_run: bool
+    again: bool
+    typed_environment: str
+
+
+def _along_the_plan(session: Session, asked: _Asked) -> Recorded:
     probes = take_probes(session.plan, function=session.as_of is None)
-    with session.database.transaction(readonly=dry_run) as connection:
-        if not dry_run:
+    with session.database.transaction(readonly=asked.dry_run) as connection:
+        if not asked.dry_run:
             hold_rollout_lock(connection, session.plan.rollout)
-        config = read_config(connection, lock=not dry_run)
+        config = read_config(connection, lock=not asked.dry_run)
         facts = read_facts(connection, session.plan)
         standing = fold(facts.entries, session.plan)
         if config is None:
-            raise CouldNotMeasure(reason="the configuration table has no row.")
-        now = session.now(facts.now)
-        gates = _gates(
-            session,
-            connection,
-            config,
-            facts,
-            standing,
-            to,
-            expected,
-            again,
-            typed_environment,
-            probes,
-        )
-        refused = [gate for gate in gates if not gate.met]
-        # Done already only where the ledger says so too: what somebody did by hand is drift.
-        known = standing.last_change[1:] if standing.last_change else (Decimal(0), False)
-        done = not again and (config.percentage, config.enabled) == (to, to > 0) == known
-        if refused and not done:
-            checkpoint = _refused(session, facts, standing, config, to, gates, dry_run)
+            raise CouldNotMeasure(reason="the configuration has no row that can be read.")
+        facts = replace(facts, config=config)
+        gates = _gates(session, connection, facts, standing, asked, probes)
+        done = not asked.again and _is_done(config, standing, asked.to)
+        if not done and not all(gate.met for gate in gates):
+            checkpoint = _refused(session, facts, standing, asked, gates)
         else:
-            change = Change(
-                before=(config.percentage, config.enabled),
-                asked=(to, to > 0),
-                after=(config.percentage, config.enabled) if dry_run or done else (to, to > 0),
-                applied=not dry_run and not done,
-                reason=reason,
-                gates=() if done else gates,
-                detail="there is nothing to do: it is so already" if done else "",
-            )
-            after = _apply(connection, config, to, reason) if change.applied else config
-            checkpoint = checkpoint_of(
-                session,
-                replace(facts, config=after),
-                standing,
-                operation="change",
-                kind="dry-run" if dry_run else ("extra" if done else "checkpoint"),
-                state=State.PASS,
-                sentence=_sentence(change, dry_run),
-                change=change,
-                evidence={"at": now.isoformat(), "plan_digest": session.plan.digest},
-            )
+            checkpoint = _changed(session, connection, facts, standing, asked, gates, done)
         text = to_json(checkpoint)
         entered = checkpoint.kind in ("checkpoint", "extra")
         head = append(connection, **entry_of(checkpoint, text)) if entered else None
-    if (
-        checkpoint.kind == "attempt"
-    ):  # not before the row is free again: an emergency must not wait for a record
+    if checkpoint.kind == "attempt":
+        # Not before the row is free again: an emergency must not wait for a record.
         return record(session, facts, checkpoint)
     told = tell(session, checkpoint, head) if head else ()
     made = checkpoint.change
     if made and made.applied:
+        looked = not lowers(config, standing, asked.to)
         trouble = metrics.write_change(
-            session.plan, at=now, after=made.after, looked=not lowers(config, to)
+            session.plan, at=session.now(facts.now), after=made.after, looked=looked
         )
         told = (*told, trouble) if trouble else told
     return recorded(checkpoint, facts, head, text, told)
+
+
+def _is_done(config: RoutingConfig, standing: Standing, to: Decimal) -> bool:
+    """Only where the ledger says so too: what somebody did by hand is drift."""
+    known = standing.last_change[1:] if standing.last_change else (Decimal(0), False)
+    return (config.percentage, config.enabled) == (to, to > 0) == known
+
+
+def _changed(
+    session: Session,
+    connection: Connection,
+    facts: Facts,
+    standing: Standing,
+    asked: _Asked,
+    gates: tuple[Gate, ...],
+    done: bool,
+) -> Checkpoint:
+    """Carry it out where it is not a dry run and not done already; the checkpoint says which."""
+    config, to = facts.config, asked.to
+    assert config is not None
+    applied = not asked.dry_run and not done
+    before = (config.percentage, config.enabled)
+    change = Change(
+        before=before,
+        asked=(to, to > 0),
+        after=(to, to > 0) if applied else before,
+        applied=applied,
+        reason=asked.reason,
+        gates=() if done else gates,
+        detail=NOTHING_TO_DO if done else "",
+    )
+    after = apply(connection, config, to, to > 0, asked.reason) if applied else config
+    now = session.now(facts.now)
+    return checkpoint_of(
+        session,
+        replace(facts, config=after),
+        standing,
+        operation="change",
+        kind="dry-run" if asked.dry_run else ("extra" if done else "checkpoint"),
+        state=State.PASS,
+        sentence=_sentence(change, asked.dry_run),
+        change=change,
+        evidence={"at": now.isoformat(), "plan_digest": session.plan.digest},
+    )
+
+
+def _switch_off(session: Session, expected: Decimal | None, reason: str) -> Recorded:
+    """0 % by the emergency's way, committed before anything else is read, then recorded.
+
+    Neither a ledger nor a configuration that cannot be read stops it; only a caller who saw
+    another percentage is refused."""
+    seen = _seen(session)
+    if expected is not None and seen is not None and seen.percentage != expected:
+        facts, standing = known_now(session)
+        asked = _Asked(
+            to=Decimal(0),
+            expected=expected,
+            reason=reason,
+            dry_run=False,
+            again=False,
+            typed_environment="",
+        )
+        facts = replace(facts, config=seen)
+        gates = (expectation(seen, expected),)
+        return record(session, facts, _refused(session, facts, standing, asked, gates))
+    change = disable(session, reason, seen)
+    facts, standing = known_now(session)
+    known = standing.last_change[1:] if standing.last_change else (Decimal(0), False)
+    if change.before == change.after == known:
+        change = replace(change, applied=False, detail=NOTHING_TO_DO)
+    checkpoint = checkpoint_of(
+        session,
+        facts,
+        standing,
+        operation="change",
+        kind="checkpoint" if change.applied else "extra",
+        state=State.PASS,
+        sentence=_sentence(change, False),
+        change=change,
+        evidence={"at": session.now(facts.now).isoformat(), "plan_digest": session.plan.digest},
+    )
+    run = record(session, facts, checkpoint)
+    if not change.applied:
+        return run
+    trouble = metrics.write_change(session.plan, at=checkpoint.at, after=change.after, looked=False)
+    return replace(run, told=(*run.told, trouble)) if trouble else run
+
+
+def _seen(session: Session) -> RoutingConfig | None:
+    try:
+        with session.database.transaction(readonly=True) as connection:
+            return read_config(connection)
+    except UNREADABLE:
+        return None
 
 
 def _known_percentage(session: Session, to: Decimal, reason: str, dry_run: bool) -> None:
@@ -138,40 +222,29 @@ def _known_percentage(session: Session, to: Decimal, reason: str, dry_run: bool)
 
 
 def _gates(
-    session,
-    connection,
-    config: RoutingConfig,
+    session: Session,
+    connection: Connection,
     facts: Facts,
     standing: Standing,
-    to,
-    expected,
-    again,
-    typed_environment,
-    probes,
+    asked: _Asked,
+    probes: Sequence[Probe],
 ) -> tuple[Gate, ...]:
     """Every gate with its reason; lowering has none but the expectation."""
-    stale = Gate(
-        name="expectation",
-        met=expected is None or expected == config.percentage,
-        reason=(
-            f"the caller expected {expected} %, the configuration says {config.percentage} %"
-            if expected is not None
-            else "no expectation given: the row was locked and read in this transaction"
-        ),
-    )
-    if lowers(config, to):
-        return (stale,)
+    config = facts.config
+    assert config is not None
+    if lowers(config, standing, asked.to):
+        return (expectation(config, asked.expected),)
     checks = look_before(session, connection, facts, standing, probes)
     gates = may_raise(
         plan=session.plan,
         config=config,
         standing=standing,
-        target=to,
+        target=asked.to,
         now=session.now(facts.now),
         operator=session.person,
-        typed_environment=typed_environment,
-        again=again,
-        expected=expected,
+        typed_environment=asked.typed_environment,
+        again=asked.again,
+        expected=asked.expected,
         preflight=checks.state,
         preflight_found="; ".join(
             f"{check.name}: {check.observed}"
@@ -179,8 +252,7 @@ def _gates(
             if check.outcome in (Outcome.FAIL, Outcome.COULD_NOT_LOOK)
         ),
     )
-    gates = (*gates, _fresh(probes))
-    return gates if any(gate.name == stale.name for gate in gates) else (stale, *gates)
+    return (*gates, _fresh(probes))
 
 
 def _fresh(probes: Sequence[Probe]) -> Gate:
@@ -201,35 +273,19 @@ def _fresh(probes: Sequence[Probe]) -> Gate:
     return Gate(name="probes of now", met=met, reason=f"{reason}, limit {PROBES_VALID}")
 
 
-def _apply(connection, config: RoutingConfig, to: Decimal, reason: str) -> RoutingConfig:
-    """The runbook's functions, and the configuration read back; a difference rolls the transaction
-    back.
-    """
-    if to == 0:
-        set_enabled(connection, False, reason)
-        set_percentage(connection, to, reason)
-    else:
-        set_percentage(connection, to, reason)
-        if not config.enabled:
-            set_enabled(connection, True, reason)
-    after = read_config(connection)
-    if after is None or after.percentage != to or after.enabled != (to > 0):
-        found = "no row" if after is None else f"{after.percentage} %, enabled = {after.enabled}"
-        raise RolloutError(
-            reason=f"after the change the configuration read {found}; it was rolled back."
-        )
-    refuse_newer(config, after)
-    return after
-
-
-def _refused(session, facts, standing, config, to, gates, dry_run: bool) -> Checkpoint:
+def _refused(
+    session: Session, facts: Facts, standing: Standing, asked: _Asked, gates: tuple[Gate, ...]
+) -> Checkpoint:
+    config = facts.config
+    assert config is not None
     unmet = [f"{gate.name}: {gate.reason}" for gate in gates if not gate.met]
+    now = (config.percentage, config.enabled)
     return checkpoint_of(
         session,
         facts,
         standing,
         operation="change",
-        kind="dry-run" if dry_run else "attempt",
+        kind="dry-run" if asked.dry_run else "attempt",
         state=State.HOLD,
         exit_code=60,
         sentence=(
@@ -238,9 +294,9 @@ def _refused(session, facts, standing, config, to, gates, dry_run: bool) -> Chec
         )
         + " · ".join(unmet),
         change=Change(
-            before=(config.percentage, config.enabled),
-            asked=(to, to > 0),
-            after=(config.percentage, config.enabled),
+            before=now,
+            asked=(asked.to, asked.to > 0),
+            after=now,
             applied=False,
             reason="refused",
             gates=gates,

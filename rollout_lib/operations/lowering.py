@@ -8,12 +8,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from rollout_lib.database.ledger import Facts, read_clock, read_facts, tidy
-from rollout_lib.database.routing import read_config, refuse_newer, set_enabled, set_percentage
+from rollout_lib.database.ledger import Facts, is_percentage, read_clock, read_facts, tidy
+from rollout_lib.database.routing import apply, read_config
 from rollout_lib.database.session import Session
 from rollout_lib.emergency import lower
 from rollout_lib.errors import CouldNotMeasure, RolloutError
-from rollout_lib.judgement.gates import plan_step_back
+from rollout_lib.judgement.gates import step_back_target
 from rollout_lib.judgement.state import EMPTY, fold
 from rollout_lib.model import Act, Change, RoutingConfig, Standing, Verdict
 
@@ -43,7 +43,7 @@ def act_on(session: Session, verdict: Verdict, facts: Facts, standing: Standing)
         return None
     reason = f"{verdict.state}: {verdict.sentence}"
     if verdict.act is Act.STEP_BACK and config is not None:
-        target = plan_step_back(session.plan, config.percentage)
+        target = step_back_target(session.plan, standing, config.percentage)
         if target is not None:
             return _tried(config, (target, True), reason, lambda: lower_to(session, target, reason))
     return _tried(config, (Decimal(0), False), reason, lambda: disable(session, reason, config))
@@ -58,7 +58,7 @@ def said(verdict: Verdict, change: Change | None) -> str:
     )
 
 
-def known_after(session: Session, change: Change) -> tuple[Facts, Standing]:
+def known_now(session: Session) -> tuple[Facts, Standing]:
     """What is known after a lowering, to record it; nothing where the ledger cannot be read, which
     stops nothing.
 
@@ -112,8 +112,9 @@ def disable(session: Session, reason: str, seen: RoutingConfig | None = None) ->
     """
     off = lower(session.database.address, reason=reason, at=session.as_of)
     # What was before and could not be read is not called off already: somebody would be told so.
-    before = off.before or ((seen.percentage, seen.enabled) if seen else (off.after[0], True))
-    unread = () if off.before else ("what was before could not be read",)
+    was = off.before if off.before and is_percentage(off.before[0]) else None
+    before = was or ((seen.percentage, seen.enabled) if seen else (off.after[0], True))
+    unread = () if was else ("what was before could not be read",)
     return Change(
         before=_tidy(before),
         asked=(Decimal(0), False),
@@ -125,7 +126,8 @@ def disable(session: Session, reason: str, seen: RoutingConfig | None = None) ->
 
 
 def _tidy(row: Row) -> Row:
-    return tidy(row[0]), row[1]
+    """A percentage that is none, beside routing that is off, is written down as 0."""
+    return tidy(row[0]) if is_percentage(row[0]) else Decimal(0), row[1]
 
 
 def lower_to(session: Session, target: Decimal, reason: str) -> Change:
@@ -144,15 +146,7 @@ def lower_to(session: Session, target: Decimal, reason: str) -> Change:
                 reason=reason,
                 detail="it is as low already",
             )
-        if target == 0:
-            set_enabled(connection, False, reason)
-        set_percentage(connection, target, reason)
-        after = read_config(connection)
-        if after is None or after.percentage != target:
-            raise RolloutError(
-                reason=f"the percentage did not become {target} %; nothing was changed"
-            )
-        refuse_newer(before, after)
+        after = apply(connection, before, target, before.enabled and target > 0, reason)
     return Change(
         before=(before.percentage, before.enabled),
         asked=(target, before.enabled and target > 0),

@@ -9,11 +9,11 @@ from rollout_lib.database.ledger import read_facts
 from rollout_lib.database.routing import read_config
 from rollout_lib.database.session import Session
 from rollout_lib.errors import ChangeRefused, ParameterError
-from rollout_lib.judgement.gates import plan_step_back
+from rollout_lib.judgement.gates import step_back_target
 from rollout_lib.judgement.state import fold
-from rollout_lib.model import Change, RoutingConfig, State
+from rollout_lib.model import Change, RoutingConfig, Standing, State
 from rollout_lib.notify import metrics
-from rollout_lib.operations.lowering import UNREADABLE, disable, known_after, lower_to
+from rollout_lib.operations.lowering import UNREADABLE, disable, known_now, lower_to
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.redaction import redact
 
@@ -41,7 +41,7 @@ def roll_back(
         )
     reason = redact(reason)
     change = _one_down(session, reason, expected) if gradual else disable(session, reason)
-    facts, standing = known_after(session, change)
+    facts, standing = known_now(session)
     off = not change.after[1]
     done = "Routing is disabled" if off else f"Routing is at {change.after[0]} %"
     was = f"(was {change.before[0]} %)" if change.before != change.after else "(it was so already)"
@@ -60,17 +60,38 @@ def roll_back(
     return replace(run, told=(*run.told, trouble)) if trouble else run
 
 
-def _one_down(session: Session, reason: str, expected: Decimal | None) -> Change:
+def one_down(session: Session) -> tuple[RoutingConfig | None, Decimal | None, str]:
+    """Look where one phase down leads: what is configured, the target (None: off), and why it is
+    off where that is not the plan's own way.
+
+    Without a ledger nobody knows what was made legal, and no percentage can be gone back to."""
     with session.database.transaction(readonly=True) as connection:
         config = read_config(connection)
+    if config is None or not config.enabled:
+        return config, None, ""
+    try:
+        standing = _standing(session)
+    except UNREADABLE:
+        return config, None, "the ledger cannot be read, so nobody knows what it made legal"
+    return config, step_back_target(session.plan, standing, config.percentage), ""
+
+
+def _standing(session: Session) -> Standing:
+    with session.database.transaction(readonly=True) as connection:
+        return fold(read_facts(connection, session.plan).entries, session.plan)
+
+
+def _one_down(session: Session, reason: str, expected: Decimal | None) -> Change:
+    config, target, why = one_down(session)
     done = _done_before(session, config, reason)
     if done is not None:
         return done
     if expected is not None and config is not None and config.percentage != expected:
         raise ChangeRefused(current=f"at {config.percentage:g} %", gates=f"You saw {expected:g} %.")
-    target = plan_step_back(session.plan, config.percentage) if config and config.enabled else None
-    if target is None or target <= Decimal(0):
-        return disable(session, reason)
+    if target is None:
+        change = disable(session, reason)
+        detail = "; ".join(words for words in (change.detail, why) if words)
+        return replace(change, detail=detail)
     return lower_to(session, target, reason)
 
 
@@ -79,10 +100,10 @@ def _done_before(session: Session, config: RoutingConfig | None, reason: str) ->
     further down.
     """
     try:
-        with session.database.transaction(readonly=True) as connection:
-            known = fold(read_facts(connection, session.plan).entries, session.plan).last_change
+        standing = _standing(session)
     except UNREADABLE:
         return None
+    known = standing.last_change
     if (
         config is None
         or known is None
@@ -90,7 +111,7 @@ def _done_before(session: Session, config: RoutingConfig | None, reason: str) ->
         or config.notes != reason
     ):
         return None
-    if config.percentage != plan_step_back(session.plan, known[1]):
+    if config.percentage != step_back_target(session.plan, standing, known[1]):
         return None
     now = (config.percentage, config.enabled)
     return Change(

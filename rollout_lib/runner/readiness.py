@@ -17,7 +17,8 @@ from rollout_lib.database.inspection import refuse_other_shapes
 from rollout_lib.database.ledger import read_facts
 from rollout_lib.errors import CouldNotMeasure, DatabaseUnreachable
 from rollout_lib.judgement.gates import lowers
-from rollout_lib.model import RoutingConfig
+from rollout_lib.judgement.state import fold
+from rollout_lib.model import RoutingConfig, Standing
 from rollout_lib.plan import Plan
 
 # What each run reads of the log. A rollback reads nothing that it could not do without, so it is
@@ -41,13 +42,14 @@ def knock(name: str, given: Mapping[str, Any], plan: Plan) -> None:
     if given.get("slot"):
         return
     database = connect(plan)
-    if name not in READS:
+    if name not in READS or _switches_off(given):
         return
     failure, config = None, None
     try:
         with database.transaction(readonly=True) as connection:
-            config = read_facts(connection, plan).config
-            if not _only_lowers(given, config):
+            facts = read_facts(connection, plan)
+            config = facts.config
+            if not _only_lowers(given, config, fold(facts.entries, plan)):
                 _is_readable(connection, READS[name])
     except DatabaseUnreachable:
         raise
@@ -63,9 +65,16 @@ def knock(name: str, given: Mapping[str, Any], plan: Plan) -> None:
         raise failure
 
 
-def _only_lowers(given: Mapping[str, Any], config: RoutingConfig | None) -> bool:
+def _switches_off(given: Mapping[str, Any]) -> bool:
+    """To 0 % reads neither the log nor the ledger: nothing of either may stop it."""
+    return bool(given.get("to_percentage")) and Decimal(given["to_percentage"]) == 0
+
+
+def _only_lowers(
+    given: Mapping[str, Any], config: RoutingConfig | None, standing: Standing
+) -> bool:
     to = given.get("to_percentage")
-    return bool(to) and config is not None and lowers(config, Decimal(to))
+    return bool(to) and config is not None and lowers(config, standing, Decimal(to))
 
 
 def _is_readable(connection: Connection, name: str) -> None:
