@@ -275,16 +275,24 @@ def acknowledge(
     extend_hours: Annotated[
         int, typer.Option("--extend-hours", help="Hold the running phase longer.")
     ] = 0,
+    unreadable: Annotated[
+        str,
+        typer.Option(
+            "--unreadable", help="Set ledger entries aside that cannot be read: 12 or 12,15-18."
+        ),
+    ] = "",
     plan: Plan = "",
     as_of: AsOf = "",
     operator: Operator = "",
     as_json: Json = False,
 ) -> int:
     """Take responsibility, by name and with a reason: an inconclusive phase, a restart, an
-    extension.
+    extension, an entry that cannot be read.
     """
-    if sum((restart, override, extend_hours != 0)) > 1 or extend_hours < 0:
-        raise ParameterError(problems="one of --restart, --override, --extend-hours (at least 1)")
+    if sum((restart, override, extend_hours != 0, bool(unreadable))) > 1 or extend_hours < 0:
+        raise ParameterError(
+            problems="one of --restart, --override, --unreadable, --extend-hours (at least 1)"
+        )
     subject, value = "acknowledgement", "inconclusive"
     if restart:
         subject, value = "restart", "after rollback"
@@ -292,6 +300,8 @@ def acknowledge(
         subject, value = "override", "legacy limits"
     if extend_hours:
         subject, value = "extension", str(extend_hours * 3600)
+    if unreadable:
+        subject, value = "unreadable", unreadable
     return _attest(subject, value, reason, plan, as_of, operator, as_json)
 
 

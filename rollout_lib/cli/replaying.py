@@ -108,6 +108,7 @@ def _page(result, plan, outputs: Path) -> Path:
     from rollout_lib.display import charts
     from rollout_lib.display.page import Raw, badge, table
     from rollout_lib.display.ribbon import lanes
+    from rollout_lib.operations.replay import lanes_of
 
     rows = [
         (
@@ -129,19 +130,9 @@ def _page(result, plan, outputs: Path) -> Path:
         for phase in result.phases
     )
     pictures = [
-        lanes(
-            result.bodies,
-            plan,
-            {
-                "recorded": "recorded",
-                "replayed": "state",
-                "literal": "literal",
-                "evidence": "evidence",
-            },
-            result.sentence,
-        ),
-        charts.evidence(result.bodies, plan),
-        charts.interval(result.bodies, plan),
+        lanes(result.history, plan, tuple(lanes_of(result)), result.sentence),
+        charts.evidence(result.history, plan),
+        charts.interval(result.history, plan),
     ]
     body = (
         '<div class="ro"><div class="ro-bar'

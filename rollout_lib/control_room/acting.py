@@ -8,17 +8,16 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from rollout_lib.control_room.offers import Offer, has_moved
 from rollout_lib.database.ledger import Facts, read_facts
 from rollout_lib.database.session import Session
 from rollout_lib.errors import RolloutError
 from rollout_lib.judgement.state import fold
-from rollout_lib.model import Gate
+from rollout_lib.model import Checkpoint, Gate, runs
 from rollout_lib.operations import (
     Recorded,
     attest,
@@ -139,25 +138,24 @@ def _told(session: Session, run: Recorded) -> Said:
 
 def _moved(facts: Facts, offer: Offer, session: Session) -> str:
     """What happened between the screen and the confirmation, and who did it."""
-    bodies = [entry.body for entry in facts.entries if entry.kind in ("checkpoint", "extra")]
+    history = [run.body for run in runs(facts.entries)]
     seen = "unreadable" if offer.percentage is None else f"{offer.percentage:g} %"
     now = "unreadable" if facts.config is None else f"{facts.config.percentage:g} %"
     return (
         f"Nothing was done: you were shown {seen}, routing is at {now} now. "
-        f"{who_was_first(bodies, session.place.time_zone)}"
+        f"{who_was_first(history, session.place.time_zone)}"
     )
 
 
-def who_was_first(history: Sequence[Mapping[str, Any]], time_zone: str) -> str:
+def who_was_first(history: Sequence[Checkpoint], time_zone: str) -> str:
     """Who changed the routing last, and when, by the ledger."""
-    changed = [body for body in history if (body.get("change") or {}).get("applied")]
+    changed = [run for run in history if run.change and run.change.applied]
     if not changed:
         return "No entry of the ledger says who did it: somebody changed it past the suite."
-    body = changed[-1]
-    at = datetime.fromisoformat(body.get("recorded_at") or body["at"])
+    last = changed[-1]
     return (
-        f"{body.get('operator') or 'Somebody'} was first, {both_times(at, time_zone)}:"
-        f" {body['sentence']}"
+        f"{last.operator or 'Somebody'} was first, {both_times(last.recorded_at, time_zone)}:"
+        f" {last.sentence}"
     )
 
 

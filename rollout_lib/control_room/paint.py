@@ -14,7 +14,7 @@ from rollout_lib.control_room.view import Step, View
 from rollout_lib.display import charts, table
 from rollout_lib.display.page import Raw, answer, badge, checks_table, traffic_table
 from rollout_lib.display.words import BADGES
-from rollout_lib.model import Outcome, Place, State
+from rollout_lib.model import Outcome, Place
 from rollout_lib.notebook import error_rows
 from rollout_lib.plan import Plan
 from rollout_lib.redaction import redact
@@ -107,8 +107,8 @@ def _tile(title: str, big: str, words: str, more: str = "") -> str:
 def _check_tile(view: View, zone: ZoneInfo) -> tuple[str, str, str]:
     last = "no check yet"
     if view.last is not None:
-        last = f"last {_clock(datetime.fromisoformat(view.last['at']), view.at, zone)}: "
-        last += BADGES[State(view.last["state"])][1]
+        last = f"last {_clock(view.last.at, view.at, zone)}: "
+        last += BADGES[view.last.state][1]
     if view.late is not None:
         return "Next check", "! overdue", f"by {span(view.late)}; {last}"
     return (
@@ -148,13 +148,13 @@ def verdict(view: View) -> str:
     if found.next_step:
         html += f'<div class="ro-next">Next: <code>{escape(found.next_step)}</code></div>'
     if view.last is not None:
-        at = both_times(datetime.fromisoformat(view.last["at"]), view.place.time_zone)
+        at = both_times(view.last.at, view.place.time_zone)
         html += (
             f'<div class="cr-last"><small>Last recorded check, {at}:</small>'
-            f" {badge(State(view.last['state']))} "
+            f" {badge(view.last.state)} "
         )
-        same = view.last["state"] == found.state
-        html += f"<span>{'' if same else escape(redact(view.last['sentence']))}</span></div>"
+        same = view.last.state == found.state
+        html += f"<span>{'' if same else escape(redact(view.last.sentence))}</span></div>"
     return html
 
 
@@ -172,7 +172,7 @@ def figures(view: View, plan: Plan) -> str:
 
 def trends(view: View, plan: Plan) -> str:
     """The recorded checks as charts; drawn again only when the ledger has grown."""
-    if not any(body.get("operation") == "monitor" for body in view.history):
+    if not any(run.operation == "monitor" for run in view.history):
         return (
             '<div class="ro-soft">No check is recorded yet: charts begin with the first one.</div>'
         )
@@ -196,7 +196,7 @@ def timeline(view: View, link: Callable[[Path], str], outputs: Path) -> str:
     zone = ZoneInfo(view.place.time_zone)
     rows = [
         (
-            f"{step.at.astimezone(zone):%a %H:%M}",
+            f"{step.at.astimezone(zone):%a %H:%M}" if step.at else "–",
             step.what,
             Raw(badge(step.state)) if step.state else "",
             redact(step.sentence),

@@ -57,7 +57,7 @@ def _at_its_own_time(session: Session) -> Session:
         facts = glance(session).facts
     except RolloutError:
         return session  # the room says it itself, and goes on trying
-    last = facts.entries[-1].at if facts.entries else facts.now
+    last = (facts.entries[-1].at if facts.entries else None) or facts.now
     return replace(session, as_of=last) if facts.now - last > timedelta(days=1) else session
 
 

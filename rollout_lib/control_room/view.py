@@ -5,7 +5,7 @@ database.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,12 +15,29 @@ from rollout_lib.judgement.figures import table_rows
 from rollout_lib.judgement.gates import next_percentage, step_back_target
 from rollout_lib.judgement.state import held_until, phase_index
 from rollout_lib.judgement.timeline import slot_of
-from rollout_lib.model import Entry, PhaseRun, Place, RoutingConfig, Standing, State, Verdict
+from rollout_lib.model import (
+    Archived,
+    Body,
+    Checkpoint,
+    Entry,
+    EntryKind,
+    Held,
+    LedgerEntry,
+    Missed,
+    PhaseRun,
+    Place,
+    RoutingConfig,
+    Standing,
+    State,
+    Statement,
+    Unreadable,
+    Verdict,
+    runs,
+)
 from rollout_lib.operations import Round
 from rollout_lib.plan import Plan
 
 SHOWN = 12  # rows of the timeline; the archive's index has the rest
-_RUNS = ("checkpoint", "extra")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +48,7 @@ class Step:
 
     run_id: str
     seq: int
-    at: datetime
+    at: datetime | None  # None where an entry's instant cannot be read
     what: str
     state: State | None
     sentence: str
@@ -58,7 +75,7 @@ class View:
     hold: tuple[datetime, float] | None
     next_check: datetime
     late: timedelta | None
-    last: Mapping[str, Any] | None
+    last: Checkpoint | None
     verdict: Verdict
     window: tuple[datetime, datetime]
     rows: Sequence[Mapping[str, Any]]
@@ -68,7 +85,7 @@ class View:
     down: Decimal | None
     owed: tuple[str, str, str] | None
     steps: tuple[Step, ...]
-    history: tuple[Mapping[str, Any], ...] = field(repr=False)
+    history: tuple[Checkpoint, ...] = field(repr=False)
     head: tuple[int, str]
 
 
@@ -84,10 +101,8 @@ def view_of(
     """The view of one look."""
     standing, config, now = seen.standing, seen.facts.config, seen.now
     on = config is not None and config.enabled and config.percentage > 0
-    history = tuple(entry.body for entry in seen.facts.entries if entry.kind in _RUNS)
-    checks = [
-        body for body in history if body.get("operation") == "monitor" and body.get("verdict")
-    ]
+    history = tuple(run.body for run in runs(seen.facts.entries))
+    checks = [run for run in history if run.operation == "monitor" and run.verdict]
     window = seen.measurement.window
     return View(
         place=place,
@@ -170,42 +185,59 @@ def _late(plan: Plan, standing: Standing, now: datetime) -> timedelta | None:
     return now - slot if due and now - slot > plan.monitoring.interval / 2 else None
 
 
-def steps_of(entries: Sequence[Entry]) -> tuple[Step, ...]:
+def steps_of(entries: Sequence[LedgerEntry]) -> tuple[Step, ...]:
     """The last rows of the timeline, newest first; a run's two entries are one row."""
     steps: dict[str, Step] = {}
     for entry in entries:
-        body = entry.body
-        run_id = str(body.get("run_id") or entry.seq)
-        if entry.kind == "archived":
-            known = steps.get(run_id)
+        if isinstance(entry, Unreadable):
+            steps[f"#{entry.seq}"] = _unreadable(entry)
+        elif isinstance(entry.body, Archived) and entry.kind is EntryKind.ARCHIVED:
+            known = steps.get(entry.body.run_id)
             if known is not None:
-                steps[run_id] = _with_files(known, tuple(body.get("files") or ()))
+                steps[known.run_id] = replace(known, files=tuple(entry.body.files))
         else:
-            steps[run_id] = _step(entry, run_id)
+            step = _step(entry)
+            steps[step.run_id] = step
     return tuple(sorted(steps.values(), key=lambda step: -step.seq)[:SHOWN])
 
 
-def _with_files(step: Step, files: tuple[str, ...]) -> Step:
-    return Step(**{**vars(step), "files": files})
-
-
-def _step(entry: Entry, run_id: str) -> Step:
-    body, what = (
-        entry.body,
-        {"attempt": f"{entry.operation}, refused", "extra": f"{entry.operation}, extra"},
+def _unreadable(entry: Unreadable) -> Step:
+    return Step(
+        run_id=f"#{entry.seq}",
+        seq=entry.seq,
+        at=entry.at,
+        what="cannot be read",
+        state=State.HOLD,
+        sentence=f"entry #{entry.seq} ({entry.kind} {entry.operation}): {entry.why}",
+        by="",
     )
-    sentence = str(body.get("sentence") or body.get("reason") or "")
-    if entry.kind in ("attestation", "acknowledgement"):
-        sentence = f"{body['subject']}: {body['value']}" + (
-            f" ({body['reason']})" if body["reason"] else ""
-        )
+
+
+def _step(entry: Entry[Body]) -> Step:
+    body, kind = entry.body, entry.kind
+    run_id, state, sentence, by = str(entry.seq), None, "", ""
+    if isinstance(body, Checkpoint):
+        run_id, state, sentence, by = body.run_id, body.state, body.sentence, body.operator
+    elif isinstance(body, Statement):
+        run_id, by = body.run_id or run_id, body.by
+        sentence = f"{body.subject}: {body.value}" + (f" ({body.reason})" if body.reason else "")
+    elif isinstance(body, Archived):
+        run_id = body.run_id
+    elif isinstance(body, Missed):
+        sentence, by = body.reason, body.by
+    elif isinstance(body, Held):
+        by = body.holder
+    what = {
+        EntryKind.ATTEMPT: f"{entry.operation}, refused",
+        EntryKind.EXTRA: f"{entry.operation}, extra",
+        EntryKind.CHECKPOINT: entry.operation,
+    }
     return Step(
         run_id=run_id,
         seq=entry.seq,
         at=entry.at,
-        what=what.get(entry.kind, entry.operation if entry.kind == "checkpoint" else entry.kind),
-        state=State(body["state"]) if "state" in body else None,
+        what=what.get(kind, kind.value),
+        state=state,
         sentence=sentence,
-        by=str(body.get("operator") or body.get("by") or body.get("holder") or ""),
-        files=(),
+        by=by,
     )

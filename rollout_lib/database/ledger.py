@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from rollout_lib.database.connection import load_sql
-from rollout_lib.model import Entry, RoutingConfig
+from rollout_lib.model import LedgerEntry, RoutingConfig
+from rollout_lib.model.record import read_entry
 from rollout_lib.plan import Plan
 from rollout_lib.redaction import redact
 
@@ -26,7 +27,7 @@ class Facts:
     now: datetime
     database: str
     config: RoutingConfig | None
-    entries: tuple[Entry, ...]
+    entries: tuple[LedgerEntry, ...]
     head: tuple[int, str]
 
 
@@ -39,7 +40,7 @@ def read_facts(connection: Connection, plan: Plan) -> Facts:
         now=row.now,
         database=row.database,
         config=config_from(row.config, row.config_rows),
-        entries=tuple(_entry(item) for item in row.entries or ()),
+        entries=tuple(read_entry(item) for item in row.entries or ()),
         head=(row.head_seq or 0, row.head_hash or ""),
     )
 
@@ -99,21 +100,6 @@ def tidy(value: Any) -> Decimal:
     """A percentage as it is written in a plan: 10, not 10.00."""
     number = Decimal(str(value))
     return Decimal(int(number)) if number == int(number) else number.normalize()
-
-
-def _entry(item: dict[str, Any]) -> Entry:
-    return Entry(
-        seq=item["seq"],
-        kind=item["kind"],
-        operation=item["operation"],
-        rollout=item["rollout"],
-        at=datetime.fromisoformat(item["at"]),
-        phase_began=_instant(item["phase_began"]),
-        slot=_instant(item["slot"]),
-        body={"at": item["at"]}
-        | json.loads(item["body"]),  # an emergency's has its instant beside it only
-        hash=item["hash"],
-    )
 
 
 def _instant(value: str | None) -> datetime | None:

@@ -15,6 +15,8 @@ from sqlalchemy import Connection
 
 from rollout_lib.database.connection import load_sql
 from rollout_lib.database.ledger import append
+from rollout_lib.model import Told, Unreadable
+from rollout_lib.model.record import read_entry
 
 CLAIM_VALID = 120  # seconds; a claim older than that belongs to a teller that died
 
@@ -111,14 +113,17 @@ def note(
 
 def _last_words(connection: Connection, rollout: str) -> dict[str, tuple[str, float, Message]]:
     words = {}
-    for row in connection.execute(load_sql("messages"), {"rollout": rollout}):
-        body = json.loads(row.body)
+    for row in connection.execute(load_sql("messages"), {"rollout": rollout}).mappings():
+        entry = read_entry(row)
+        if isinstance(entry, Unreadable) or not isinstance(entry.body, Told):
+            continue  # one that cannot be read claims nothing, and holds no other up
+        told = entry.body
         message = Message(
-            name=row.run_id,
-            subject=body["subject"],
-            text=body["text"],
-            at=row.at,
-            recipients=tuple(body["recipients"]),
+            name=row["run_id"],
+            subject=told.subject,
+            text=told.text,
+            at=entry.at,
+            recipients=told.recipients,
         )
-        words[row.run_id] = (row.operation, float(row.age_s), message)
+        words[row["run_id"]] = (entry.operation, float(row["age_s"]), message)
     return words

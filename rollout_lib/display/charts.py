@@ -1,12 +1,11 @@
 """Charts: one question each, and the caption is the finding.
 
-Each takes the bodies of the rollout's checkpoints (oldest first) and the plan, and returns a
+Each takes the rollout's checkpoints (oldest first) and the plan, and returns a
 Picture. Times are the rollout's own; a missed check is a mark and a gap, never a joined line."""
 
 from __future__ import annotations
 
 import math
-from datetime import datetime
 from typing import Any
 
 import altair as alt
@@ -14,7 +13,7 @@ import altair as alt
 from rollout_lib.display import drawing, theme, words
 from rollout_lib.display import history as past
 from rollout_lib.display.drawing import frame, y_axis
-from rollout_lib.display.history import Bodies, clock, is_look, looks, monitors
+from rollout_lib.display.history import History, clock, is_look, looks, monitors
 from rollout_lib.display.missing import still_missing
 from rollout_lib.display.ribbon import timeline, uptime
 from rollout_lib.display.theme import Picture, enable
@@ -40,7 +39,7 @@ _NOTHING = "No check has been recorded yet."
 _HIGHEST_RATE = 12.0  # %; a band above it says no more
 
 
-def error_rate(history: Bodies, plan: Plan) -> Picture:
+def error_rate(history: History, plan: Plan) -> Picture:
     """Unified's error rate of each check's window, its always-valid interval, and the runbook's
     limits.
     """
@@ -53,7 +52,7 @@ def error_rate(history: Bodies, plan: Plan) -> Picture:
     limit = float(plan.thresholds.error_rate_rollback_pct)
     seen = [row for row in rows if row["rate"] is not None]
     highest = max(seen, key=lambda row: row["rate"], default=None)
-    webhooks = sum(body["look"]["errors"][TOTAL]["bad"] for body in looks(history))
+    webhooks = sum(look.errors[TOTAL].bad for _, _, look in looks(history))
     if highest is None or not highest["rate"]:
         finding = f"No unified request failed in the window of any of the {len(rows)} checks."
     else:
@@ -70,16 +69,16 @@ def error_rate(history: Bodies, plan: Plan) -> Picture:
     return _rates(rows, "unified error rate, %", shared, plan, finding)
 
 
-def interval(history: Bodies, plan: Plan) -> Picture:
+def interval(history: History, plan: Plan) -> Picture:
     """Unified's error rate over the phase so far, with its always-valid interval closing in."""
     shared = frame(history, plan)
     rows, bad, total, began = [], 0, 0, None
-    for body in looks(history):
-        if body["phase"]["began_at"] != began:
-            bad, total, began = 0, 0, body["phase"]["began_at"]
-        counts = body["look"]["errors"][TOTAL]
-        bad, total = bad + counts["bad"], total + counts["total"]
-        rows.append(_with_rate({"at": past.instant(body), "phase": began}, bad, total))
+    for run, phase, look in looks(history):
+        if phase.began_at != began:
+            bad, total, began = 0, 0, phase.began_at
+        counts = look.errors[TOTAL]
+        bad, total = bad + counts.bad, total + counts.total
+        rows.append(_with_rate({"at": run.at, "phase": began.isoformat()}, bad, total))
     if not rows:
         return Picture("", _NOTHING)
     rows = list(past.parted(iter(rows), shared.gaps))
@@ -106,7 +105,7 @@ def interval(history: Bodies, plan: Plan) -> Picture:
     )
 
 
-def p95(history: Bodies, plan: Plan) -> Picture:
+def p95(history: History, plan: Plan) -> Picture:
     """Unified's p95 of each check's window against the runbook's limits."""
     shared = frame(history, plan)
     rows = past.totals(history, shared.gaps)
@@ -134,19 +133,19 @@ def p95(history: Bodies, plan: Plan) -> Picture:
     )
 
 
-def p95_by_domain(history: Bodies, plan: Plan) -> Picture:
+def p95_by_domain(history: History, plan: Plan) -> Picture:
     """The p95 of unified and legacy in each domain: small multiples of one scale."""
     shared = frame(history, plan)
     records = [
         {
-            "at": past.instant(body),
-            "phase": body["phase"]["began_at"],
+            "at": run.at,
+            "phase": phase.began_at.isoformat(),
             "p95": row["p95_ms"],
             "to": row["routed_to"],
             "domain": row["domain"],
         }
-        for body in monitors(history)
-        for row in body["figures"]["rows"]
+        for run, phase in monitors(history)
+        for row in run.figures["rows"]
         if row["domain"] in plan.domains and row["p95_ms"] is not None
     ]
     unified = [record for record in records if record["to"] == UNIFIED]
@@ -206,7 +205,7 @@ def _domain_panel(
     ).properties(width=190, height=150, title=name)
 
 
-def split(history: Bodies, plan: Plan) -> Picture:
+def split(history: History, plan: Plan) -> Picture:
     """Unified's share of the window against the configured share, with the tolerance as a band."""
     shared, tolerance = frame(history, plan), float(plan.thresholds.split_tolerance_points)
     rows = [
@@ -238,20 +237,19 @@ def split(history: Bodies, plan: Plan) -> Picture:
     return drawing.finished([*layers, *drawing.line(rows, "share_pct", y, shared)], finding)
 
 
-def requests(history: Bodies, plan: Plan) -> Picture:
+def requests(history: History, plan: Plan) -> Picture:
     """How many unified requests each look brought, beside what the plan expects of it."""
     shared, per_hour = frame(history, plan), sum(plan.expected_requests_per_hour.values())
     rows = []
-    for body in looks(history):
-        window, config = body["look"]["window"], body.get("config") or {}
-        start, end = (datetime.fromisoformat(window[key]) for key in ("start", "end"))
-        share = float(config.get("percentage") or 0) / 100
+    for run, _, look in looks(history):
+        start, end = look.window.start, look.window.end
+        share = float(run.config.percentage) / 100 if run.config else 0.0
         rows.append(
             {
                 "at": end,
                 "x0": past.wall(start, plan),
                 "zero": 0,
-                "n": body["look"]["errors"][TOTAL]["total"],
+                "n": look.errors[TOTAL].total,
                 "expected": per_hour * share * (end - start).total_seconds() / 3600,
             }
         )
@@ -285,38 +283,38 @@ def requests(history: Bodies, plan: Plan) -> Picture:
     )
 
 
-def evidence(history: Bodies, plan: Plan, stream: str = "") -> Picture:
+def evidence(history: History, plan: Plan, stream: str = "") -> Picture:
     """The e-value of a stream over the looks with its hold and act lines, and the moment it acts.
 
     stream: "errors:total", "latency:jobs", "router"; "" is the one that came closest to its act
     line."""
     shared = frame(history, plan)
     found = [
-        (body, item)
-        for body in monitors(history)
-        for item in (body.get("verdict") or {}).get("streams") or ()
+        (run, phase, item)
+        for run, phase in monitors(history)
+        for item in (run.verdict.streams if run.verdict else ())
     ]
     if not stream and found:
         nearest = max(
             found,
-            key=lambda pair: (pair[1]["e_now"] - pair[1]["act_at"], TOTAL in pair[1]["stream"]),
+            key=lambda one: (one[2].e_now - one[2].act_at, TOTAL in one[2].stream),
         )
-        stream = nearest[1]["stream"]
-    mine = [(body, item) for body, item in found if item["stream"] == stream]
+        stream = nearest[2].stream
+    mine = [one for one in found if one[2].stream == stream]
     if not mine:
         return Picture("", f"No evidence on {stream or 'any stream'} yet.")
     rows = [
         {
-            "at": past.instant(body),
-            "phase": body["phase"]["began_at"],
-            "bad": item["bad"],
-            "look": is_look(body),
-            "e": min(max(math.exp(min(item["e_now"], 20)), 0.01), 1e6),
-            "log": item["e_now"],
+            "at": run.at,
+            "phase": phase.began_at.isoformat(),
+            "bad": item.bad,
+            "look": is_look(run),
+            "e": min(max(math.exp(min(item.e_now, 20)), 0.01), 1e6),
+            "log": item.e_now,
         }
-        for body, item in mine
+        for run, phase, item in mine
     ]
-    hold, act = (math.exp(mine[-1][1][name]) for name in ("hold_at", "act_at"))
+    hold, act = (math.exp(line) for line in (mine[-1][2].hold_at, mine[-1][2].act_at))
     peak = max(rows, key=lambda row: row["log"])
     acted = next(
         (row for row in rows if row["log"] >= math.log(act) - 1e-9 and row["bad"] >= 2), None

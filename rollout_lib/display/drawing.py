@@ -63,14 +63,14 @@ class Frame:
         return past.wall(at, self.plan)
 
 
-def frame(history: past.Bodies, plan: Plan, shown: past.Bodies = ()) -> Frame:
+def frame(history: past.History, plan: Plan, shown: past.History = ()) -> Frame:
     """The shared frame: from the first change (else the first check) to the last one, missed checks
     included.
 
     shown: what a chart draws besides the checks of a phase, such as those while routing is off.
     """
     seen, gaps = past.changes(history), past.missing(history, plan)
-    checks = [past.instant(body) for body in (*past.monitors(history), *shown)]
+    checks = [run.at for run in (*(run for run, _ in past.monitors(history)), *shown)]
     instants = [item["at"] for item in seen] + checks + gaps
     start, end = (min(instants), max(instants)) if instants else (plan.begins(0), plan.ends(0))
     x0, x1 = past.wall(start, plan), past.wall(end, plan)

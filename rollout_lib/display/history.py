@@ -1,67 +1,49 @@
-"""What charts read from the bodies of checkpoints: rows a check, looks, changes, missed checks.
+"""What charts read from checkpoints: rows a check, looks, changes, missed checks.
 Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from rollout_lib.judgement.timeline import expected_slots
-from rollout_lib.model import TOTAL, UNIFIED
+from rollout_lib.judgement.timeline import became, expected_slots
+from rollout_lib.model import TOTAL, UNIFIED, Checkpoint, EntryKind, Look, PhaseRun
 from rollout_lib.plan import Plan
 
-Body = Mapping[str, Any]
-Bodies = Sequence[Body]
+History = Sequence[Checkpoint]  # oldest first
 
 
-def instant(body: Body) -> datetime:
-    """When a checkpoint looked."""
-    return datetime.fromisoformat(body["at"])
-
-
-def monitors(history: Bodies) -> list[Body]:
-    """The checks that measured a running phase, a person's extra ones among them."""
+def monitors(history: History) -> list[tuple[Checkpoint, PhaseRun]]:
+    """The checks that measured a running phase, with it; a person's extra ones among them."""
     return [
-        body
-        for body in history
-        if body.get("operation") == "monitor"
-        and (body.get("figures") or {}).get("rows")
-        and body.get("phase")
+        (run, run.phase)
+        for run in history
+        if run.operation == "monitor" and run.figures.get("rows") and run.phase
     ]
 
 
-def looks(history: Bodies) -> list[Body]:
+def looks(history: History) -> list[tuple[Checkpoint, PhaseRun, Look]]:
     """The scheduled checks with their increment: what the evidence is made of."""
-    return [body for body in monitors(history) if is_look(body)]
+    return [(run, phase, run.look) for run, phase in monitors(history) if run.look and is_look(run)]
 
 
-def is_look(body: Body) -> bool:
+def is_look(run: Checkpoint) -> bool:
     """Is a check one of the scheduled ones, whose increment the evidence keeps?"""
-    return bool(body.get("look")) and body["kind"] == "checkpoint"
+    return run.look is not None and run.kind == EntryKind.CHECKPOINT
 
 
-def after(body: Body) -> tuple[float, bool] | None:
-    """What a run made of the routing (percentage, enabled), None where it changed nothing."""
-    change, adopted = body.get("change"), body.get("adopted")
-    if change and change["applied"]:
-        return float(change["after"][0]), bool(change["after"][1])
-    if adopted:
-        return float(adopted["percentage"]), bool(adopted["enabled"])
-    return None
-
-
-def changes(history: Bodies) -> list[dict[str, Any]]:
+def changes(history: History) -> list[dict[str, Any]]:
     """Each change of percentage: at, percentage (0 while off), words for the rule."""
     found = []
-    for body in history:
-        now = after(body)
+    for run in history:
+        now = became(run)
         if now is not None:
-            value = now[0] if now[1] else 0.0
+            value = float(now[0]) if now[1] else 0.0
             found.append(
                 {
-                    "at": instant(body),
+                    "at": run.at,
                     "percentage": value,
                     "words": f"{value:g} %" if value else "off",
                 }
@@ -69,28 +51,28 @@ def changes(history: Bodies) -> list[dict[str, Any]]:
     return found
 
 
-def missing(history: Bodies, plan: Plan) -> list[datetime]:
+def missing(history: History, plan: Plan) -> list[datetime]:
     """Slots of the history without a completed check while routing was on; the open one is not
     missed yet.
     """
     if not history:
         return []
-    done = {datetime.fromisoformat(body["slot"]) for body in monitors(history) if body.get("slot")}
+    done = {run.slot for run, _ in monitors(history) if run.slot}
     steps = changes(history)
     gaps = []
     # Before the first change there is an end and no step.
     for step, end in zip(
-        steps, [*(item["at"] for item in steps[1:]), instant(history[-1])], strict=False
+        steps, [*(item["at"] for item in steps[1:]), history[-1].at], strict=False
     ):
         if step["percentage"]:
             gaps += [slot for slot in expected_slots(step["at"], end, plan) if slot not in done]
-    open_from = instant(history[-1]) - plan.monitoring.interval
+    open_from = history[-1].at - plan.monitoring.interval
     return [slot for slot in gaps if slot <= open_from]
 
 
-def totals(history: Bodies, gaps: Sequence[datetime]) -> list[dict[str, Any]]:
+def totals(history: History, gaps: Sequence[datetime]) -> list[dict[str, Any]]:
     """Unified's total at each check; `part` changes where the line must not be joined."""
-    return list(parted((_total(body) for body in monitors(history)), gaps))
+    return list(parted((_total(run, phase) for run, phase in monitors(history)), gaps))
 
 
 def parted(rows: Iterator[dict[str, Any]], gaps: Sequence[datetime]) -> Iterator[dict[str, Any]]:
@@ -105,23 +87,22 @@ def parted(rows: Iterator[dict[str, Any]], gaps: Sequence[datetime]) -> Iterator
         yield row | {"part": part}
 
 
-def _total(body: Body) -> dict[str, Any]:
-    rows = body["figures"]["rows"]
+def _total(run: Checkpoint, phase: PhaseRun) -> dict[str, Any]:
+    rows = run.figures["rows"]
     total = next(row for row in rows if row["domain"] == TOTAL and row["routed_to"] == UNIFIED)
-    config = body.get("config") or {}
-    configured = float(config["percentage"]) if config.get("enabled") else 0.0
+    configured = float(run.config.percentage) if run.config and run.config.enabled else 0.0
     return {
         **total,
-        "at": instant(body),
-        "phase": body["phase"]["began_at"],
+        "at": run.at,
+        "phase": phase.began_at.isoformat(),
         "configured": configured,
     }
 
 
-def clock(at: datetime, plan: Plan, history: Bodies = ()) -> str:
+def clock(at: datetime, plan: Plan, history: History = ()) -> str:
     """`11:30` in the rollout's zone; with the day where the history has more than one."""
     local = at.astimezone(plan.zone)
-    days = {instant(body).astimezone(plan.zone).date() for body in history}
+    days = {run.at.astimezone(plan.zone).date() for run in history}
     return f"{local:%a %H:%M}" if len(days) > 1 else f"{local:%H:%M}"
 
 

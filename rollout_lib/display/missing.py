@@ -4,12 +4,10 @@ stated.
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import altair as alt
 
 from rollout_lib.display import theme
-from rollout_lib.display.history import Bodies, clock, instant, looks
+from rollout_lib.display.history import History, clock, looks
 from rollout_lib.display.theme import Picture
 from rollout_lib.evidence import required_total_anytime
 from rollout_lib.model import TOTAL
@@ -19,24 +17,20 @@ from rollout_lib.text import hours, limit
 _ROW = 40  # pixels
 
 
-def still_missing(history: Bodies, plan: Plan) -> Picture:
+def still_missing(history: History, plan: Plan) -> Picture:
     """The phase's requests beside what `below the limit` takes at any look, with the failures seen
     so far.
     """
     seen = looks(history)
     if not seen:
         return Picture("", "No check has been recorded yet.")
-    mine = [
-        body["look"] for body in seen if body["phase"]["began_at"] == seen[-1]["phase"]["began_at"]
-    ]
-    bad = sum(look["errors"][TOTAL]["bad"] for look in mine)
-    total = sum(look["errors"][TOTAL]["total"] for look in mine)
+    last, running, _ = seen[-1]
+    mine = [look for _, phase, look in seen if phase.began_at == running.began_at]
+    bad = sum(look.errors[TOTAL].bad for look in mine)
+    total = sum(look.errors[TOTAL].total for look in mine)
     if not total:
         return Picture("", "No unified request in this phase yet: everything is still missing.")
-    start, end = (
-        datetime.fromisoformat(look["window"][key])
-        for look, key in ((mine[0], "start"), (mine[-1], "end"))
-    )
+    start, end = mine[0].window.start, mine[-1].window.end
     per_hour = total / max((end - start).total_seconds() / 3600, 1e-9)
     rows = []
     for threshold in (
@@ -57,8 +51,7 @@ def still_missing(history: Bodies, plan: Plan) -> Picture:
     parts = [f"{row['limit']}: {row['w']}" for row in rows]
     failing = f" after {bad:,} failing" if bad else ""
     finding = (
-        f"{total:,} requests to {clock(instant(seen[-1]), plan, history)}{failing}, {per_hour:,.0f}"
-        " an hour. "
+        f"{total:,} requests to {clock(last.at, plan, history)}{failing}, {per_hour:,.0f} an hour. "
     )
     finding += f"To state that the error rate is {'; '.join(parts)}."
     y = alt.Y(

@@ -5,13 +5,13 @@ endpoints.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import altair as alt
 
 from rollout_lib.display import drawing, theme, words
-from rollout_lib.display import history as past
-from rollout_lib.display.history import Bodies, clock
+from rollout_lib.display.history import History, clock
 from rollout_lib.display.theme import Picture
 from rollout_lib.judgement.uptime import over, probes, said_in
 from rollout_lib.judgement.uptime import words as said
@@ -27,11 +27,10 @@ _OUTCOMES = {
 }
 
 
-def timeline(history: Bodies, plan: Plan) -> Picture:
+def timeline(history: History, plan: Plan) -> Picture:
     """The percentage over time, and under it both columns of every check."""
-    checks = [
-        body for body in history if body.get("operation") == "monitor" and body.get("verdict")
-    ]
+    judged = [(run, run.verdict) for run in history if run.operation == "monitor" and run.verdict]
+    checks = [run for run, _ in judged]
     shared = drawing.frame(history, plan, checks)
     if not shared.changes:
         return Picture("", "The percentage has not been changed yet: there is no timeline.")
@@ -45,36 +44,44 @@ def timeline(history: Bodies, plan: Plan) -> Picture:
     finding += f"; {len(checks)} checks"
     finding += f", {len(shared.gaps)} missed." if shared.gaps else ", none missed."
     cells = [
-        _cell(body, row, words.BADGES[State(body["verdict"][column])])
-        for body in checks
-        for row, column in (("literal", "literal"), ("evidence", "evidence"), ("verdict", "state"))
+        _cell(run.at, row, words.BADGES[state])
+        for run, verdict in judged
+        for row, state in (
+            ("literal", verdict.literal),
+            ("evidence", verdict.evidence),
+            ("verdict", verdict.state),
+        )
     ]
     strip = _strip(cells, ["literal", "evidence", "verdict"], shared)
     return Picture(theme.svg(alt.vconcat(_steps(shared), strip, spacing=8), margin=8), finding)
 
 
-def lanes(history: Bodies, plan: Plan, columns: Mapping[str, str], finding: str) -> Picture:
-    """One lane a verdict of the same checks, as a replay compares them: lane -> key of the body's
-    verdict.
+def lanes(
+    history: History,
+    plan: Plan,
+    columns: Sequence[tuple[datetime, Mapping[str, State]]],
+    finding: str,
+) -> Picture:
+    """One lane a verdict of the same checks, as a replay compares them: of each instant, lane ->
+    state.
     """
     shared = drawing.frame(history, plan)
     cells = [
-        _cell(body, lane, words.BADGES[State(body["verdict"][key])])
-        for body in past.monitors(history)
-        for lane, key in columns.items()
+        _cell(at, lane, words.BADGES[state])
+        for at, states in columns
+        for lane, state in states.items()
     ]
-    return Picture(
-        theme.svg(_strip(cells, list(columns), shared), margin=8) if cells else "", finding
-    )
+    names = list(dict.fromkeys(lane for _, states in columns for lane in states))
+    return Picture(theme.svg(_strip(cells, names, shared), margin=8) if cells else "", finding)
 
 
-def uptime(history: Bodies, plan: Plan) -> Picture:
+def uptime(history: History, plan: Plan) -> Picture:
     """Every answer of the protected endpoints; what nobody could look at is not uptime."""
-    probed = [(body, tuple(probes(said_in(body)))) for body in history]
-    shared = drawing.frame(history, plan, [body for body, seen in probed if seen])
+    probed = [(run, tuple(probes(said_in(run)))) for run in history]
+    shared = drawing.frame(history, plan, [run for run, seen in probed if seen])
     cells = [
-        _cell(body, name, _OUTCOMES[outcome])
-        for body, seen in probed
+        _cell(run.at, name, _OUTCOMES[outcome])
+        for run, seen in probed
         for name, outcome in seen
         if outcome in _OUTCOMES
     ]
@@ -88,9 +95,9 @@ def uptime(history: Bodies, plan: Plan) -> Picture:
     return Picture(theme.svg(_strip(cells, rows, shared), margin=8), f"Protected: {finding}.")
 
 
-def _cell(body: past.Body, row: str, look: tuple[str, str, str]) -> dict[str, Any]:
+def _cell(at: datetime, row: str, look: tuple[str, str, str]) -> dict[str, Any]:
     return {
-        "at": past.instant(body),
+        "at": at,
         "row": row,
         "sign": look[0],
         "word": look[1],

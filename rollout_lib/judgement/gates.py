@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from rollout_lib.judgement.legal import LOWEST_STEP, NONE, legal_line, share_of
+from rollout_lib.judgement.safety import unreadable_words
 from rollout_lib.judgement.state import held_until, phase_index
 from rollout_lib.judgement.timeline import expected_slots
 from rollout_lib.model import Attestation, Gate, RoutingConfig, Standing, State
@@ -92,6 +93,7 @@ def may_raise(
         _preflight(preflight, preflight_found),
         _next(plan, config, standing, target, again),
         _agrees(config, standing),
+        _readable(standing),
         _restart(standing, plan),
         _frozen(plan, now),
         _named(plan, operator, typed_environment),
@@ -181,6 +183,12 @@ def _agrees(config: RoutingConfig, standing: Standing) -> Gate:
     if not met:
         reason += "; a check records what was lowered by hand: rollout monitor"
     return _gate("no drift", met, reason)
+
+
+def _readable(standing: Standing) -> Gate:
+    if not standing.unreadable:
+        return _gate("ledger readable", True, "every entry of the ledger was read")
+    return _gate("ledger readable", False, unreadable_words(standing)[0])
 
 
 def _restart(standing: Standing, plan: Plan) -> Gate:

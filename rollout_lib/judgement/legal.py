@@ -5,12 +5,10 @@ ledger's last applied change, or what was lowered since, says so."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
-from rollout_lib.model import RoutingConfig, Standing
+from rollout_lib.model import Adopted, RoutingConfig, Standing
 
 LOWEST_STEP = Decimal(5)  # the runbook's gradual rollback: 25 -> 10 -> 5 -> disabled
 NONE = Decimal(0)
@@ -38,7 +36,7 @@ def is_above_line(config: RoutingConfig, standing: Standing) -> bool:
 
 def adopts(
     percentage: Decimal, enabled: bool, last_change: tuple[datetime, Decimal, bool] | None
-) -> dict[str, Any] | None:
+) -> Adopted | None:
     """Return what a person lowered by hand since the last change, to be accepted and recorded.
 
     None where nothing was lowered: a raise is never accepted."""
@@ -46,7 +44,7 @@ def adopts(
         return None
     _, known, was_enabled = last_change
     lowered = (was_enabled and not enabled) or (enabled == was_enabled and percentage < known)
-    return {"percentage": str(percentage), "enabled": enabled} if lowered else None
+    return Adopted(percentage=percentage, enabled=enabled) if lowered else None
 
 
 def moves_the_line(operation: str, percentage: Decimal, enabled: bool, standing: Standing) -> bool:
@@ -54,9 +52,3 @@ def moves_the_line(operation: str, percentage: Decimal, enabled: bool, standing:
     which asked every gate; a rollback or a check that ends above it has made nothing legal.
     """
     return operation == "change" or not enabled or percentage <= legal_line(standing)
-
-
-def was_adopted(body: Mapping[str, Any]) -> tuple[Decimal, bool] | None:
-    """Return (percentage, enabled) of a hand's lowering that an entry's body accepts, else None."""
-    adopted = body.get("adopted")
-    return (Decimal(adopted["percentage"]), bool(adopted["enabled"])) if adopted else None

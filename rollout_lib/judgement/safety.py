@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -18,6 +19,7 @@ from rollout_lib.model import (
     State,
 )
 from rollout_lib.plan import Plan
+from rollout_lib.redaction import redact
 from rollout_lib.text import both_clocks
 
 EXPECTED_BEFORE_ALARM = 7  # unified rows: none of 7 expected has a probability of 0.1 %
@@ -77,6 +79,27 @@ def drift_check(config: RoutingConfig, standing: Standing, plan: Plan) -> Check:
 
 def _off_plan(percentage: Decimal, plan: Plan) -> bool:
     return phase_index(plan, percentage) is None and percentage != LOWEST_STEP
+
+
+def ledger_check(standing: Standing) -> Check:
+    """Can every entry of the ledger be read? One that cannot holds whatever would raise."""
+    if not standing.unreadable:
+        return _check("ledger", Outcome.PASS, "all read", "every entry", "Every entry was read.")
+    reason, command = unreadable_words(standing)
+    observed = f"{len(standing.unreadable):,} cannot be read"
+    check = _check("ledger", Outcome.FAIL, observed, "every entry", reason, State.HOLD)
+    return replace(check, mend=command)
+
+
+def unreadable_words(standing: Standing) -> tuple[str, str]:
+    """Which entries cannot be read, why the first, and what sets them aside; the command alone."""
+    first, more = standing.unreadable[0], len(standing.unreadable) - 1
+    also = f", and {more:,} more" if more else ""
+    numbers = ",".join(str(entry.seq) for entry in standing.unreadable[:12])
+    command = f"rollout acknowledge --unreadable {numbers} --reason '…'"
+    what = f"Ledger entry #{first.seq} ({first.kind} {first.operation}) cannot be read{also}: "
+    what += f"{first.why.rstrip('.')}. Nothing is raised until a named person sets it aside: "
+    return redact(what) + command, command
 
 
 def digest_check(standing: Standing, plan: Plan) -> Check:

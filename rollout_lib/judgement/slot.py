@@ -70,9 +70,9 @@ def judge_slot(
         *protected_checks(probes, plan, standing.protected),
         *rows_checks(measurement.increment, plan),
     ]
-    drift = safety.drift_check(config, standing, plan)
+    drift, ledger = safety.drift_check(config, standing, plan), safety.ledger_check(standing)
     if not config.enabled or config.percentage == 0:
-        return _off(plan, config, standing, measurement, [*first, drift])
+        return _off(plan, config, standing, measurement, [*first, drift, ledger])
     data = safety.data_check(config, measurement, standing, plan)
     literal = literal_checks(measurement.window, plan)
     literal_states = {check.name: _state(check) for check in literal}
@@ -84,7 +84,16 @@ def judge_slot(
     health = safety.health_check(
         measurement.health, worst([_state(c) for c in hour if TOTAL in c.name])
     )
-    checks = [*first, drift, safety.digest_check(standing, plan), data, split, *literal, health]
+    checks = [
+        *first,
+        drift,
+        ledger,
+        safety.digest_check(standing, plan),
+        data,
+        split,
+        *literal,
+        health,
+    ]
     blind = data.state in (State.NO_DATA, State.COULD_NOT_LOOK, State.QUIET)
     # The split is literally one of the thresholds (it asks to look), and its alarm is evidence (it
     # holds).
@@ -130,20 +139,21 @@ def _off(
     # A leak of before the rollback has been acted on; what flows now is the question of `off`.
     checks = [off, *[check for check in checks if check.name != "leak"]]
     state = _state(off)
-    drift = [check.state for check in checks if check.name == "drift" and check.state]
-    state = worst([state, *drift])
+    found = [check for check in checks if check.name in ("drift", "ledger") and check.state]
+    state = worst([state, *(check.state for check in found if check.state)])
+    why = next((check for check in (off, *found) if check.state is state), off)
     return Verdict(
         state=state,
         literal=state,
         evidence=state,
         mode=plan.mode,
-        sentence=off.reason,
+        sentence=why.reason if why.name == "ledger" else off.reason,
         differ=None,
         act=_ACTS.get(state, Act.NONE),
         acts_alone=plan.acts_alone.roll_back and state is State.ROLL_BACK,
         latched=standing.latched,
         checks=tuple(checks),
-        next_step=next_command(state, plan),
+        next_step=why.mend or next_command(state, plan),
     )
 
 
@@ -286,7 +296,7 @@ def _verdict(
         latched=latched,
         checks=tuple(checks),
         streams=streams,
-        next_step=next_command(state, plan, why[0].name if why else ""),
+        next_step=(why and why[0].mend) or next_command(state, plan, why[0].name if why else ""),
     )
 
 
@@ -302,7 +312,7 @@ def _explained(
         s for s in verdict.streams if (s.literal if plan.mode == "strict" else s.evidence) is state
     ]
     decided = column and not any(
-        check.state is state and check.name in ("leak", "drift", "plan", "split", "data")
+        check.state is state and check.name in ("leak", "drift", "ledger", "plan", "split", "data")
         for check in verdict.checks
     )
     if state in (State.CLEAN, State.CLEAN_UNPROVEN, State.CERTIFIED):

@@ -3,30 +3,39 @@
 Nothing here reads a clock or a table. What a run adds to the standing is what its entry's body
 says: `change` (a phase begins, or routing is lowered), `adopted` (lowered by hand, accepted),
 `look` (one increment of evidence), `state` (latches and revocations). An entry that cannot be read
-is an error, never skipped: a standing with a hole could let a change pass."""
+is never skipped in silence: it stands until a named person sets it aside, and nothing is raised
+meanwhile, since a standing with a hole could let a change pass."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 from rollout_lib.judgement.legal import LOWEST_STEP as LOWEST_STEP
 from rollout_lib.judgement.legal import adopts as adopts
-from rollout_lib.judgement.legal import moves_the_line, was_adopted
-from rollout_lib.judgement.uptime import COUNTED, counted, said_in
+from rollout_lib.judgement.legal import moves_the_line
+from rollout_lib.judgement.uptime import COUNTED, with_run
 from rollout_lib.model import (
+    RUNS,
     STATES,
+    TOTAL,
+    Archived,
     Attestation,
+    Body,
+    Checkpoint,
     Counts,
     Entry,
+    EntryKind,
+    LedgerEntry,
     Look,
     PhaseRun,
     Standing,
     State,
-    Window,
+    Statement,
+    Subject,
+    Unreadable,
 )
 from rollout_lib.plan import Plan
 from rollout_lib.text import both_times
@@ -60,7 +69,7 @@ class _Fold:
     unsealed: dict[str, None] = field(default_factory=dict)
 
 
-def fold(entries: Iterable[Entry], plan: Plan) -> Standing:
+def fold(entries: Iterable[LedgerEntry], plan: Plan) -> Standing:
     """The standing after the given entries of one rollout (in order of seq)."""
     now = _Fold()
     for entry in sorted(entries, key=lambda item: item.seq):
@@ -89,86 +98,99 @@ def held_until(plan: Plan, standing: Standing) -> datetime | None:
     return standing.phase.began_at + hold
 
 
-def _after(now: _Fold, entry: Entry, plan: Plan) -> Standing:
+def _after(now: _Fold, entry: LedgerEntry, plan: Plan) -> Standing:
     standing = replace(now.standing, head=(entry.seq, entry.hash))
+    if isinstance(entry, Unreadable):
+        return replace(standing, unreadable=(*standing.unreadable, entry))
     body = entry.body
-    if entry.kind == "archived":
-        now.unsealed.pop(str(body.get("run_id", "")), None)
+    if isinstance(body, Archived):
+        if entry.kind is EntryKind.ARCHIVED:
+            now.unsealed.pop(body.run_id, None)
         return standing
-    if entry.kind in ("attestation", "acknowledgement"):
-        return _attested(standing, entry)
-    if entry.kind == "missed":
+    if isinstance(body, Statement):
+        return _attested(standing, entry, body)
+    if entry.kind is EntryKind.MISSED:
         return replace(standing, slots_missed=(*standing.slots_missed, entry.slot or entry.at))
-    if entry.kind not in ("checkpoint", "extra", "attempt"):
+    if not isinstance(body, Checkpoint):
         return standing
     # An emergency or a click is no notebook: there is nothing to archive, and nothing to wait for.
-    if (body.get("provenance") or {}).get("notebook", "none") != "none":
-        now.unsealed[str(body["run_id"])] = None
-    if entry.kind == "attempt":
-        return standing
-    standing = _judged(standing, entry, plan)
-    adopted = was_adopted(body)
-    if adopted and moves_the_line("adopted", *adopted, standing):
-        standing = _changed(standing, entry, plan, *adopted, by_hand=True)
-    change = body.get("change")
-    if change and change["applied"]:
-        after = Decimal(str(change["after"][0])), bool(change["after"][1])
+    if body.provenance.get("notebook", "none") != "none":
+        now.unsealed[body.run_id] = None
+    return _ran(standing, entry, body, plan) if entry.kind in RUNS else standing
+
+
+def _ran(standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan) -> Standing:
+    """What a completed run found, and what was made of the routing."""
+    standing = _judged(standing, entry, body, plan)
+    if body.adopted:
+        lowered = body.adopted
+        after = lowered.percentage, lowered.enabled
+        why = "routing was found off: by hand, or by a run that could not record it (notes: "
+        why += f"{lowered.notes or 'none'})"
+        if moves_the_line("adopted", *after, standing):
+            standing = _changed(standing, entry, body, plan, after, why)
+    if body.change and body.change.applied:
+        after = body.change.after
         legal = moves_the_line(entry.operation, *after, standing)
-        if legal and not _is_over(standing, entry, *after):
-            standing = _changed(standing, entry, plan, *after)
+        why = body.change.reason or body.sentence or "routing was switched off"
+        if legal and not _is_over(standing, entry.at, after):
+            standing = _changed(standing, entry, body, plan, after, why)
     return standing
 
 
-def _is_over(standing: Standing, entry: Entry, percentage: Decimal, enabled: bool) -> bool:
+def _is_over(standing: Standing, at: datetime, after: tuple[Decimal, bool]) -> bool:
     """A lowering that reached the ledger late, kept in a file meanwhile: the phase that was begun
     since goes on.
     """
     if standing.last_change is None or not standing.last_change[2]:
         return False
-    at, known, _ = standing.last_change
-    return entry.at < at and (not enabled or percentage < known)
+    changed, known, _ = standing.last_change
+    return at < changed and (not after[1] or after[0] < known)
 
 
-def _attested(standing: Standing, entry: Entry) -> Standing:
-    body = entry.body
+def _attested(standing: Standing, entry: Entry[Body], said: Statement) -> Standing:
+    """What a person stated; one that sets an unreadable entry aside is of that entry alone."""
     attestation = Attestation(
-        subject=body["subject"],
-        value=body["value"],
-        by=body["by"],
-        reason=body["reason"],
+        subject=said.subject,
+        value=said.value,
+        by=said.by,
+        reason=said.reason,
         at=entry.at,
-        plan_digest=body["plan_digest"],
+        plan_digest=said.plan_digest,
         phase_began=entry.phase_began,
         seq=entry.seq,
     )
-    extra = max(int(body["value"]), 0) if body["subject"] == "extension" else 0
+    extra = int(said.value) if said.subject is Subject.EXTENSION else 0
+    left = standing.unreadable
+    if said.subject is Subject.UNREADABLE:
+        left = tuple(one for one in left if one.key not in said.value.split())
     return replace(
         standing,
         # Who starts again begins from nothing: what passed before the mend is no place to go back to.
-        highest_passed=None if body["subject"] == "restart" else standing.highest_passed,
+        highest_passed=None if said.subject is Subject.RESTART else standing.highest_passed,
         attestations=(*standing.attestations, attestation),
         extension_s=standing.extension_s + extra,
+        unreadable=left,
     )
 
 
-def _judged(standing: Standing, entry: Entry, plan: Plan) -> Standing:
+def _judged(standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan) -> Standing:
     """What the verdict of a run does to the phase it belongs to."""
-    state = State(entry.body["state"])
+    state = body.state
     if entry.operation == "preflight":
         return replace(standing, preflight=(entry.at, state))
     if standing.phase is None or entry.phase_began != standing.phase.began_at:
         return standing
     if entry.operation in COUNTED:
-        at = entry.body.get("slot") or entry.body.get("at") or ""
-        standing = replace(standing, protected=counted(standing.protected, said_in(entry.body), at))
+        standing = replace(standing, protected=with_run(standing.protected, body))
     if entry.operation == "monitor":
-        standing = _looked(standing, entry)
+        standing = _looked(standing, entry, body, plan)
         if standing.evaluation and is_at_least(state, State.HOLD):
             standing = replace(
                 standing, revoked=f"{state} at {both_times(entry.at, plan.time_zone)}"
             )
     if entry.operation == "evaluate":
-        phase_figures = (entry.body.get("evidence") or {}).get("phase")
+        phase_figures = body.evidence.get("phase")
         standing = replace(
             standing, evaluation=(entry.at, state), revoked=None, evaluated=phase_figures
         )
@@ -180,38 +202,48 @@ def _judged(standing: Standing, entry: Entry, plan: Plan) -> Standing:
         "evaluate",
     )
     if acts and (standing.latched is None or not is_at_least(standing.latched, state)):
-        standing = replace(standing, latched=state, latched_reason=entry.body.get("sentence", ""))
+        standing = replace(standing, latched=state, latched_reason=body.sentence)
     return standing
 
 
-def _looked(standing: Standing, entry: Entry) -> Standing:
+def _looked(standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan) -> Standing:
     """One more look, in the order of slots: a repeated slot, or one that comes late, changes
     nothing.
 
     A check that did not know an earlier one, which waited in a file, has measured its rows too: it
     takes its place."""
-    late = (
-        bool(standing.slots_done)
-        and entry.slot is not None
-        and entry.slot <= standing.slots_done[-1]
-    )
-    if entry.kind != "checkpoint" or entry.slot is None or late or not entry.body.get("look"):
+    look, slot = body.look, entry.slot
+    if entry.kind is not EntryKind.CHECKPOINT or slot is None or look is None or not look.closed:
         return standing
-    look = read_look(entry.body["look"])
+    if standing.slots_done and slot <= standing.slots_done[-1]:
+        return standing
     before = tuple(known for known in standing.looks if known.window.end <= look.window.start)
-    return replace(standing, looks=(*before, look), slots_done=(*standing.slots_done, entry.slot))
+    return replace(
+        standing,
+        looks=(*before, _with_streams(look, plan)),
+        slots_done=(*standing.slots_done, slot),
+    )
+
+
+def _with_streams(look: Look, plan: Plan) -> Look:
+    """The increment with the plan's domains in it: of one that it does not name, nothing was seen."""
+    names = (*plan.domains, TOTAL)
+    if all(name in look.errors and name in look.latency for name in names):
+        return look
+    nothing = dict.fromkeys(names, Counts(bad=0, total=0))
+    return replace(look, errors={**nothing, **look.errors}, latency={**nothing, **look.latency})
 
 
 def _changed(
     standing: Standing,
-    entry: Entry,
+    entry: Entry[Body],
+    body: Checkpoint,
     plan: Plan,
-    percentage: Decimal,
-    enabled: bool,
-    *,
-    by_hand: bool = False,
+    after: tuple[Decimal, bool],
+    why_off: str,
 ) -> Standing:
     """A phase begins at the entry's instant, or routing is off."""
+    percentage, enabled = after
     running = enabled and percentage > 0
     again = standing.phase is not None and standing.phase.percentage == percentage
     phase = PhaseRun(
@@ -228,45 +260,13 @@ def _changed(
         slots_done=(),
         slots_missed=(),
         latched=None if running else State.ROLL_BACK,
-        latched_reason="" if running else _why_off(entry, by_hand),
+        latched_reason="" if running else why_off,
         rolled_back_at=None if running else entry.at,
         highest_passed=standing.highest_passed if running else None,
         evaluation=None,
         evaluated=None,
         revoked=None,
         extension_s=0,
-        plan_digest=entry.body.get("plan_digest"),
+        plan_digest=body.plan_digest,
         protected={},
-    )
-
-
-def _why_off(entry: Entry, by_hand: bool) -> str:
-    if by_hand:
-        notes = entry.body["adopted"].get("notes") or "none"
-        return (
-            f"routing was found off: by hand, or by a run that could not record it (notes: {notes})"
-        )
-    change = entry.body.get("change") or {}
-    return str(change.get("reason") or entry.body.get("sentence") or "routing was switched off")
-
-
-def read_look(body: Mapping[str, Any]) -> Look:
-    """A Look from a checkpoint's JSON; instants come back aware."""
-
-    def counts(item: Mapping[str, int]) -> Counts:
-        return Counts(bad=item["bad"], total=item["total"])
-
-    window = body["window"]
-    return Look(
-        slot=datetime.fromisoformat(body["slot"]) if body["slot"] else None,
-        window=Window(
-            start=datetime.fromisoformat(window["start"]), end=datetime.fromisoformat(window["end"])
-        ),
-        errors={name: counts(item) for name, item in body["errors"].items()},
-        latency={name: counts(item) for name, item in body["latency"].items()},
-        router=counts(body["router"]),
-        legacy=counts(body["legacy"]),
-        unified_settled=body["unified_settled"],
-        legacy_settled=body["legacy_settled"],
-        closed=body["closed"],
     )

@@ -12,13 +12,28 @@ from decimal import Decimal
 from typing import Any
 
 from rollout_lib.judgement.state import LOWEST_STEP, fold, held_until, phase_index
-from rollout_lib.judgement.timeline import expected_slots
+from rollout_lib.judgement.timeline import became, expected_slots
 from rollout_lib.judgement.uptime import over, together, words
-from rollout_lib.model import STATES, Entry, Standing, State, Uptime, worst
+from rollout_lib.model import (
+    STATES,
+    TOTAL,
+    UNIFIED,
+    Checkpoint,
+    Entry,
+    EntryKind,
+    LedgerEntry,
+    Standing,
+    State,
+    Uptime,
+    runs,
+    statements,
+    worst,
+)
 from rollout_lib.plan import Plan
 from rollout_lib.text import both_times
 
-_RUNS = ("checkpoint", "extra")
+_JUDGING = ("monitor", "evaluate")
+Run = Entry[Checkpoint]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,42 +85,40 @@ class Summary:
     handover: tuple[tuple[str, str], ...]  # (what, words) for whoever goes on from here
 
 
-def summarise(entries: Sequence[Entry], plan: Plan, now: datetime) -> Summary:
+def summarise(entries: Sequence[LedgerEntry], plan: Plan, now: datetime) -> Summary:
     """The summary of a rollout's entries up to `now`, oldest first; an empty ledger is said, not
     hidden.
     """
     standing = fold(entries, plan)
     phases = tuple(_phases(entries, plan, now))
-    runs = [entry for entry in entries if entry.kind in _RUNS]
-    state, outcome = _outcome(phases, standing, runs, plan)
+    ran = runs(entries)
+    state, outcome = _outcome(phases, standing, ran, plan)
     return Summary(
         outcome=outcome,
         state=state,
         phases=phases,
-        differed=tuple(_differed(runs)),
+        differed=tuple(_differed(ran)),
         stated=tuple(_stated(entries)),
         gaps=tuple(gap for phase in phases for gap in missing_slots(entries, phase, plan, now)),
         unsealed=standing.unsealed,
         refused=tuple(
-            {"at": entry.at.isoformat(), "why": str(entry.body.get("sentence", ""))}
-            for entry in entries
-            if entry.kind == "attempt"
-            and entry.operation == "change"  # a run that died is an attempt too
+            {"at": entry.at.isoformat(), "why": entry.body.sentence}
+            for entry in runs(entries, (EntryKind.ATTEMPT,))
         ),
         head=standing.head,
-        days=tuple(_days(runs, phases, plan, now)),
+        days=tuple(_days(ran, phases, plan, now)),
         handover=tuple(_handover(standing, phases, entries, plan, now)),
     )
 
 
 def missing_slots(
-    entries: Iterable[Entry], phase: PhaseSummary, plan: Plan, now: datetime
+    entries: Iterable[LedgerEntry], phase: PhaseSummary, plan: Plan, now: datetime
 ) -> list[datetime]:
     """Scheduled instants of a phase without a completed check."""
     done = {
         entry.slot
         for entry in entries
-        if entry.kind == "checkpoint" and entry.operation == "monitor"
+        if entry.kind == EntryKind.CHECKPOINT and entry.operation == "monitor"
     }
     return [
         slot
@@ -115,7 +128,7 @@ def missing_slots(
 
 
 def _days(
-    runs: Sequence[Entry], phases: Sequence[PhaseSummary], plan: Plan, now: datetime
+    ran: Sequence[Run], phases: Sequence[PhaseSummary], plan: Plan, now: datetime
 ) -> Iterable[DaySummary]:
     """From the first phase's day to today, in the plan's zone; a slot at midnight
     is the new day's.
@@ -133,20 +146,24 @@ def _days(
     at = "off"
     for number in range((now.astimezone(plan.zone).date() - first).days + 1 if phases else 0):
         day = first + timedelta(days=number)
-        mine = [run for run in runs if run.at.astimezone(plan.zone).date() == day]
-        judged = [run for run in mine if run.operation in ("monitor", "evaluate")]
+        mine = [run for run in ran if run.at.astimezone(plan.zone).date() == day]
+        judged = [run for run in mine if run.operation in _JUDGING]
         route = [at] + [
-            f"{now_at[0]:g} %" if now_at[1] else "off" for now_at in map(_after, mine) if now_at
+            f"{now_at[0]:g} %" if now_at[1] else "off"
+            for run in mine
+            if (now_at := became(run.body))
         ]
         at = route[-1]
         yield DaySummary(
             day=day,
             routing=" → ".join(route),
-            checks=sum(run.operation == "monitor" and run.kind == "checkpoint" for run in mine),
+            checks=sum(
+                run.operation == "monitor" and run.kind is EntryKind.CHECKPOINT for run in mine
+            ),
             expected=sum(slot.astimezone(plan.zone).date() == day for slot in slots),
-            worst=worst([State(run.body["state"]) for run in judged]) if judged else None,
+            worst=worst([run.body.state for run in judged]) if judged else None,
             evaluations=tuple(
-                f"{run.body['state']} {run.at.astimezone(plan.zone):%H:%M}"
+                f"{run.body.state} {run.at.astimezone(plan.zone):%H:%M}"
                 for run in judged
                 if run.operation == "evaluate"
             ),
@@ -156,7 +173,7 @@ def _days(
 def _handover(
     standing: Standing,
     phases: Sequence[PhaseSummary],
-    entries: Sequence[Entry],
+    entries: Sequence[LedgerEntry],
     plan: Plan,
     now: datetime,
 ) -> Iterable[tuple[str, str]]:
@@ -217,72 +234,71 @@ def _next_step(standing: Standing, plan: Plan, clock: Callable[[datetime], str])
     )
 
 
-def _phases(entries: Sequence[Entry], plan: Plan, now: datetime) -> Iterable[PhaseSummary]:
-    begun = [entry for entry in entries if entry.kind in _RUNS and _after(entry) is not None]
-    for index, entry in enumerate(begun):
-        percentage, enabled = _after(entry)
+def _phases(entries: Sequence[LedgerEntry], plan: Plan, now: datetime) -> Iterable[PhaseSummary]:
+    ran = runs(entries)
+    begun = [(run, after) for run in ran if (after := became(run.body)) is not None]
+    for index, (run, (percentage, enabled)) in enumerate(begun):
         if not enabled or percentage == 0:
             continue
-        following = begun[index + 1] if index + 1 < len(begun) else None
-        until = following.at if following else None
+        following = begun[index + 1][0] if index + 1 < len(begun) else None
         # An entry written when the phase ends belongs to it; its verdict is what ended it.
-        runs = [
-            run
-            for run in entries
-            if run.kind in _RUNS
-            and run.seq > entry.seq
-            and (not following or run.seq <= following.seq)
+        mine = [
+            one for one in ran if one.seq > run.seq and (not following or one.seq <= following.seq)
         ]
-        yield _phase(entry.at, percentage, until, runs, plan, now, following)
+        yield _phase(run.at, percentage, mine, plan, now, following)
 
 
-def _phase(began_at, percentage, until, runs, plan, now, following) -> PhaseSummary:
-    checks = [run for run in runs if run.operation == "monitor" and run.kind == "checkpoint"]
-    states = [State(run.body["state"]) for run in runs if run.operation in ("monitor", "evaluate")]
-    evaluations = [run for run in runs if run.operation == "evaluate"]
-    last = (evaluations or checks or [None])[-1]
-    rows = (last.body.get("figures") or {}) if last else {}
-    rows = rows.get("phase") or rows.get("rows") or []
-    total = [row for row in rows if row["domain"] == "total" and row["routed_to"] == "unified"]
-    end = until or now
+def _phase(
+    began_at: datetime,
+    percentage: Decimal,
+    ran: Sequence[Run],
+    plan: Plan,
+    now: datetime,
+    following: Run | None,
+) -> PhaseSummary:
+    checks = [run for run in ran if run.operation == "monitor" and run.kind is EntryKind.CHECKPOINT]
+    states = [run.body.state for run in ran if run.operation in _JUDGING]
+    evaluations = [run for run in ran if run.operation == "evaluate"]
+    last = evaluations[-1] if evaluations else checks[-1] if checks else None
+    until = following.at if following else None
     return PhaseSummary(
         percentage=percentage,
         began_at=began_at,
         ended_at=until,
         checks=len(checks),
-        expected=len(expected_slots(began_at, end, plan)),
+        expected=len(expected_slots(began_at, until or now, plan)),
         verdicts=dict(Counter(state.value for state in states)),
         worst=worst(states) if states else None,
-        evaluation=State(evaluations[-1].body["state"]) if evaluations else None,
-        evaluated=str(evaluations[-1].body.get("sentence", "")) if evaluations else "not evaluated",
-        unified=total[0] if total else {},
+        evaluation=evaluations[-1].body.state if evaluations else None,
+        evaluated=evaluations[-1].body.sentence if evaluations else "not evaluated",
+        unified=_total(last.body) if last else {},
         ended_by=_ended_by(following, plan),
-        uptime=over(run.body for run in runs),
+        uptime=over(run.body for run in ran),
     )
 
 
-def _ended_by(following: Entry | None, plan: Plan) -> str:
-    if following is None:
+def _total(run: Checkpoint) -> Mapping[str, Any]:
+    """The total row of unified, of the phase where the run measured it; {} where there is none."""
+    rows = run.figures.get("phase") or run.figures.get("rows") or []
+    found = [row for row in rows if row["domain"] == TOTAL and row["routed_to"] == UNIFIED]
+    return found[0] if found else {}
+
+
+def _ended_by(following: Run | None, plan: Plan) -> str:
+    after = became(following.body) if following else None
+    if following is None or after is None:
         return "still running"
-    percentage, enabled = _after(following)
+    percentage, enabled = after
     if not enabled or percentage == 0:
-        return f"rolled back: {following.body.get('sentence', '')}"
+        return f"rolled back: {following.body.sentence}"
     known = phase_index(plan, percentage) is not None
     return f"changed to {percentage:g} %" + ("" if known else ", which is off the plan")
 
 
-def _after(entry: Entry) -> tuple[Decimal, bool] | None:
-    """What an entry made of the routing, None where it changed nothing."""
-    change, adopted = entry.body.get("change"), entry.body.get("adopted")
-    if change and change["applied"]:
-        return Decimal(str(change["after"][0])), bool(change["after"][1])
-    if adopted:
-        return Decimal(adopted["percentage"]), bool(adopted["enabled"])
-    return None
-
-
-def _outcome(phases, standing, runs, plan) -> tuple[State, str]:
-    if not runs:
+def _outcome(
+    phases: Sequence[PhaseSummary], standing: Standing, ran: Sequence[Run], plan: Plan
+) -> tuple[State, str]:
+    if not ran:
         return State.COULD_NOT_LOOK, "The ledger is empty: nothing has been run."
     if standing.rolled_back_at is not None:
         at = both_times(standing.rolled_back_at, plan.time_zone)
@@ -304,37 +320,36 @@ def _outcome(phases, standing, runs, plan) -> tuple[State, str]:
     return state, f"{words}. {last.evaluated}"
 
 
-def _differed(runs: Iterable[Entry]) -> Iterable[dict[str, str]]:
+def _differed(ran: Iterable[Run]) -> Iterable[dict[str, str]]:
     """Where a check's two columns asked for different things: the first of each
     run of equal pairs.
     """
     before = None
-    for run in runs:
-        verdict = run.body.get("verdict") or {}
-        if run.operation not in ("monitor", "evaluate") or not verdict.get("differ"):
+    for run in ran:
+        verdict = run.body.verdict
+        if run.operation not in _JUDGING or verdict is None or not verdict.differ:
             before = None
             continue
-        pair = (verdict["literal"], verdict["evidence"])
+        pair = (verdict.literal, verdict.evidence)
         if pair != before:
             yield {
                 "at": run.at.isoformat(),
-                "literal": pair[0],
-                "evidence": pair[1],
-                "why": verdict["differ"],
+                "literal": pair[0].value,
+                "evidence": pair[1].value,
+                "why": verdict.differ,
             }
         before = pair
 
 
-def _stated(entries: Iterable[Entry]) -> Iterable[dict[str, str]]:
-    for entry in entries:
-        if entry.kind in ("attestation", "acknowledgement"):
-            yield {
-                "at": entry.at.isoformat(),
-                "who": str(entry.body["by"]),
-                "what": str(entry.body["subject"]),
-                "value": str(entry.body["value"]),
-                "reason": str(entry.body["reason"]),
-            }
+def _stated(entries: Iterable[LedgerEntry]) -> Iterable[dict[str, str]]:
+    for entry in statements(entries):
+        yield {
+            "at": entry.at.isoformat(),
+            "who": entry.body.by,
+            "what": entry.body.subject.value,
+            "value": entry.body.value,
+            "reason": entry.body.reason,
+        }
 
 
 def uptime_words(phases: Iterable[PhaseSummary]) -> str:

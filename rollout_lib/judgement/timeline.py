@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
+from rollout_lib.model import Checkpoint
 from rollout_lib.plan import Plan
 
 
@@ -23,3 +25,12 @@ def expected_slots(began_at: datetime, until: datetime, plan: Plan) -> list[date
         slots.append(slot)
         slot += interval
     return slots
+
+
+def became(run: Checkpoint) -> tuple[Decimal, bool] | None:
+    """What a run made of the routing, (percentage, enabled); None where it changed nothing."""
+    if run.change and run.change.applied:
+        return run.change.after
+    if run.adopted:
+        return run.adopted.percentage, run.adopted.enabled
+    return None

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
-from rollout_lib.model import Outcome, Uptime
+from rollout_lib.model import Checkpoint, Outcome, Uptime
 
 PROBE, ROWS = "protected:", "rows of "
 WHOLE = "protected webhooks 100 % up"  # the runbook's check of a phase: the worst of them
@@ -20,12 +19,11 @@ COUNTED = ("monitor", "evaluate")  # the operations of which a webhook's uptime 
 Said = tuple[str, Outcome]  # a named check's name and outcome
 
 
-def said_in(body: Mapping[str, Any]) -> list[Said]:
-    """The named checks of a run that counts, by its body; none of any other."""
-    if body.get("operation") not in COUNTED:
+def said_in(run: Checkpoint) -> list[Said]:
+    """The named checks of a run that counts; none of any other."""
+    if run.operation not in COUNTED or run.verdict is None:
         return []
-    checks = (body.get("verdict") or {}).get("checks") or ()
-    return [(check["name"], Outcome(check["outcome"])) for check in checks]
+    return [(check.name, check.outcome) for check in run.verdict.checks]
 
 
 def probes(checks: Iterable[Said]) -> Iterator[Said]:
@@ -50,11 +48,16 @@ def counted(known: Mapping[str, Uptime], checks: Iterable[Said], at: str = "") -
     return after
 
 
-def over(bodies: Iterable[Mapping[str, Any]]) -> dict[str, Uptime]:
-    """Each webhook's tally over the bodies of some runs, oldest first."""
+def with_run(known: Mapping[str, Uptime], run: Checkpoint) -> dict[str, Uptime]:
+    """Each webhook's tally with what one more run asked and read."""
+    return counted(known, said_in(run), (run.slot or run.at).isoformat())
+
+
+def over(runs: Iterable[Checkpoint]) -> dict[str, Uptime]:
+    """Each webhook's tally over some runs, oldest first."""
     tally: dict[str, Uptime] = {}
-    for body in bodies:
-        tally = counted(tally, said_in(body), body.get("slot") or body.get("at") or "")
+    for run in runs:
+        tally = with_run(tally, run)
     return tally
 
 

@@ -164,18 +164,3 @@ class Uptime:
     unseen: int = 0
     in_a_row: int = 0
     failing_at: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One row of rollout.ledger; body is the stored text's JSON."""
-
-    seq: int
-    kind: str
-    operation: str
-    rollout: str
-    at: datetime
-    phase_began: datetime | None
-    slot: datetime | None
-    body: Mapping[str, Any]
-    hash: str = ""

@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rollout_lib.model.measurement import (
     Look,
     RoutingConfig,
     Uptime,
 )
+
+if TYPE_CHECKING:
+    from rollout_lib.model.entry import Unreadable
 
 
 class State(StrEnum):
@@ -200,6 +203,7 @@ class Standing:
     protected: Mapping[str, Uptime] = field(
         default_factory=dict
     )  # each probed endpoint over the running phase
+    unreadable: tuple[Unreadable, ...] = ()  # entries that nobody has set aside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +245,15 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Adopted:
+    """What somebody lowered by hand since the last change, accepted; notes are the configuration's."""
+
+    percentage: Decimal
+    enabled: bool
+    notes: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """Everything that one run of one notebook saw, decided and did. Stored as
     JSON on the ledger.
@@ -265,7 +278,7 @@ class Checkpoint:
     figures: Mapping[str, Any] = field(
         default_factory=dict
     )  # table rows shown, per domain and total
-    adopted: Mapping[str, Any] | None = None  # lowered by hand since the last change, accepted
+    adopted: Adopted | None = None
     evidence: Mapping[str, Any] = field(
         default_factory=dict
     )  # "phase": {"bad", "total", "percentage"}

@@ -10,14 +10,14 @@ from rollout_lib.database.ledger import append, read_facts
 from rollout_lib.database.session import Session
 from rollout_lib.errors import CouldNotMeasure, ParameterError
 from rollout_lib.judgement.state import fold
-from rollout_lib.model import Standing, State
+from rollout_lib.model import Standing, State, Subject
+from rollout_lib.model.record import COMPLAINTS, LONGEST_EXTENSION_S
 from rollout_lib.operations.lowering import UNREADABLE, disable, known_now
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.redaction import redact
 
-COMPLAINTS = ("none", "some", "spike")
-LONGEST = timedelta(days=7)  # of one extension: more is a typing error, and the ledger keeps it
-SUBJECTS = ("complaints", "acknowledgement", "extension", "override", "restart")
+LONGEST = timedelta(seconds=LONGEST_EXTENSION_S)
+SUBJECTS = tuple(subject.value for subject in Subject)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,8 @@ def attest(session: Session, *, subject: str, value: str, reason: str = "") -> A
 
     subject: "complaints" (none, some, spike), "acknowledgement" (of an inconclusive evaluation),
     "extension" (value: seconds added to the hold), "override" (of legacy's own limits before the
-    start), "restart" (after a rollback). A spike switches routing off first. Raises ParameterError.
+    start), "restart" (after a rollback), "unreadable" (value: numbers of entries to set aside, as
+    "12,15-18"). A spike switches routing off first. Raises ParameterError.
     """
     problems = []
     if subject not in SUBJECTS:
@@ -67,7 +68,7 @@ def attest(session: Session, *, subject: str, value: str, reason: str = "") -> A
         else None
     )
     try:
-        head = _append(session, subject, value, reason)
+        head, value = _append(session, subject, value, reason)
     except UNREADABLE as error:
         if rollback is None:
             raise
@@ -97,7 +98,8 @@ def _why(error: Exception) -> str:
     return redact(words.removesuffix(" Nothing was left half-done."))
 
 
-def _append(session: Session, subject: str, value: str, reason: str) -> tuple[int, str]:
+def _append(session: Session, subject: str, value: str, reason: str) -> tuple[tuple[int, str], str]:
+    """The entry's (seq, hash), and the value as it stands there."""
     with session.database.transaction(readonly=False) as connection:
         facts = read_facts(connection, session.plan)
         standing = fold(facts.entries, session.plan)
@@ -105,6 +107,8 @@ def _append(session: Session, subject: str, value: str, reason: str) -> tuple[in
         empty = _of_nothing(subject, standing)
         if empty:
             raise ParameterError(problems=empty)
+        if subject == Subject.UNREADABLE:
+            value = _set_aside(value, standing)
         body = {
             "subject": subject,
             "value": value,
@@ -113,7 +117,7 @@ def _append(session: Session, subject: str, value: str, reason: str) -> tuple[in
             "plan_digest": session.plan.digest,
             "run_id": session.run_id,
         }
-        return append(
+        head = append(
             connection,
             kind="attestation" if subject == "complaints" else "acknowledgement",
             operation=subject,
@@ -124,6 +128,28 @@ def _append(session: Session, subject: str, value: str, reason: str) -> tuple[in
             run_id=session.run_id,
             body=json.dumps(body, ensure_ascii=False),
         )
+    return head, value
+
+
+def _set_aside(value: str, standing: Standing) -> str:
+    """The entries named as "12,15-18", bound to their hashes; ParameterError for one that can be
+    read.
+    """
+    keys = {entry.seq: entry.key for entry in standing.unreadable}
+    named: list[int] = []
+    for part in value.replace(" ", "").split(","):
+        first, _, last = part.partition("-")
+        if not all(one.isascii() and one.isdigit() for one in (first, last or first)):
+            raise ParameterError(problems=f"unreadable: numbers such as 12,15-18, not {value!r}")
+        span = range(int(first), int(last or first) + 1)
+        named += [seq for seq in keys if seq in span] if last else [int(first)]
+    wrong = [f"#{seq}" for seq in named if seq not in keys] or (["nothing"] if not named else [])
+    if wrong:
+        waits = ", ".join(f"#{seq}" for seq in list(keys)[:12]) or "none"
+        raise ParameterError(
+            problems=f"unreadable: {', '.join(wrong)} does not wait to be set aside; {waits} does"
+        )
+    return " ".join(keys[seq] for seq in dict.fromkeys(named))
 
 
 def _of_nothing(subject: str, standing: Standing) -> str:

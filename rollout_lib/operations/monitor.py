@@ -22,6 +22,7 @@ from rollout_lib.judgement.streams import look_from
 from rollout_lib.judgement.timeline import slot_of
 from rollout_lib.model import (
     Act,
+    Adopted,
     Change,
     Checkpoint,
     Measurement,
@@ -166,14 +167,14 @@ def judged(
 
 def adopted_by(
     config: RoutingConfig | None, standing: Standing, change: Change | None
-) -> dict | None:
+) -> Adopted | None:
     """What somebody lowered by hand since the last change; None where this run
     lowered it itself.
     """
     if config is None or (change is not None and change.applied and change.before[1]):
         return None
     adopted = adopts(config.percentage, config.enabled, standing.last_change)
-    return adopted and {**adopted, "notes": config.notes or ""}
+    return adopted and replace(adopted, notes=config.notes or "")
 
 
 def figures(measurement: Measurement, plan: Plan) -> dict:

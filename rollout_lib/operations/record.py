@@ -4,7 +4,6 @@ notebook shows it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -20,7 +19,7 @@ from rollout_lib.database.ledger import Facts, append
 from rollout_lib.database.session import Session
 from rollout_lib.display import Html, checkpoint_card, checkpoint_text
 from rollout_lib.errors import EXIT_CODES, CouldNotMeasure, RolloutError, SlotTaken
-from rollout_lib.model import STATES, Act, Checkpoint, Standing, State
+from rollout_lib.model import STATES, Act, Checkpoint, Standing, State, runs
 from rollout_lib.model.record import to_json
 from rollout_lib.notify.send import shout, tell
 
@@ -34,15 +33,15 @@ class Recorded:
 
     head is (seq, hash), None for a dry run or where the ledger could not take it (`kept` is then
     the file that waits for the next run). told says, a line each, what became of the messages.
-    history holds the bodies of the rollout's earlier checkpoints and this one, oldest first: what
-    the charts draw."""
+    history holds the rollout's earlier checkpoints and this one, oldest first: what the charts
+    draw."""
 
     checkpoint: Checkpoint
     text: str
     head: tuple[int, str] | None
     kept: str = ""
     told: tuple[str, ...] = ()
-    history: tuple[Mapping[str, Any], ...] = field(repr=False, default=())
+    history: tuple[Checkpoint, ...] = field(repr=False, default=())
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         seq, digest = self.head or (None, None)
@@ -138,13 +137,13 @@ def recorded(
     told: Sequence[str] = (),
 ) -> Recorded:
     """The value an operation returns, once its entry is committed (or was a dry run)."""
-    history = [entry.body for entry in facts.entries if entry.kind in ("checkpoint", "extra")]
+    history = [run.body for run in runs(facts.entries)]
     return Recorded(
         checkpoint=checkpoint,
         text=text,
         head=head,
         told=tuple(told),
-        history=(*history, json.loads(text)),
+        history=(*history, checkpoint),
     )
 
 

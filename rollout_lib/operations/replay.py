@@ -8,13 +8,12 @@ it really ran."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
 from sqlalchemy import Connection
 
 from rollout_lib.database.ledger import read_facts
@@ -28,7 +27,11 @@ from rollout_lib.judgement.summary import PhaseSummary, summarise
 from rollout_lib.judgement.timeline import expected_slots
 from rollout_lib.model import (
     STATES,
+    Change,
+    Checkpoint,
     Entry,
+    EntryKind,
+    LedgerEntry,
     Look,
     PhaseRun,
     Place,
@@ -36,6 +39,7 @@ from rollout_lib.model import (
     Standing,
     State,
     Verdict,
+    runs,
 )
 from rollout_lib.operations.monitor import figures
 from rollout_lib.plan import Plan, parse_plan, read_yaml
@@ -47,7 +51,6 @@ _JUDGING = {
     "monitoring",
     "acts_alone",
 }  # what another plan may judge otherwise by
-_BODIES = (TypeAdapter(Verdict), TypeAdapter(Look))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +82,7 @@ class ReplayedPhase:
 
 @dataclass(frozen=True, kw_only=True)
 class Replay:
-    """The answer: phases with their checks; bodies are what the charts draw, oldest first."""
+    """The answer: phases with their checks; history is what the charts draw, oldest first."""
 
     place: Place
     judged_by: str
@@ -88,7 +91,7 @@ class Replay:
     end: datetime
     phases: tuple[ReplayedPhase, ...]
     sentence: str
-    bodies: tuple[Mapping[str, Any], ...] = field(repr=False, default=())
+    history: tuple[Checkpoint, ...] = field(repr=False, default=())
 
 
 def plan_with(plan: Plan, path: str | Path) -> Plan:
@@ -125,7 +128,7 @@ def replay(
             problems=f"to: {end.isoformat()} is not after from: {start.isoformat()}"
         )
     plan = judge_by or session.plan
-    phases, bodies = [], []
+    phases, history = [], []
     with session.database.transaction(readonly=True) as connection:
         facts = read_facts(connection, session.plan)
         now = min(session.now(facts.now), end)
@@ -134,9 +137,9 @@ def replay(
                 summary.ended_at is not None and summary.ended_at <= start
             ):
                 continue
-            phase, drawn = _phase(connection, facts.entries, summary, plan, start, now)
+            phase, drawn = _phase(connection, session, facts.entries, summary, plan, start, now)
             phases.append(phase)
-            bodies += drawn
+            history += drawn
     if not phases:
         raise CouldNotMeasure(
             reason=f"no phase ran between {start.isoformat()} and {end.isoformat()}."
@@ -149,35 +152,35 @@ def replay(
         end=end,
         phases=tuple(phases),
         sentence=_sentence(phases),
-        bodies=tuple(bodies),
+        history=tuple(history),
     )
 
 
 def _phase(
     connection: Connection,
-    entries,
+    session: Session,
+    entries: Sequence[LedgerEntry],
     summary: PhaseSummary,
     plan: Plan,
     start: datetime,
     end: datetime,
-):
+) -> tuple[ReplayedPhase, list[Checkpoint]]:
     """One phase from its beginning (evidence is cumulative), shown from `start` on."""
     until = min(summary.ended_at or end, end)
     taken = {
-        entry.slot: entry
-        for entry in entries
-        if entry.kind == "checkpoint"
-        and entry.operation == "monitor"
-        and entry.phase_began == summary.began_at
+        run.slot: run
+        for run in runs(entries, (EntryKind.CHECKPOINT,))
+        if run.operation == "monitor" and run.phase_began == summary.began_at
     }
-    standing, checks, bodies = _begun(summary, plan), [], [_change(summary)]
+    standing, checks = _begun(summary, plan), []
+    history = [_change(session, summary)]
     for slot in expected_slots(summary.began_at, until, plan):
-        recorded: Entry | None = taken.get(slot)
+        recorded: Entry[Checkpoint] | None = taken.get(slot)
         at = recorded.at if recorded else slot
         verdict, look, shown = _check(connection, summary, standing, plan, slot, at)
-        state = State(recorded.body["state"]) if recorded else None
+        state = recorded.body.state if recorded else None
         standing = _after(standing, verdict, look, slot)
-        bodies.append(_body(summary, slot, at, verdict, look, shown, state))
+        history.append(_judged(session, summary, slot, at, verdict, look, shown))
         if slot >= start:
             checks.append(ReplayedCheck(slot=slot, recorded=state, verdict=verdict))
     acted = next(
@@ -203,7 +206,7 @@ def _phase(
             f" {finding}"
         ),
     )
-    return phase, bodies
+    return phase, history
 
 
 def _begun(summary: PhaseSummary, plan: Plan) -> Standing:
@@ -255,18 +258,16 @@ def _after(standing: Standing, verdict: Verdict, look: Look, slot: datetime) -> 
     return standing
 
 
-def _recorded_act(entries, summary: PhaseSummary, until: datetime) -> tuple[datetime, State] | None:
+def _recorded_act(
+    entries: Sequence[LedgerEntry], summary: PhaseSummary, until: datetime
+) -> tuple[datetime, State] | None:
     """The first act that a check or an evaluation of the phase asked for, or a person's rollback of
     it.
     """
-    for entry in entries:
-        mine = (
-            entry.phase_began == summary.began_at
-            and entry.at <= until
-            and entry.kind in ("checkpoint", "extra")
-        )
+    for entry in runs(entries):
+        mine = entry.phase_began == summary.began_at and entry.at <= until
         if mine and entry.operation in ("monitor", "evaluate", "rollback"):
-            state = State(entry.body["state"])
+            state = entry.body.state
             if state in ACTS or entry.operation == "rollback":
                 return entry.slot or entry.at, state if state in ACTS else State.ROLL_BACK
     return None
@@ -314,32 +315,75 @@ def is_same(check: ReplayedCheck) -> bool:
     return check.recorded is not None and STATES[check.recorded] == STATES[check.verdict.state]
 
 
-def _change(summary: PhaseSummary) -> dict[str, Any]:
-    after = [str(summary.percentage), True]
-    return {
-        "operation": "change",
-        "at": summary.began_at.isoformat(),
-        "change": {"applied": True, "after": after},
-    }
-
-
-def _body(
-    summary: PhaseSummary, slot, at, verdict, look, shown, recorded: State | None
-) -> dict[str, Any]:
-    """What a checkpoint of this replayed check would hold for the charts."""
-    judged, looked = (
-        adapter.dump_python(value, mode="json")
-        for adapter, value in zip(_BODIES, (verdict, look), strict=True)
+def _drawn(
+    session: Session, summary: PhaseSummary, operation: str, at: datetime, **more: Any
+) -> Checkpoint:
+    """A checkpoint of the replay for the charts; it is never recorded."""
+    enabled = RoutingConfig(
+        percentage=summary.percentage,
+        enabled=True,
+        domains=session.plan.domains,
+        created_at=summary.began_at,
+        updated_at=None,
+        notes=None,
+        rows=1,
     )
-    return {
-        "operation": "monitor",
-        "kind": "checkpoint",
-        "at": at.isoformat(),
-        "slot": slot.isoformat(),
-        "state": verdict.state.value,
-        "phase": {"began_at": summary.began_at.isoformat(), "percentage": str(summary.percentage)},
-        "config": {"percentage": str(summary.percentage), "enabled": True},
-        "verdict": {**judged, "recorded": (recorded or State.COULD_NOT_LOOK).value},
-        "look": looked,
-        "figures": shown,
-    }
+    return Checkpoint(
+        run_id=session.run_id,
+        operation=operation,
+        place=session.place,
+        plan_digest=session.plan.digest,
+        plan_path=session.plan.path,
+        operator=session.operator,
+        at=at,
+        recorded_at=at,
+        phase=PhaseRun(index=None, percentage=summary.percentage, began_at=summary.began_at),
+        config=enabled,
+        exit_code=0,
+        **{"slot": None, "verdict": None, "state": State.OFF, "sentence": "", **more},
+    )
+
+
+def _change(session: Session, summary: PhaseSummary) -> Checkpoint:
+    after = (summary.percentage, True)
+    change = Change(before=after, asked=after, after=after, applied=True, reason="as recorded")
+    return _drawn(session, summary, "change", summary.began_at, change=change)
+
+
+def _judged(
+    session: Session,
+    summary: PhaseSummary,
+    slot: datetime,
+    at: datetime,
+    verdict: Verdict,
+    look: Look,
+    shown: Mapping[str, Any],
+) -> Checkpoint:
+    return _drawn(
+        session,
+        summary,
+        "monitor",
+        at,
+        slot=slot,
+        verdict=verdict,
+        state=verdict.state,
+        sentence=verdict.sentence,
+        look=look,
+        figures=shown,
+    )
+
+
+def lanes_of(result: Replay) -> Iterator[tuple[datetime, dict[str, State]]]:
+    """Each replayed check's instant and its states by lane: recorded, replayed, literal, evidence."""
+    recorded = {check.slot: check.recorded for phase in result.phases for check in phase.checks}
+    for run in result.history:
+        if run.verdict is not None and run.slot in recorded:
+            yield (
+                run.at,
+                {
+                    "recorded": recorded[run.slot] or State.COULD_NOT_LOOK,
+                    "replayed": run.verdict.state,
+                    "literal": run.verdict.literal,
+                    "evidence": run.verdict.evidence,
+                },
+            )

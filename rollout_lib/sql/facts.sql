@@ -6,7 +6,7 @@ SELECT clock_timestamp() AS now,
        (SELECT row_to_json(c) FROM webhook_routing_config c ORDER BY c.created_at DESC LIMIT 1) AS config,
        (SELECT count(*) FROM webhook_routing_config) AS config_rows,
        (SELECT json_agg(row_to_json(e) ORDER BY e.seq)
-          FROM (SELECT seq, kind, operation, rollout, at, phase_began, slot, hash, body
+          FROM (SELECT seq, kind, operation, rollout, at, phase_began, slot, run_id, hash, body
                   FROM rollout.ledger WHERE rollout = CAST(:rollout AS text)) e) AS entries,
        h.seq AS head_seq,
        h.hash AS head_hash

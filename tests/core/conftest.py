@@ -4,7 +4,6 @@ fold.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -38,7 +37,7 @@ from rollout_lib.model import (
     Verdict,
     Window,
 )
-from rollout_lib.model.record import from_json, to_json
+from rollout_lib.model.record import read_entry, to_json
 from rollout_lib.notify import render
 from rollout_lib.plan import Plan, load_plan
 
@@ -75,7 +74,7 @@ class Day:
     now: datetime = datetime(2025, 12, 3, 8, 0, tzinfo=UTC)
     percentage: Decimal = Decimal(0)
     entries: list[Entry] = field(default_factory=list)
-    bodies: list[dict[str, Any]] = field(default_factory=list)
+    history: list[Checkpoint] = field(default_factory=list)
 
     def change(self, to: int) -> Checkpoint:
         before, self.percentage = self.percentage, Decimal(to)
@@ -217,23 +216,25 @@ class Day:
             ),
             **({"verdict": None, "slot": None} | facts),
         )
-        message = render(checkpoint, self.plan)
-        body = json.loads(to_json(checkpoint)) | {"message": message}
-        phase = standing.phase.began_at if standing.phase else None
-        self.entries.append(
-            Entry(
-                seq=seq,
-                kind="checkpoint",
-                operation=checkpoint.operation,
-                rollout=self.plan.rollout,
-                at=self.now,
-                phase_began=phase,
-                slot=checkpoint.slot,
-                body=body,
-            )
+        checkpoint = replace(checkpoint, message=render(checkpoint, self.plan))
+        entry = read_entry(
+            {
+                "seq": seq,
+                "kind": "checkpoint",
+                "operation": checkpoint.operation,
+                "rollout": self.plan.rollout,
+                "at": self.now.isoformat(),
+                "phase_began": standing.phase.began_at.isoformat() if standing.phase else None,
+                "slot": checkpoint.slot.isoformat() if checkpoint.slot else None,
+                "run_id": checkpoint.run_id,
+                "hash": f"{seq:064x}",
+                "body": to_json(checkpoint),
+            }
         )
-        self.bodies.append(body)
-        return from_json(json.dumps(body))
+        assert isinstance(entry, Entry), entry
+        self.entries.append(entry)
+        self.history.append(entry.body)
+        return entry.body
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
-"""Charts from bodies of checkpoints: what their captions say, and what their drawings must never
+"""Charts from checkpoints: what their captions say, and what their drawings must never
 do.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,6 +16,7 @@ from rollout_lib.display import charts
 from rollout_lib.display import history as past
 from rollout_lib.display.drawing import frame
 from rollout_lib.display.ribbon import _runs
+from rollout_lib.model.record import to_json
 
 ALL = [
     charts.error_rate,
@@ -35,7 +36,7 @@ def test_captions_of_a_clean_phase_state_what_was_not_seen(day):
     day.change(10)
     for _ in range(4):
         day.check()
-    said = [repr(chart(day.bodies, day.plan)) for chart in ALL]
+    said = [repr(chart(day.history, day.plan)) for chart in ALL]
     assert said[0] == "No unified request failed in the window of any of the 4 checks."
     assert said[1].startswith(
         "0 of 116 requests of the phase to 10:00 failed: compatible with any error rate up to"
@@ -59,13 +60,13 @@ def test_captions_of_a_failing_phase_name_the_moment(day):
     day.check()
     day.check(3)
     assert (
-        repr(charts.error_rate(day.bodies, day.plan))
+        repr(charts.error_rate(day.history, day.plan))
         == "The error rate of the window was over 0.5 % in 1 of 2 checks; highest 10.3 % · 3/29 at"
         " 09:30; 3 distinct failing webhooks in all."
     )
     assert re.match(
         r"Evidence on errors:\w+ reached \d+ at 09:30: e = .* with 3 distinct failing webhooks.",
-        repr(charts.evidence(day.bodies, day.plan)),
+        repr(charts.evidence(day.history, day.plan)),
     )
 
 
@@ -74,10 +75,10 @@ def test_a_single_webhook_over_the_line_is_not_called_an_act(day):
     day.change(10)
     for _ in range(3):
         day.check()
-    body = day.bodies[-1]
-    for stream in body["verdict"]["streams"]:
-        stream |= {"e_now": stream["act_at"] + 1, "bad": 1}
-    assert "A single webhook never acts." in repr(charts.evidence(day.bodies, day.plan))
+    last = day.history[-1]
+    over = [replace(stream, e_now=stream.act_at + 1, bad=1) for stream in last.verdict.streams]
+    day.history[-1] = replace(last, verdict=replace(last.verdict, streams=tuple(over)))
+    assert "A single webhook never acts." in repr(charts.evidence(day.history, day.plan))
 
 
 def test_a_missed_check_is_a_mark_and_never_joined(day):
@@ -89,13 +90,13 @@ def test_a_missed_check_is_a_mark_and_never_joined(day):
     day.check()
     day.check(wait=timedelta(minutes=45))
     day.check()
-    gaps = past.missing(day.bodies, day.plan)
+    gaps = past.missing(day.history, day.plan)
     assert [past.clock(gap, day.plan) for gap in gaps] == ["09:45", "10:00"]
-    assert [row["part"] for row in past.totals(day.bodies, gaps)] == [0, 0, 1, 1]
-    svg = charts.p95(day.bodies, day.plan).svg
+    assert [row["part"] for row in past.totals(day.history, gaps)] == [0, 0, 1, 1]
+    svg = charts.p95(day.history, day.plan).svg
     assert svg.count("✕") == 2
     assert "2 missed" in svg
-    assert repr(charts.timeline(day.bodies, day.plan)).endswith("4 checks, 2 missed.")
+    assert repr(charts.timeline(day.history, day.plan)).endswith("4 checks, 2 missed.")
 
 
 def test_a_check_that_is_missed_at_the_end_is_within_the_chart(day):
@@ -106,12 +107,12 @@ def test_a_check_that_is_missed_at_the_end_is_within_the_chart(day):
     day.check()
     day.now += timedelta(minutes=50)
     day.evaluate()
-    gaps = past.missing(day.bodies, day.plan)
+    gaps = past.missing(day.history, day.plan)
     assert [past.clock(gap, day.plan) for gap in gaps] == [
         "09:30",
         "09:45",
     ], "the slot of 10:00 is open"
-    shared = frame(day.bodies, day.plan)
+    shared = frame(day.history, day.plan)
     assert shared.start < max(past.wall(gap, day.plan) for gap in gaps) <= shared.end
 
 
@@ -122,7 +123,7 @@ def test_checks_while_routing_is_off_are_within_the_timeline(day):
     day.change(0)
     for _ in range(30):
         day.check()
-    svg = charts.timeline(day.bodies, day.plan).svg
+    svg = charts.timeline(day.history, day.plan).svg
     (width,) = re.findall(r'<svg[^>]* width="(\d+)"', svg)
     assert int(width) < 800
 
@@ -134,10 +135,11 @@ def test_an_extra_check_is_a_point_beside_the_line_of_evidence(day):
     day.change(10)
     day.check()
     day.check()
-    scheduled = charts.evidence(day.bodies, day.plan).svg
-    extra = dict(day.bodies[-1], kind="extra", look=None, slot=None)
-    extra["at"] = (past.instant(extra) + timedelta(minutes=5)).isoformat()
-    drawn = charts.evidence([*day.bodies, extra], day.plan).svg
+    scheduled = charts.evidence(day.history, day.plan).svg
+    last = day.history[-1]
+    later = last.at + timedelta(minutes=5)
+    extra = replace(last, kind="extra", look=None, slot=None, at=later)
+    drawn = charts.evidence([*day.history, extra], day.plan).svg
     assert "extra check" not in scheduled
     assert drawn.count("extra check") == 1
     assert lines(drawn) == lines(scheduled) == 1
@@ -157,8 +159,8 @@ def test_no_check_is_missed_while_routing_is_off(day):
     day.now += timedelta(hours=12)
     day.change(10)
     day.check()
-    assert past.missing(day.bodies, day.plan) == []
-    assert [row["part"] for row in past.totals(day.bodies, [])] == [0, 1]
+    assert past.missing(day.history, day.plan) == []
+    assert [row["part"] for row in past.totals(day.history, [])] == [0, 1]
 
 
 def test_a_run_of_equal_verdicts_ends_at_a_gap(day):
@@ -167,10 +169,10 @@ def test_a_run_of_equal_verdicts_ends_at_a_gap(day):
     day.check()
     day.check(wait=timedelta(minutes=30))
     cells = [
-        {"at": past.instant(body), "row": "verdict", "sign": "✓", "word": "CLEAN", "colour": "#000"}
-        for body in past.monitors(day.bodies)
+        {"at": run.at, "row": "verdict", "sign": "✓", "word": "CLEAN", "colour": "#000"}
+        for run, _ in past.monitors(day.history)
     ]
-    runs = _runs(cells, frame(day.bodies, day.plan), 900_000)
+    runs = _runs(cells, frame(day.history, day.plan), 900_000)
     assert [run["n"] for run in runs] == [1, 1]
     assert runs[1]["x0"] > runs[0]["x"]
 
@@ -186,7 +188,7 @@ def test_every_chart_of_a_whole_day_is_small_and_needs_no_network(day, chart):
     day.change(25)
     for _ in range(17):
         day.check()
-    picture = chart(day.bodies, day.plan)
+    picture = chart(day.history, day.plan)
     assert len(picture.svg) <= 26_000
     outside = re.findall(
         r"(?:href|src)=\"([^#\"][^\"]*)|url\((?!#)[^)]*\)|<script|<image", picture.svg
@@ -201,7 +203,7 @@ def test_every_chart_says_so_when_there_is_nothing_to_draw(day, chart):
     """An empty history, and a phase before its first check, are sentences and not errors."""
     assert repr(chart([], day.plan))
     day.change(10)
-    assert repr(chart(day.bodies, day.plan))
+    assert repr(chart(day.history, day.plan))
 
 
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/Los_Angeles"])
@@ -212,11 +214,12 @@ def test_axes_do_not_follow_the_machine(day, zone, tmp_path):
     day.change(10)
     for _ in range(8):
         day.check()
-    file = tmp_path / "bodies.json"
-    file.write_text(json.dumps(day.bodies), encoding="utf-8")
+    file = tmp_path / "runs.jsonl"
+    file.write_text("\n".join(map(to_json, day.history)), encoding="utf-8")
     program = (
-        "import json,sys;from rollout_lib.display import charts;from rollout_lib.plan import"
-        " load_plan;print(charts.p95(json.load(open(sys.argv[1])),"
+        "import sys;from rollout_lib.display import charts;from rollout_lib.plan import load_plan;"
+        "from rollout_lib.model.record import from_json;"
+        "print(charts.p95([from_json(line) for line in open(sys.argv[1])],"
         " load_plan('parameters/week6.rehearsal.yaml')).svg)"
     )
     elsewhere = subprocess.run(
@@ -228,5 +231,5 @@ def test_axes_do_not_follow_the_machine(day, zone, tmp_path):
     ).stdout
     assert ">09:00<" in elsewhere
     assert re.findall(r">\d\d:\d\d<", elsewhere) == re.findall(
-        r">\d\d:\d\d<", charts.p95(day.bodies, day.plan).svg
+        r">\d\d:\d\d<", charts.p95(day.history, day.plan).svg
     )

@@ -16,7 +16,22 @@ from rollout_lib.control_room.offers import VALID, Offer, has_moved, offer_for, 
 from rollout_lib.control_room.view import SHOWN, View, owed, steps_of
 from rollout_lib.database.lease import Holder
 from rollout_lib.judgement.state import EMPTY
-from rollout_lib.model import Act, Entry, Gate, PhaseRun, Place, RoutingConfig, State, Verdict
+from rollout_lib.model import (
+    Act,
+    Archived,
+    Change,
+    Checkpoint,
+    Entry,
+    EntryKind,
+    Gate,
+    PhaseRun,
+    Place,
+    RoutingConfig,
+    State,
+    Statement,
+    Subject,
+    Verdict,
+)
 
 NOW = datetime(2025, 12, 3, 9, 15, tzinfo=UTC)
 BEGAN = NOW - timedelta(hours=1)
@@ -42,14 +57,11 @@ VERDICT = Verdict(
     latched=None,
     checks=(),
 )
+PLACE = Place(
+    environment="rehearsal", host="embedded", database="d", rollout="r", time_zone="Europe/Berlin"
+)
 VIEW = View(
-    place=Place(
-        environment="rehearsal",
-        host="embedded",
-        database="d",
-        rollout="r",
-        time_zone="Europe/Berlin",
-    ),
+    place=PLACE,
     at=NOW,
     read_at=NOW,
     simulated=False,
@@ -80,7 +92,31 @@ def offered(kind: str, view: View = VIEW) -> Offer:
     return found
 
 
-def entry(seq: int, kind: str, operation: str, **body) -> Entry:
+def ran(operation: str = "monitor", **more) -> Checkpoint:
+    """A run's checkpoint of NOW."""
+    return Checkpoint(
+        **{
+            "run_id": "a",
+            "operation": operation,
+            "place": PLACE,
+            "plan_digest": "d",
+            "plan_path": "p",
+            "operator": "Rita",
+            "at": NOW,
+            "recorded_at": NOW,
+            "phase": None,
+            "slot": None,
+            "config": None,
+            "verdict": None,
+            "exit_code": 0,
+            "state": State.WATCH,
+            "sentence": "",
+            **more,
+        }
+    )
+
+
+def entry(seq: int, kind: EntryKind, operation: str, body) -> Entry:
     return Entry(
         seq=seq,
         kind=kind,
@@ -159,18 +195,10 @@ def test_who_came_second_is_told_who_was_first_and_when():
     """The last change that was applied: its operator and instant; an edit past the suite is said to
     be one.
     """
-    first = {
-        "change": {"applied": True},
-        "operator": "Otto",
-        "at": NOW.isoformat(),
-        "sentence": "Routing is at 25 %.",
-    }
-    refused = {
-        "change": {"applied": False},
-        "operator": "Rita",
-        "at": NOW.isoformat(),
-        "sentence": "Refused",
-    }
+    at = (Decimal(25), True)
+    change = Change(before=at, asked=at, after=at, applied=True, reason="")
+    first = ran("change", change=change, operator="Otto", sentence="Routing is at 25 %.")
+    refused = ran("change", change=replace(change, applied=False), sentence="Refused")
     told = who_was_first([first, refused], "Europe/Berlin")
     assert told == "Otto was first, Wed 3 Dec 10:15 CET (09:15 UTC): Routing is at 25 %."
     assert "past the suite" in who_was_first([refused], "Europe/Berlin")
@@ -180,26 +208,19 @@ def test_the_timeline_joins_a_run_with_its_archived_files():
     """Newest first, at most SHOWN rows; a run's two entries are one, a statement
     says who made it.
     """
-    run = entry(
-        1, "checkpoint", "monitor", run_id="a", state="WATCH", sentence="one", operator="Rita"
-    )
+    run = entry(1, EntryKind.CHECKPOINT, "monitor", ran(sentence="one"))
     files = {"r/x.html": "…", "r/x.ipynb": "…"}
-    said = entry(
-        3,
-        "attestation",
-        "complaints",
-        run_id="b",
-        subject="complaints",
-        value="none",
-        reason="",
-        by="Otto",
+    kept = Archived(run_id="a", files=files)
+    stated = Statement(
+        subject=Subject.COMPLAINTS, value="none", reason="", by="Otto", plan_digest="d", run_id="b"
     )
-    steps = steps_of([run, entry(2, "archived", "20_monitor", run_id="a", files=files), said])
+    said = entry(3, EntryKind.ATTESTATION, "complaints", stated)
+    steps = steps_of([run, entry(2, EntryKind.ARCHIVED, "20_monitor", kept), said])
     assert [(step.what, step.state, step.by, step.files) for step in steps] == [
         ("attestation", None, "Otto", ()),
         ("monitor", State.WATCH, "Rita", tuple(files)),
     ]
-    many = [entry(seq, "extra", "monitor", run_id=str(seq), state="WATCH") for seq in range(1, 40)]
+    many = [entry(seq, EntryKind.EXTRA, "monitor", ran(run_id=str(seq))) for seq in range(1, 40)]
     assert [step.seq for step in steps_of(many)] == list(range(39, 39 - SHOWN, -1))
 
 
@@ -207,19 +228,8 @@ def test_nothing_from_outside_is_markup(plan, tmp_path):
     """A reason, an operator, an error message, a gate, a refusal: escaped
     wherever they are shown.
     """
-    step = steps_of(
-        [
-            entry(
-                1,
-                "checkpoint",
-                "change",
-                run_id="a",
-                state="PASS",
-                sentence=MARKUP,
-                operator=MARKUP,
-            )
-        ]
-    )
+    run = ran("change", state=State.PASS, sentence=MARKUP, operator=MARKUP)
+    step = steps_of([entry(1, EntryKind.CHECKPOINT, "change", run)])
     error = {
         "domain": MARKUP,
         "routed_to": MARKUP,
@@ -232,7 +242,7 @@ def test_nothing_from_outside_is_markup(plan, tmp_path):
         steps=step,
         errors=(error,),
         verdict=replace(VERDICT, sentence=MARKUP, next_step=MARKUP),
-        last={"at": NOW.isoformat(), "state": "WATCH", "sentence": MARKUP},
+        last=ran(sentence=MARKUP),
         watcher=Holder(name=MARKUP, taken_at=NOW, until=NOW, runs=True),
     )
     asked = replace(

@@ -4,19 +4,20 @@ running phase.
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
 from rollout_lib.judgement.state import fold
-from rollout_lib.model import Entry, State
+from rollout_lib.model import Adopted, State
+from rollout_lib.model.record import read_entry
 
 
 def stated(day, subject="acknowledgement", value="inconclusive"):
     """A statement by Rita as the next entry."""
     standing = fold(day.entries, day.plan)
-    kind = "attestation" if subject == "complaints" else "acknowledgement"
     body = {
         "subject": subject,
         "value": value,
@@ -24,18 +25,25 @@ def stated(day, subject="acknowledgement", value="inconclusive"):
         "reason": "seen",
         "plan_digest": day.plan.digest,
     }
-    day.entries.append(
-        Entry(
-            seq=len(day.entries) + 1,
-            kind=kind,
-            operation=subject,
-            rollout=day.plan.rollout,
-            at=day.now,
-            phase_began=standing.phase.began_at,
-            slot=None,
-            body=body,
-        )
-    )
+    row = {
+        "seq": len(day.entries) + 1,
+        "kind": "attestation" if subject == "complaints" else "acknowledgement",
+        "operation": subject,
+        "rollout": day.plan.rollout,
+        "at": day.now,
+        "phase_began": standing.phase.began_at if standing.phase else None,
+        "slot": None,
+        "run_id": "r",
+        "hash": f"{len(day.entries) + 1:064x}",
+        "body": json.dumps(body),
+    }
+    day.entries.append(read_entry(row))
+
+
+def amend(day, **fields):
+    """The last entry as if its run had found otherwise."""
+    entry = day.entries[-1]
+    day.entries[-1] = replace(entry, body=replace(entry.body, **fields))
 
 
 def standing_of(day):
@@ -108,12 +116,11 @@ def test_a_pass_is_revoked_by_a_hold_and_not_by_a_watch(day):
     day.change(10)
     day.check()
     day.evaluate()
-    entry = day.entries[-1]
-    day.entries[-1] = replace(entry, body=entry.body | {"state": "PASS"})
+    amend(day, state=State.PASS)
     assert standing_of(day).evaluation[1] is State.PASS
-    for state, revoked in (("WATCH", False), ("HOLD", True)):
+    for state, revoked in ((State.WATCH, False), (State.HOLD, True)):
         day.check()
-        day.entries[-1] = replace(day.entries[-1], body=day.entries[-1].body | {"state": state})
+        amend(day, state=state)
         assert bool(standing_of(day).revoked) is revoked
 
 
@@ -122,7 +129,7 @@ def test_an_evaluation_latches_what_it_finds(day):
     day.change(10)
     day.check()
     day.evaluate()
-    day.entries[-1] = replace(day.entries[-1], body=day.entries[-1].body | {"state": "STEP_BACK"})
+    amend(day, state=State.STEP_BACK)
     assert standing_of(day).latched is State.STEP_BACK
 
 
@@ -152,18 +159,18 @@ def test_a_phase_begun_again_starts_from_nothing(day):
 
 
 def test_an_extension_never_shortens_a_hold(day):
-    """A negative number of seconds on the ledger adds nothing."""
+    """A negative number of seconds on the ledger adds nothing: it cannot be read."""
     day.change(10)
     stated(day, "extension", "-7200")
     assert standing_of(day).extension_s == 0
+    assert [entry.seq for entry in standing_of(day).unreadable] == [2]
 
 
 def test_routing_off_latches_whoever_did_it(day):
     """Adopted from a hand's edit: no phase runs, and starting again needs a person."""
     day.change(10)
     day.check()
-    body = day.entries[-1].body | {"adopted": {"percentage": "10", "enabled": False}}
-    day.entries[-1] = replace(day.entries[-1], body=body)
+    amend(day, adopted=Adopted(percentage=Decimal(10), enabled=False))
     standing = standing_of(day)
     assert standing.phase is None
     assert standing.latched is State.ROLL_BACK

@@ -73,7 +73,7 @@ def executed(run: op.Recorded) -> nbformat.NotebookNode:
 
 def keep(run: op.Recorded, name: str, plan: Plan, outputs: Path, *, seal: bool = True) -> None:
     """Archive a run's three files and seal it, as the runner does."""
-    body = run.history[-1]
+    body = json.loads(run.text)
     run_id, at = body["run_id"], body["at"]
     stem = names.stem_of(body, plan.rollout, name, run_id)
     base = names.folder(outputs, plan.rollout, datetime.fromisoformat(at))

@@ -1,0 +1,161 @@
+"""One row of the ledger as a value: what its kind says that it holds, or why it cannot be read.
+
+An Entry carries a typed body; a row whose columns or body are not what its kind promises is an
+Unreadable, a value as well. The codec between rows and these values is in record.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from rollout_lib.model.verdict import Checkpoint
+
+
+class EntryKind(StrEnum):
+    """What an entry is, as its column says."""
+
+    CHECKPOINT = "checkpoint"  # a run; a scheduled check among them claims its slot
+    EXTRA = "extra"  # a run that claims no slot: a person's, a tripwire's, a late one
+    ATTEMPT = "attempt"  # a change that was refused, or a run that died before its checkpoint
+    ARCHIVED = "archived"  # a run's second entry: its files
+    ATTESTATION = "attestation"  # a person's statement on complaints
+    ACKNOWLEDGEMENT = "acknowledgement"  # any other statement of a person
+    MISSED = "missed"  # a slot that nobody checked in its time
+    MESSAGE = "message"  # one step of telling: claimed, sent or failed
+    LEASE = "lease"  # a watcher took the rollout
+
+
+RUNS = (EntryKind.CHECKPOINT, EntryKind.EXTRA)
+STATEMENTS = (EntryKind.ATTESTATION, EntryKind.ACKNOWLEDGEMENT)
+
+
+class Subject(StrEnum):
+    """What a named person can state."""
+
+    COMPLAINTS = "complaints"
+    ACKNOWLEDGEMENT = "acknowledgement"  # of an inconclusive evaluation
+    EXTENSION = "extension"  # value: seconds added to the hold
+    OVERRIDE = "override"  # of legacy's own limits before the start
+    RESTART = "restart"  # after a rollback
+    UNREADABLE = "unreadable"  # value: number and hash of each entry that is set aside
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """The body of an attestation or acknowledgement."""
+
+    subject: Subject
+    value: str
+    by: str
+    reason: str
+    plan_digest: str
+    run_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archived:
+    """The body of a run's second entry, and of an attempt that left no checkpoint.
+
+    files: path below outputs/ -> hash. died: why the run ended without concluding. lost: why its
+    notebook will never come."""
+
+    run_id: str
+    files: Mapping[str, str]
+    notebook: str = ""
+    source: str = ""
+    died: str = ""
+    lost: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missed:
+    """The body of a slot that passed without a check."""
+
+    reason: str = ""
+    by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """The body of a message: what is told, and to whom still (recipients by fingerprint)."""
+
+    subject: str
+    text: str
+    recipients: tuple[str, ...]
+    why: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """The body of a lease that changed hands."""
+
+    holder: str
+    before: str | None = None
+    by: str = ""
+
+
+Body = Checkpoint | Statement | Archived | Missed | Told | Held
+B = TypeVar("B", bound=Body, covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry(Generic[B]):
+    """One row that could be read. text is the body as it stands on the ledger."""
+
+    seq: int
+    kind: EntryKind
+    operation: str
+    rollout: str
+    at: datetime
+    phase_began: datetime | None
+    slot: datetime | None
+    body: B
+    hash: str = ""
+    text: str = field(default="", repr=False, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """One row that could not be read, and why.
+
+    What is told of it stops every raise until a named person sets it aside; at, phase_began and
+    slot are None where the column is none or no instant of ours."""
+
+    seq: int
+    kind: str
+    operation: str
+    rollout: str
+    why: str
+    hash: str = ""
+    at: datetime | None = None
+    phase_began: datetime | None = None
+    slot: datetime | None = None
+
+    @property
+    def key(self) -> str:
+        """What a person names to set it aside: the number, bound to its hash."""
+        return f"{self.seq}:{self.hash[:16]}"
+
+
+LedgerEntry = Entry[Body] | Unreadable
+
+
+def runs(
+    entries: Iterable[LedgerEntry], kinds: tuple[EntryKind, ...] = RUNS
+) -> list[Entry[Checkpoint]]:
+    """The entries of these kinds that hold a run's checkpoint, in the order given."""
+    return [
+        entry
+        for entry in entries
+        if isinstance(entry, Entry) and entry.kind in kinds and isinstance(entry.body, Checkpoint)
+    ]
+
+
+def statements(entries: Iterable[LedgerEntry]) -> list[Entry[Statement]]:
+    """The entries in which a person stated something, in the order given."""
+    return [
+        entry for entry in entries if isinstance(entry, Entry) and isinstance(entry.body, Statement)
+    ]
