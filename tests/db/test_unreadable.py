@@ -55,7 +55,14 @@ def test_a_named_person_sets_them_aside(evening, capsys):
     with pytest.raises(ParameterError, match=f"#{numbers[0]}"):
         op.attest(evening.session(), subject="unreadable", value="1", reason="planted by psql")
     first, last = min(numbers), max(numbers)
-    where = ["--plan", str(evening.plan_file), "--as-of", evening.now.isoformat(), "--operator", "Rita"]
+    where = [
+        "--plan",
+        str(evening.plan_file),
+        "--as-of",
+        evening.now.isoformat(),
+        "--operator",
+        "Rita",
+    ]
     named = ["--unreadable", f"{first}-{last}", "--reason", "planted by psql"]
     assert run(["acknowledge", *named, *where]) == 0
     assert "Rita stated unreadable" in capsys.readouterr().out
