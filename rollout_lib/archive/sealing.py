@@ -24,12 +24,11 @@ from rollout_lib.database.connection import connect
 from rollout_lib.errors import ArchiveFailed, NameTaken, RolloutError
 from rollout_lib.model import Place
 from rollout_lib.plan import Plan
-from rollout_lib.redaction import hide
+from rollout_lib.redaction import hidden, hide, hide_first
 
 MIMETYPE = "application/vnd.rollout.checkpoint+json"
 WORKING = "working"
 _LONGEST, _LONGEST_HTML = 20_000, 400_000  # characters of one text, or HTML, of a cell's output
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _DRAWN = ("<style", "<svg")  # numbers that are no data
 _MARKUP = re.compile(r"(<style.*?</style>|<svg.*?</svg>|<[^>]*>)", re.DOTALL)
 _UNREADABLE = (
@@ -81,7 +80,14 @@ def archive(
 
 
 def _tidy(executed: Any) -> None:
-    """What cells showed, without secrets and personal data; megabytes of it are cut, and say so."""
+    """What cells say and showed, and what was injected, without secrets and personal data;
+    megabytes of it are cut, and say so.
+    """
+    for cell in executed.cells:  # the injected parameters hold the reason as it was typed
+        cell.source = hide("".join(cell.source))
+    told = executed.metadata.get("papermill", {})
+    if "parameters" in told:
+        told["parameters"] = hidden(told["parameters"])
     for output in (output for cell in executed.cells for output in cell.get("outputs", [])):
         for field in ("text", "evalue"):
             if field in output:
@@ -95,33 +101,23 @@ def _tidy(executed: Any) -> None:
             elif kind != MIMETYPE and not kind.startswith(
                 "image/"
             ):  # the record is redacted already, and is hashed
-                data[kind] = _hidden(data[kind])
+                data[kind] = _data(data[kind])
 
 
 def _html(html: str) -> str:
-    shown = "".join(part if part.startswith(_DRAWN) else hide(part) for part in _MARKUP.split(html))
-    return (
-        shown if len(html) <= _LONGEST_HTML else f"<p>{len(html):,} characters of HTML left out</p>"
-    )
+    if len(html) > _LONGEST_HTML:
+        return f"<p>{len(html):,} characters of HTML left out</p>"
+    return "".join(part if part.startswith(_DRAWN) else hide(part) for part in _MARKUP.split(html))
 
 
-def _hidden(value: Any) -> Any:
-    """The same value, each text of it without secrets: of what a cell showed as data (JSON) too."""
-    if isinstance(value, str):
-        return _cut(value)
-    if isinstance(value, Mapping):
-        return {key: _hidden(item) for key, item in value.items()}
-    return [_hidden(item) for item in value] if isinstance(value, list) else value
+def _data(value: Any) -> Any:
+    """What a cell showed as text or as data (JSON), each text of it without secrets."""
+    lines = isinstance(value, list) and all(isinstance(line, str) for line in value)
+    return _cut(value) if isinstance(value, str) or lines else hidden(value)
 
 
 def _cut(text: str | list[str]) -> str:
-    text = _COLOURS.sub("", "".join(text))  # they would part a secret in two
-    shown = hide(text[: 2 * _LONGEST])
-    return (
-        shown
-        if len(text) <= _LONGEST
-        else f"{shown[:_LONGEST]} [… {len(text) - _LONGEST:,} characters left out]"
-    )
+    return hide_first("".join(text), _LONGEST)
 
 
 def seal_run(

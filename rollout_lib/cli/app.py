@@ -15,6 +15,7 @@ import typer
 
 from rollout_lib.cli.options import FOLDER, Apply, AsOf, Json, Operator, Outputs, Plan, Reason, app
 from rollout_lib.errors import ParameterError, RolloutError
+from rollout_lib.redaction import hide
 
 ROOMS = (
     "lab",
@@ -34,7 +35,7 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False)
     except RolloutError as error:
-        print(error, file=sys.stderr)
+        print(hide(str(error)), file=sys.stderr)
         return error.exit_code
     except typer.Exit as stop:
         return stop.exit_code
@@ -44,7 +45,7 @@ def run(arguments: list[str]) -> int:
             if os.environ.get("ROLLOUT_DEBUG"):
                 raise
             print(
-                f"A defect of ours, please report it: {type(error).__name__}: {error}\nIt may have"
+                f"A defect of ours, please report it: {type(error).__name__}: {hide(str(error))}\nIt may have"
                 " come after a change: `rollout status` says what is true of the routing now."
                 " ROLLOUT_DEBUG=1 shows where.",
                 file=sys.stderr,
@@ -86,7 +87,7 @@ def _notebook(name: str, parameters: dict, outputs: Path, as_json: bool) -> int:
             "\n".join([checkpoint_text(checkpoint, result.sealed or result.recorded), *result.told])
         )
     if result.died or not result.checkpoint:
-        print(result.died or result.error, file=sys.stderr)
+        print(hide(str(result.died or result.error)), file=sys.stderr)
     if result.trouble:
         print(result.trouble, file=sys.stderr)
     if result.html:

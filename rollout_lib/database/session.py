@@ -16,6 +16,7 @@ from rollout_lib.database.connection import Database, connect
 from rollout_lib.errors import ParameterError
 from rollout_lib.model import Place
 from rollout_lib.plan import Plan, load_plan
+from rollout_lib.redaction import name_of
 
 ACCOUNTS = frozenset(
     {"root", "postgres", "nobody", "daemon", "www-data", "rollout", "airflow", "ubuntu", "jovyan"}
@@ -74,7 +75,7 @@ def open_session(
     return Session(
         plan=loaded,
         database=connect(loaded),
-        operator=operator or os.environ.get("ROLLOUT_OPERATOR") or getpass.getuser(),
+        operator=name_of(operator or os.environ.get("ROLLOUT_OPERATOR") or getpass.getuser()),
         as_of=instant,
         run_id=run_id or uuid.uuid4().hex,
     )

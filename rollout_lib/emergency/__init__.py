@@ -22,7 +22,7 @@ from rollout_lib import spool
 from rollout_lib.emergency.connection import APPLICATION, cut, not_known, open_connection
 from rollout_lib.emergency.statements import DEADLINE, Row, clock, disable, read, zero
 from rollout_lib.errors import DatabaseUnreachable
-from rollout_lib.redaction import redact
+from rollout_lib.redaction import name_of, redact
 
 __all__ = ["APPLICATION", "DEADLINE", "SwitchedOff", "lower", "switch_off"]
 
@@ -67,7 +67,7 @@ def switch_off(
     address: a libpq address. rollout: "" where no plan says it, then that of the ledger's newest
     entry. at: the instant to record (the database's clock when None). Raises DatabaseUnreachable
     when nothing could be done, or when whether it was done cannot be known."""
-    reason, operator = redact(reason), redact(operator)
+    reason, operator = redact(reason), name_of(operator)
     with _lowered(address, reason, at) as done:
         recorded = _record(done, reason, operator, rollout)
     return _said(done, recorded)

@@ -22,6 +22,7 @@ from rollout_lib.errors import EXIT_CODES, CouldNotMeasure, RolloutError, SlotTa
 from rollout_lib.model import STATES, Act, Checkpoint, Standing, State, runs
 from rollout_lib.model.record import to_json
 from rollout_lib.notify.send import shout, tell
+from rollout_lib.redaction import hide
 
 MIMETYPE = "application/vnd.rollout.checkpoint+json"
 
@@ -111,6 +112,24 @@ def _message(checkpoint: Checkpoint, session: Session) -> Mapping[str, str] | No
         return {"kind": "unrendered", "subject": subject, "text": f"{checkpoint.sentence}\n{why}"}
 
 
+def text_of(checkpoint: Checkpoint) -> str:
+    """The text of a checkpoint for the ledger: its sentences, reasons and names without secrets.
+
+    Only what has a space is prose; hashes, ids and names of files stay as they are."""
+    text = to_json(checkpoint)
+    body = json.loads(text)
+    clean = _prose(body)
+    return text if clean == body else json.dumps(clean, ensure_ascii=False, separators=(",", ":"))
+
+
+def _prose(value: Any) -> Any:
+    if isinstance(value, str):
+        return hide(value) if " " in value else value
+    if isinstance(value, Mapping):
+        return {key: _prose(item) for key, item in value.items()}
+    return [_prose(item) for item in value] if isinstance(value, list) else value
+
+
 def entry_of(checkpoint: Checkpoint, text: str) -> dict[str, Any]:
     """The ledger entry of a checkpoint; instants as ISO text, as the spool keeps them."""
 
@@ -156,7 +175,7 @@ def record(session: Session, facts: Facts, checkpoint: Checkpoint) -> Recorded:
     """
     for kind in (checkpoint.kind, "extra"):
         checkpoint = replace(checkpoint, kind=kind)
-        text = to_json(checkpoint)
+        text = text_of(checkpoint)
         entry = entry_of(checkpoint, text)
         try:
             left = (
