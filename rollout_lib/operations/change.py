@@ -27,12 +27,18 @@ from rollout_lib.model import (
     Standing,
     State,
 )
-from rollout_lib.model.record import to_json
 from rollout_lib.notify import metrics
 from rollout_lib.notify.send import tell
 from rollout_lib.operations.lowering import UNREADABLE, disable, known_now
 from rollout_lib.operations.preflight import look_before
-from rollout_lib.operations.record import Recorded, checkpoint_of, entry_of, record, recorded
+from rollout_lib.operations.record import (
+    Recorded,
+    checkpoint_of,
+    entry_of,
+    record,
+    recorded,
+    text_of,
+)
 from rollout_lib.probes import take_probes
 from rollout_lib.redaction import redact
 
@@ -100,7 +106,7 @@ def _along_the_plan(session: Session, asked: _Asked) -> Recorded:
             checkpoint = _refused(session, facts, standing, asked, gates)
         else:
             checkpoint = _changed(session, connection, facts, standing, asked, gates, done)
-        text = to_json(checkpoint)
+        text = text_of(checkpoint)
         entered = checkpoint.kind in ("checkpoint", "extra")
         head = append(connection, **entry_of(checkpoint, text)) if entered else None
     if checkpoint.kind == "attempt":

@@ -23,7 +23,34 @@ _PLAIN_WORD = re.compile(r"[A-Z]?[a-z]{2,}|[A-Z]{2,8}|\d{1,4}")
 # For each letter those that often follow it in English and German words and in names of programs.
 _FOLLOWS = {
     row[0]: frozenset(row[1:])
-    for row in ["abcdfgiklmnprstuvwy", "baceijlorsuy", "cacehikloprstuy", "dabcdegilmnoprstuw", "eabcdefghiklmnopqrstuvwxy", "fadefilorstuy", "gaceghilnorstu", "haeiorst", "iabcdefglmnoprstvxz", "jeos", "keis", "lacdeiloprstuvy", "mabceilmnopstuy", "nabcdefgiklmnoprstuvy", "oabcdfgiklmnoprstuvw", "pacdeghilopqrstuy", "qclsu", "rabcdefgiklmnoprstuvy", "sacdefhilmnopqrstuwy", "tacdefhilmnoprstuwyz", "uabcdefgilmnprst", "vaeio", "waehinors", "xceipt", "yacdeilmnpst", "zae"]
+    for row in [
+        "abcdfgiklmnprstuvwy",
+        "baceijlorsuy",
+        "cacehikloprstuy",
+        "dabcdegilmnoprstuw",
+        "eabcdefghiklmnopqrstuvwxy",
+        "fadefilorstuy",
+        "gaceghilnorstu",
+        "haeiorst",
+        "iabcdefglmnoprstvxz",
+        "jeos",
+        "keis",
+        "lacdeiloprstuvy",
+        "mabceilmnopstuy",
+        "nabcdefgiklmnoprstuvy",
+        "oabcdfgiklmnoprstuvw",
+        "pacdeghilopqrstuy",
+        "qclsu",
+        "rabcdefgiklmnoprstuvy",
+        "sacdefhilmnopqrstuwy",
+        "tacdefhilmnoprstuwyz",
+        "uabcdefgilmnprst",
+        "vaeio",
+        "waehinors",
+        "xceipt",
+        "yacdeilmnpst",
+        "zae",
+    ]
 }
 _AT_LEAST = 9  # characters of one part, or 16 of several, that nothing explains
 _OF_SEVERAL = 16

@@ -23,7 +23,25 @@ _NAMES = (  # what is called so has a value that nobody should see
     r"|csrf|\botp|\bpin|webhook[_-]?url|connection[_-]?string|\bdsn|\blogin"
 )
 _NAMED = _compiled(rf"(?P<option>--[\w-]{{0,30}})?(?P<name>{_NAMES})s?[\w-]{{0,30}}")
-_IN_NAMES = ["pass", "pwd", "secret", "token", "key", "authorization", "credential", "signature", "hmac", "session", "csrf", "otp", "pin", "webhook", "connection", "dsn", "login"]
+_IN_NAMES = [
+    "pass",
+    "pwd",
+    "secret",
+    "token",
+    "key",
+    "authorization",
+    "credential",
+    "signature",
+    "hmac",
+    "session",
+    "csrf",
+    "otp",
+    "pin",
+    "webhook",
+    "connection",
+    "dsn",
+    "login",
+]
 _VALUE = (
     r"(?P<hide>\[(?:secret|token|number|e-mail|message id|key|account|id)\]"
     r"|\"(?:\\.|[^\"\\\n])*+\"?|'(?:\\.|[^'\\\n])*+'?"

@@ -162,7 +162,7 @@ HARMLESS = [
     "python 3.11.7, psycopg 3.3.9, PostgreSQL 18.1 (Debian 18.1-1.pgdg12+2)",
     "TypeError: unsupported operand type(s) for +: 'int' and 'str'",
     "ModuleNotFoundError: No module named 'rollout_lib.operations.preflight'",
-    'File "/home/rita/rollout/rollout_lib/database/connection.py", line 263, in connect',
+    'File "/opt/rollout/rollout_lib/database/connection.py", line 263, in connect',
     "at Object.fetchWhatsAppMedia (/app/src/handlers/mediaHandler.js:112:17)",
     "HTTPSConnectionPool(host='graph.facebook.com', port=443): Max retries exceeded with url: /v19.0/messages",
     "upstream connect error or disconnect/reset before headers. reset reason: connection timeout",
