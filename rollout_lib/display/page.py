@@ -12,7 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from rollout_lib.display import words
-from rollout_lib.model import TOTAL, Check, Checkpoint, Outcome, Place, State, Verdict
+from rollout_lib.model import TOTAL, Check, CheckKind, Checkpoint, Outcome, Place, State, Verdict
 from rollout_lib.redaction import redact
 from rollout_lib.text import both_times, e_value
 
@@ -186,10 +186,12 @@ def answer(state: State, sentence: str, verdict: Verdict | None) -> str:
     return html
 
 
+_THRESHOLDS = (CheckKind.SPLIT, CheckKind.ERRORS, CheckKind.LATENCY, CheckKind.ROUTER)
+
+
 def _literal_words(verdict: Verdict) -> str:
     """The threshold that decided the literal column, or that all of them are kept."""
-    names = {"split", *(item.stream for item in verdict.streams)}
-    judged = [check for check in verdict.checks if check.name in names]
+    judged = [check for check in verdict.checks if check.kind in _THRESHOLDS]
     crossed = [check for check in judged if check.outcome in (Outcome.FAIL, Outcome.WARN)]
     unknown = [
         check for check in judged if check.outcome not in (Outcome.PASS, Outcome.FAIL, Outcome.WARN)
