@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from html import escape
@@ -13,7 +14,9 @@ from typing import Any
 from rollout_lib import spool
 from rollout_lib.database.session import Session, open_session, parse_percentage
 from rollout_lib.display import Html, charts, header
-from rollout_lib.display.page import answer, checks_table, table
+from rollout_lib.display.answer import answer_of, state_badge
+from rollout_lib.display.page import checks_table, table
+from rollout_lib.display.templating import part
 from rollout_lib.display.words import EMPTY, rate
 from rollout_lib.display.words import milliseconds as ms
 from rollout_lib.errors import ParameterError
@@ -108,8 +111,8 @@ def phases_table(result: Report) -> Html:
                 f"{phase.percentage:g} %",
                 both_times(phase.began_at, zone),
                 f"{phase.checks} of {phase.expected}",
-                phase.worst.value if phase.worst else EMPTY,
-                phase.evaluation.value if phase.evaluation else "not evaluated",
+                state_badge(phase.worst).word if phase.worst else EMPTY,
+                state_badge(phase.evaluation).word if phase.evaluation else "not evaluated",
                 rate(unified["errors"], unified["requests"]) if unified else EMPTY,
                 ms(unified.get("p95_ms")) if unified else EMPTY,
                 phase.ended_by,
@@ -135,7 +138,7 @@ def days_table(result: Report) -> Html:
             f"{day.day:%a %d %b}",
             day.routing,
             f"{day.checks} of {day.expected}",
-            day.worst.value if day.worst else EMPTY,
+            state_badge(day.worst).word if day.worst else EMPTY,
             ", ".join(day.evaluations) or EMPTY,
         )
         for day in result.summary.days
@@ -254,10 +257,11 @@ def conclude(run: Recorded) -> Html:
     """
     raise_unless_good(run)
     found = run.checkpoint
-    step = found.verdict.next_step if found.verdict else ""
-    html = answer(found.state, f"{found.sentence} (exit {found.exit_code})", None)
-    html += f'<div class="ro-next">Next: <code>{escape(step)}</code></div>' if step else ""
-    return Html(html, f"{found.state.value}: {found.sentence}")
+    shown = answer_of(found)
+    html = part(
+        "answer", replace(shown, sentence=f"This run ends here, with exit {found.exit_code}.")
+    )
+    return Html(html, f"{shown.badge.word}: {found.sentence}")
 
 
 def _at(text: str, zone: str) -> str:

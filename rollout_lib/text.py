@@ -35,6 +35,16 @@ def e_value(log_value: float) -> str:
     return f"e = {value:.0f}" if value >= 10 else f"e = {value:.2g}"
 
 
+def evidence_value(log_value: float) -> str:
+    """`13` with two significant digits; `> 10^6` beyond, `< 1` below; never without its scale."""
+    if math.isnan(log_value):
+        raise ValueError("an e-value is not NaN")
+    if log_value > math.log(1e6):
+        return "> 10^6"
+    value = math.exp(log_value)
+    return "< 1" if value < 1 else f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def milliseconds(value: float | None) -> str:
     """`1,912 ms`, or that there is no latency."""
     return "no latency" if value is None else f"{value:,.0f} ms"

@@ -23,10 +23,10 @@ from rollout_lib.database import ledger as store
 from rollout_lib.database.connection import connect
 from rollout_lib.errors import ArchiveFailed, NameTaken, RolloutError
 from rollout_lib.model import Place
+from rollout_lib.model.record import MIMETYPE
 from rollout_lib.plan import Plan
 from rollout_lib.redaction import hidden, hide, hide_first
 
-MIMETYPE = "application/vnd.rollout.checkpoint+json"
 WORKING = "working"
 _LONGEST, _LONGEST_HTML = 20_000, 400_000  # characters of one text, or HTML, of a cell's output
 _DRAWN = ("<style", "<svg")  # numbers that are no data
@@ -68,7 +68,11 @@ def archive(
     """
     files: Files = {}
     _tidy(executed)
-    contents = {".ipynb": nbformat.writes(executed), ".json": record, ".html": twin(executed, stem)}
+    contents = {
+        ".ipynb": nbformat.writes(executed),
+        ".json": record,
+        ".html": twin(executed, stem, record),
+    }
     try:
         for ending, content in contents.items():
             if content:

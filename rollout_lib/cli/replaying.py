@@ -103,18 +103,22 @@ def _page(result, plan, outputs: Path) -> Path:
     import uuid
     from html import escape
 
+    from markupsafe import Markup
+
     from rollout_lib.archive.page import page
     from rollout_lib.archive.writing import write_once
     from rollout_lib.display import charts
-    from rollout_lib.display.page import Raw, badge, table
+    from rollout_lib.display.page import badge, table
     from rollout_lib.display.ribbon import lanes
     from rollout_lib.operations.replay import lanes_of
 
     rows = [
         (
-            Raw(f"<nobr>{check.slot.astimezone(plan.zone):%a %H:%M} · {phase.percentage} %</nobr>"),
-            Raw(badge(check.recorded)) if check.recorded else "missed",
-            Raw(badge(check.verdict.state)),
+            Markup(
+                f"<nobr>{check.slot.astimezone(plan.zone):%a %H:%M} · {phase.percentage} %</nobr>"
+            ),
+            Markup(badge(check.recorded)) if check.recorded else "missed",
+            Markup(badge(check.verdict.state)),
             check.verdict.sentence,
         )
         for phase in result.phases

@@ -8,11 +8,13 @@ from html import escape
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from markupsafe import Markup
+
 from rollout_lib.control_room.acting import Said
 from rollout_lib.control_room.offers import VALID, Offer
 from rollout_lib.control_room.view import Step, View
 from rollout_lib.display import charts, table
-from rollout_lib.display.page import Raw, answer, badge, checks_table, traffic_table
+from rollout_lib.display.page import answer, badge, checks_table, traffic_table
 from rollout_lib.display.words import BADGES
 from rollout_lib.model import Outcome, Place
 from rollout_lib.notebook import error_rows
@@ -198,10 +200,10 @@ def timeline(view: View, link: Callable[[Path], str], outputs: Path) -> str:
         (
             f"{step.at.astimezone(zone):%a %H:%M}" if step.at else "–",
             step.what,
-            Raw(badge(step.state)) if step.state else "",
+            Markup(badge(step.state)) if step.state else "",
             redact(step.sentence),
             step.by,
-            Raw(_records(step, link, outputs)),
+            Markup(_records(step, link, outputs)),
         )
         for step in view.steps
     ]
@@ -252,7 +254,7 @@ def offer(asked: Offer, environment_name: str, operator: str) -> str:
         )
         rows = [
             (
-                Raw(
+                Markup(
                     '<span class="ro-good ro-mark">✓ met</span>'
                     if gate.met
                     else '<span class="ro-bad ro-mark">✗ not met</span>'

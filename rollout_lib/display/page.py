@@ -1,20 +1,23 @@
-"""Header, answer card and tables as HTML; every text escaped, one stylesheet."""
+"""A checkpoint as people read it: the bar, the answer first, then figures and checks. Escaped."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
-from html import escape
 from math import exp
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from markupsafe import Markup
+
 from rollout_lib.display import words
-from rollout_lib.model import TOTAL, Check, CheckKind, Checkpoint, Outcome, Place, State, Verdict
+from rollout_lib.display.answer import answer_of, badge_of, state_badge
+from rollout_lib.display.templating import part, rendered
+from rollout_lib.model import TOTAL, Change, Check, Checkpoint, Outcome, Place, State, Verdict
 from rollout_lib.redaction import redact
-from rollout_lib.text import both_times, e_value
+from rollout_lib.text import both_times, evidence_value
 
 # Worst first: what is wrong is read before what is well.
 _OUTCOMES = {
@@ -24,6 +27,9 @@ _OUTCOMES = {
     Outcome.PASS: ("✓", "good"),
     Outcome.NOT_APPLICABLE: ("–", "soft"),
 }
+_FOLDED = (Outcome.PASS, Outcome.NOT_APPLICABLE)
+Row = tuple[Any, bool]  # a percentage and whether routing is enabled
+Head = tuple[int, str]
 
 
 class Html:
@@ -52,22 +58,19 @@ def framed(html: str) -> str:
 
 def badge(state: State) -> str:
     """Sign, word and colour of a state."""
-    sign, word, colour = words.BADGES[state]
-    hatch = " ro-hatch" if state in words.HATCHED else ""
-    return f'<span class="ro-badge{hatch}" style="background-color:{colour}">{sign} {word}</span>'
+    return str(part("badge", state_badge(state)))
 
 
-def header_line(place: Place, at, phase: str) -> str:
+def header_line(place: Place, at: datetime, phase: str) -> str:
     """The first line of everything, as plain text."""
     when = both_times(at, place.time_zone)
     return f"{place} · {place.rollout} · {phase} · {when}"
 
 
-def header(place: Place, at, phase: str) -> str:
+def header(place: Place, at: datetime, phase: str) -> str:
     """The first line of everything, as HTML; production's bar is unmistakable."""
-    parts = header_line(place, at, phase).split(" · ")
-    first, rest = parts[0], "".join(f"<span>{escape(part)}</span>" for part in parts[1:])
-    return f'<div class="ro-bar {place.environment}"><b>{first}</b>{rest}</div>'
+    first, *rest = header_line(place, at, phase).split(" · ")
+    return str(part("bar", place.environment, first, rest))
 
 
 def phase_words(checkpoint: Checkpoint) -> str:
@@ -83,40 +86,57 @@ def phase_words(checkpoint: Checkpoint) -> str:
 def table(
     rows: Iterable[Sequence[Any]], columns: Sequence[str], marks: Mapping[int, str] | None = None
 ) -> str:
-    """A table; a column whose name begins with `<` is left-aligned. marks: row
-    number -> CSS class.
-    """
-    left = [name.startswith("<") for name in columns]
-    head = "".join(
-        f'<th class="{"l" if is_left else ""}">{escape(name.removeprefix("<"))}</th>'
-        for name, is_left in zip(columns, left, strict=True)
-    )
-    body = ""
-    for number, row in enumerate(rows):
-        cells = "".join(
-            f'<td class="{"l" if is_left else ""}">{value if isinstance(value, Raw) else escape(str(value))}</td>'
-            for value, is_left in zip(row, left, strict=True)
-        )
-        body += f'<tr class="{(marks or {}).get(number, "")}">{cells}</tr>'
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-class Raw(str):
-    """HTML that is ours, not to be escaped."""
+    """A table; a column whose name begins with `<` is left-aligned. marks: row number -> class."""
+    heads = [{"name": name.removeprefix("<"), "left": name.startswith("<")} for name in columns]
+    lines = [
+        {"cells": list(row), "mark": (marks or {}).get(number, "")}
+        for number, row in enumerate(rows)
+    ]
+    return str(part("table", heads, lines))
 
 
 def checks_table(checks: Sequence[Check]) -> str:
-    """Named checks, the worst first: outcome, observed, limit, and the reason
-    with its arithmetic.
-    """
+    """Named checks, the worst first: outcome, observed, limit, and the reason with its figures."""
     rows = []
     for check in sorted(checks, key=lambda check: list(_OUTCOMES).index(check.outcome)):
         sign, look = _OUTCOMES[check.outcome]
-        mark = Raw(f'<span class="ro-{look} ro-mark">{sign} {check.outcome.value}</span>')
+        mark = Markup('<span class="ro-{} ro-mark">{} {}</span>').format(
+            look, sign, check.outcome.value
+        )
         mend = f" Mend: {check.mend}" if check.mend and check.outcome is not Outcome.PASS else ""
         reason = "" if check.reason == check.observed else redact(check.reason)
         rows.append((mark, check.name, redact(check.observed), check.limit, reason + mend))
     return table(rows, ["<outcome", "<check", "<observed", "<limit", "<reason"])
+
+
+def checks_summary(checks: Sequence[Check]) -> str:
+    """`19 pass, none fails, 2 not asked: rows of taxi, drift.`"""
+    named = {
+        outcome: [check.name for check in checks if check.outcome is outcome] for outcome in Outcome
+    }
+    failing = len(named[Outcome.FAIL])
+    said = [f"{len(named[Outcome.PASS])} pass"]
+    said.append(f"{failing} {'fails' if failing == 1 else 'fail'}" if failing else "none fails")
+    for outcome, word in ((Outcome.WARN, "to look at"), (Outcome.COULD_NOT_LOOK, "not seen")):
+        if named[outcome]:
+            said.append(f"{len(named[outcome])} {word}")
+    unasked = named[Outcome.NOT_APPLICABLE]
+    if unasked:
+        said.append(f"{len(unasked)} not asked: {', '.join(unasked)}")
+    return f"{', '.join(said)}."
+
+
+def checks_part(checks: Sequence[Check]) -> str:
+    """What is wrong as a table, in front of it one line for all, the passes folded."""
+    wrong = [check for check in checks if check.outcome not in _FOLDED]
+    rest = [check for check in checks if check.outcome in _FOLDED]
+    html = rendered(
+        "checks",
+        summary=checks_summary(checks),
+        wrong=Markup(checks_table(wrong)) if wrong else "",
+        rest=Markup(checks_table(rest)) if rest else "",
+    )
+    return str(html)
 
 
 def traffic_table(rows: Sequence[Mapping[str, Any]], p95_limit: float | None = None) -> str:
@@ -130,72 +150,82 @@ def traffic_table(rows: Sequence[Mapping[str, Any]], p95_limit: float | None = N
         slow = (row["p95_ms"] or 0) / p95_limit if p95_limit else 0.0
         if row["routed_to"] == "unified" and not total and (bad > worst[0] or slow >= 1):
             worst = (bad, number)
-        shown.append(
-            (
-                row["domain"],
-                row["routed_to"],
-                words.count(row["requests"]),
-                words.share(row["share_pct"]),
-                words.rate(row["errors"], row["requests"]),
-                *(
-                    words.milliseconds(row[name])
-                    for name in ("avg_ms", "p50_ms", "p95_ms", "p99_ms")
-                ),
-            )
+        times = (row[name] for name in ("avg_ms", "p50_ms", "p95_ms", "p99_ms"))
+        counts = (
+            words.count(row["requests"]),
+            words.share(row["share_pct"]),
+            words.rate(row["errors"], row["requests"]),
         )
+        shown.append((row["domain"], row["routed_to"], *counts, *map(words.milliseconds, times)))
     if worst[1] >= 0:
         marks[worst[1]] = "worst"
-    columns = [
-        "<domain",
-        "<to",
-        "requests",
-        "share",
-        "errors",
-        "avg ms",
-        "p50 ms",
-        "p95 ms",
-        "p99 ms",
-    ]
-    return table(shown, columns, marks)
+    columns = ["<domain", "<to", "requests", "share", "errors"]
+    return table(shown, [*columns, "avg ms", "p50 ms", "p95 ms", "p99 ms"], marks)
 
 
-def answer(state: State, sentence: str, verdict: Verdict | None) -> str:
-    """The badge and the sentence; literal and evidence side by side, and why they differ."""
-    html = (
-        f'<div class="ro-answer">{badge(state)}<span'
-        f' class="ro-sentence">{escape(redact(sentence))}</span></div>'
-    )
+def answer(state: State, sentence: str, verdict: Verdict | None = None) -> str:
+    """The badge of a state and one sentence; with a verdict both columns, and why they differ."""
+    value = {
+        "badge": state_badge(state),
+        "sentence": redact(sentence),
+        "routing": "",
+        "step": "",
+        "command": "",
+    }
+    html = part("answer", value)
     if verdict is None or not verdict.streams:
-        return html
-    html += '<div class="ro-two">'
-    for name, column, why in (
+        return str(html)
+    differ = redact(verdict.differ) if verdict.differ else ""
+    return str(html + part("columns", _columns(verdict), differ))
+
+
+def checkpoint_card(checkpoint: Checkpoint, head: Head | None, *, bar: bool = True) -> str:
+    """A whole checkpoint: the bar, the answer and what to do next, then change, figures, checks."""
+    verdict, change = checkpoint.verdict, checkpoint.change
+    top = header(checkpoint.place, checkpoint.at, phase_words(checkpoint)) if bar else ""
+    rows = checkpoint.figures.get("phase") or checkpoint.figures.get("rows")
+    html = rendered(
+        "card",
+        bar=Markup(top),
+        answer=answer_of(checkpoint),
+        two=_columns(verdict) if verdict is not None and verdict.streams else (),
+        differ=redact(verdict.differ) if verdict is not None and verdict.differ else "",
+        change=_change(change) if change is not None else "",
+        figures=Markup(traffic_table(rows)) if rows else "",
+        span=_span(checkpoint),
+        checks=Markup(checks_part(verdict.checks))
+        if verdict is not None and verdict.checks
+        else "",
+        note=f"{checkpoint.operation} · {_where(head)} · by {redact(checkpoint.operator)} · exit"
+        f" {checkpoint.exit_code}",
+    )
+    return framed(html)
+
+
+def _where(head: Head | None) -> str:
+    return f"ledger #{head[0]}:{head[1][:12]}" if head else "not on the ledger"
+
+
+def _columns(verdict: Verdict) -> list[dict[str, Any]]:
+    """Literal and evidence side by side, each with what it may do."""
+    found = []
+    for name, state, why in (
         ("literal", verdict.literal, _literal_words(verdict)),
         ("evidence", verdict.evidence, _evidence_words(verdict)),
     ):
-        enforced = (verdict.mode == "strict") == (name == "literal")
-        note = f"decides (mode: {verdict.mode})" if enforced else "shown beside it"
-        html += (
-            f"<div><small><b>{name}</b> ·"
-            f" {note}</small><br>{badge(column)}<p>{escape(redact(why))}</p></div>"
-        )
-    html += "</div>"
-    if verdict.differ:
-        html += (
-            f'<div class="ro-differ">They differ because {escape(redact(verdict.differ))}.</div>'
-        )
-    return html
-
-
-_THRESHOLDS = (CheckKind.SPLIT, CheckKind.ERRORS, CheckKind.LATENCY, CheckKind.ROUTER)
+        decides = (verdict.mode == "strict") == (name == "literal")
+        note = "alone can act" if decides else "can ask to look"
+        found.append({"name": name, "note": note, "badge": state_badge(state), "why": redact(why)})
+    return found
 
 
 def _literal_words(verdict: Verdict) -> str:
     """The threshold that decided the literal column, or that all of them are kept."""
-    judged = [check for check in verdict.checks if check.kind in _THRESHOLDS]
+    names = {"split", *(item.stream for item in verdict.streams)}
+    judged = [check for check in verdict.checks if check.name in names]
     crossed = [check for check in judged if check.outcome in (Outcome.FAIL, Outcome.WARN)]
-    unknown = [
-        check for check in judged if check.outcome not in (Outcome.PASS, Outcome.FAIL, Outcome.WARN)
-    ]
+    known = (Outcome.PASS, Outcome.FAIL, Outcome.WARN)
+    unknown = [check for check in judged if check.outcome not in known]
     if not judged:
         return "No threshold was judged."
     if not crossed and not unknown:
@@ -203,106 +233,67 @@ def _literal_words(verdict: Verdict) -> str:
     worst = min(crossed or unknown, key=lambda check: list(_OUTCOMES).index(check.outcome))
     counts = [f"{len(crossed)} crossed"] if crossed else []
     counts += [f"{len(unknown)} could not be judged"] if unknown else []
-    more = (
-        f" (of {len(judged)} thresholds {', '.join(counts)})"
-        if len(crossed) + len(unknown) > 1
-        else ""
-    )
+    several = len(crossed) + len(unknown) > 1
+    more = f" (of {len(judged)} thresholds {', '.join(counts)})" if several else ""
     return f"{worst.name}: {worst.reason}{more}"
 
 
 def _evidence_words(verdict: Verdict) -> str:
-    """The stream that is nearest to its act line, with its e-values."""
+    """The stream that is nearest to its act line, its evidence beside the lines it is held to."""
     top = max(verdict.streams, key=lambda item: (item.e_peak - item.act_at, item.total))
+    lines = f"holds at {exp(top.hold_at):.0f}, acts at {exp(top.act_at):.0f}"
     return (
-        f"{top.stream}: {top.bad:,} of {top.total:,} in the phase, {e_value(top.e_now)}, highest "
-        f"{e_value(top.e_peak)} (hold at {exp(top.hold_at):.0f}, act at {exp(top.act_at):.0f})"
+        f"{top.stream}: {top.bad:,} of {top.total:,} in the phase, evidence {evidence_value(top.e_now)},"
+        f" at most {evidence_value(top.e_peak)} ({lines})"
     )
-
-
-def checkpoint_card(checkpoint: Checkpoint, head: tuple[int, str] | None) -> str:
-    """A whole checkpoint: header, answer, change, checks, traffic, what to do next."""
-    parts = [
-        header(checkpoint.place, checkpoint.at, phase_words(checkpoint)),
-        answer(checkpoint.state, checkpoint.sentence, checkpoint.verdict),
-    ]
-    change = checkpoint.change
-    if change is not None:
-        parts.append(_change(change))
-    if checkpoint.figures.get("rows"):
-        parts.append(_span(checkpoint))
-        parts.append(traffic_table(checkpoint.figures.get("phase") or checkpoint.figures["rows"]))
-    if checkpoint.verdict is not None and checkpoint.verdict.checks:
-        parts.append(checks_table(checkpoint.verdict.checks))
-    where = f"ledger #{head[0]}:{head[1][:12]}" if head else "not on the ledger"
-    parts.append(
-        f'<div class="ro-soft">{escape(checkpoint.operation)} · {where} · by'
-        f" {escape(checkpoint.operator)} · exit {checkpoint.exit_code}</div>"
-    )
-    step = checkpoint.verdict.next_step if checkpoint.verdict else ""
-    if step:
-        parts.append(f'<div class="ro-next">Next: <code>{escape(step)}</code></div>')
-    return framed("".join(parts))
 
 
 def _span(checkpoint: Checkpoint) -> str:
-    """Of which time the figures are: a window ends at the lag, and begins no earlier than the last
-    change.
-    """
+    """Of which time the figures are: a window ends at the lag, begins at the last change or later."""
     window = checkpoint.figures.get("window")
-    if checkpoint.figures.get("phase") or not window:
-        return (
-            '<div class="ro-soft">Figures of the whole phase</div>'
-            if checkpoint.figures.get("phase")
-            else ""
-        )
+    if checkpoint.figures.get("phase"):
+        return "Figures of the whole phase"
+    if not window:
+        return ""
     zone = ZoneInfo(checkpoint.place.time_zone)
     start, end = (datetime.fromisoformat(window[key]).astimezone(zone) for key in ("start", "end"))
-    return f'<div class="ro-soft">Figures from {start:%H:%M:%S} to {end:%H:%M:%S %Z}</div>'
+    return f"Figures from {start:%H:%M:%S} to {end:%H:%M:%S %Z}"
 
 
-def _change(change) -> str:
-    rows = [
-        ("before", *_row(change.before)),
-        ("asked", *_row(change.asked)),
-        ("now", *_row(change.after)),
-    ]
-    html = table(rows, ["<", "percentage", "<enabled"])
-    if change.gates:
-        gates = [
-            (Raw("✓ met") if gate.met else Raw("<b>✗ not met</b>"), gate.name, gate.reason)
-            for gate in change.gates
-        ]
-        html += table(gates, ["<gate", "<name", "<reason"])
-    if change.detail:
-        html += f'<div class="ro-soft">{escape(redact(change.detail))}</div>'
-    return html
+def _change(change: Change) -> Markup:
+    rows = [("before", *_row(change.before)), ("asked", *_row(change.asked))]
+    rows.append(("now", *_row(change.after)))
+    return rendered(
+        "change",
+        rows=Markup(table(rows, ["<", "percentage", "<routing"])),
+        unmet=[gate for gate in change.gates if not gate.met],
+        met=[gate for gate in change.gates if gate.met],
+        detail=redact(change.detail) if change.detail else "",
+    )
 
 
-def _row(row) -> tuple[str, str]:
-    return f"{row[0]:g} %", "yes" if row[1] else "no"
+def _row(row: Row) -> tuple[str, str]:
+    return f"{row[0]:g} %", "on" if row[1] else "off"
 
 
-def checkpoint_text(checkpoint: Checkpoint, head: tuple[int, str] | None) -> str:
-    """The same answer for a terminal or a log: header, verdict, sentence, what to do next."""
-    sign, word, _ = words.BADGES[checkpoint.state]
+def checkpoint_text(checkpoint: Checkpoint, head: Head | None) -> str:
+    """The same answer for a terminal or a log, in the same order as a page."""
+    found, shown = answer_of(checkpoint), badge_of(checkpoint)
     lines = [
         header_line(checkpoint.place, checkpoint.at, phase_words(checkpoint)),
-        f"{sign} {word}  {redact(checkpoint.sentence)}",
+        f"{shown.sign} {shown.word}  {found.sentence}",
+        f"{found.routing}.",
     ]
+    change = checkpoint.change
+    if change is not None:
+        lines += [f"  ✗ {gate.name}: {gate.reason}" for gate in change.gates if not gate.met]
     verdict = checkpoint.verdict
     if verdict is not None and verdict.streams:
-        lines.append(
-            f"literal {verdict.literal.value} · evidence {verdict.evidence.value} · mode"
-            f" {verdict.mode}"
-        )
+        literal, evidence = (state_badge(item).word for item in (verdict.literal, verdict.evidence))
+        lines.append(f"literal {literal} · evidence {evidence} · mode {verdict.mode}")
         if verdict.differ:
             lines.append(f"They differ because {redact(verdict.differ)}.")
-    if checkpoint.change is not None:
-        lines += [
-            f"  ✗ {gate.name}: {gate.reason}" for gate in checkpoint.change.gates if not gate.met
-        ]
-    lines.append(f"ledger #{head[0]}:{head[1][:12]}" if head else "not on the ledger")
-    if verdict is not None and verdict.next_step:
-        lines.append(f"Next: {verdict.next_step}")
+    lines.append(_where(head))
+    if found.step:
+        lines += [f"Next: {found.step}", *([found.command] if found.command else [])]
     return "\n".join(lines)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from rollout_lib.model import State
 
-# Okabe-Ito, each with a sign: never colour alone.
+# For people five words, and beside them what is no verdict; the record keeps its states. Okabe-Ito,
+# each with a sign: never colour alone.
 BADGES: dict[State, tuple[str, str, str]] = {
-    State.CERTIFIED: ("✓", "CERTIFIED", "#00795A"),
-    State.CLEAN: ("✓", "CLEAN", "#00795A"),
-    State.CLEAN_UNPROVEN: ("✓", "CLEAN, UNPROVEN", "#00795A"),
-    State.PASS: ("✓", "PASS", "#00795A"),
-    State.OFF: ("○", "OFF", "#6B7280"),
-    State.QUIET: ("○", "QUIET", "#6B7280"),
-    State.WATCH: ("◔", "WATCH", "#8A6508"),
-    State.INCONCLUSIVE: ("‖", "INCONCLUSIVE", "#0072B2"),
+    State.CERTIFIED: ("✓", "OK, PROVEN", "#00795A"),
+    State.CLEAN: ("✓", "OK SO FAR", "#00795A"),
+    State.CLEAN_UNPROVEN: ("✓", "OK SO FAR", "#00795A"),
+    State.PASS: ("✓", "PASSED", "#00795A"),
+    State.OFF: ("○", "OFF", "#5B6470"),
+    State.QUIET: ("○", "QUIET", "#5B6470"),
+    State.WATCH: ("◔", "LOOK", "#8A6508"),
+    State.INCONCLUSIVE: ("‖", "UNDECIDED", "#0072B2"),
     State.HOLD: ("‖", "HOLD", "#0072B2"),
-    State.COULD_NOT_LOOK: ("?", "COULD NOT LOOK", "#6B7280"),
-    State.NO_DATA: ("?", "NO DATA", "#6B7280"),
+    State.COULD_NOT_LOOK: ("?", "COULD NOT LOOK", "#5B6470"),
+    State.NO_DATA: ("?", "NO DATA", "#5B6470"),
     State.STEP_BACK: ("↓", "STEP BACK", "#B84F00"),
-    State.ROLL_BACK: ("■", "ROLL BACK", "#B00020"),
+    State.ROLL_BACK: ("■", "ROLL BACK", "#7A0016"),
 }
 HATCHED = (State.COULD_NOT_LOOK, State.NO_DATA)
 EMPTY = "–"

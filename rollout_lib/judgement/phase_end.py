@@ -22,7 +22,6 @@ from rollout_lib.model import (
     Act,
     Attestation,
     Check,
-    CheckKind,
     Counts,
     Measurement,
     Outcome,
@@ -71,17 +70,15 @@ def judge_phase_end(
         return replace(slot, state=state, sentence=sentence, next_step=next_command(state, plan))
     whole = replace(measurement, window=measurement.phase, increment=measurement.phase)
     counted = look_from(whole, None, False, plan)
-    literal = {(one.kind, one.subject): one for one in literal_checks(measurement.phase, plan)}
+    literal = {check.name: check for check in literal_checks(measurement.phase, plan)}
     limits = plan.thresholds
     checks = [
         _literal(
-            literal[CheckKind.ERRORS, TOTAL],
+            literal[f"errors:{TOTAL}"],
             f"error rate < {limit(limits.error_rate_investigate_pct)}",
             plan,
         ),
-        _literal(
-            literal[CheckKind.LATENCY, TOTAL], f"p95 < {limits.p95_investigate_ms:,} ms", plan
-        ),
+        _literal(literal[f"latency:{TOTAL}"], f"p95 < {limits.p95_investigate_ms:,} ms", plan),
         _split(whole, standing, config, plan),
         _impact(standing, plan),
         *uptime_checks(slot, standing, measurement, plan),
@@ -121,8 +118,9 @@ def judge_phase_end(
     )
 
 
-def _about(state: State, checks: Sequence[Check]) -> CheckKind | None:
-    return next((check.kind for check in checks if check.state is state), None)
+def _about(state: State, checks: Sequence[Check]) -> str:
+    name = next((check.name for check in checks if check.state is state), "")
+    return "split" if name.startswith("~") else "latency" if name.startswith("p95") else name
 
 
 def _literal(check: Check, name: str, plan: Plan) -> Check:
@@ -135,13 +133,11 @@ def _literal(check: Check, name: str, plan: Plan) -> Check:
         state = State.INCONCLUSIVE
     else:
         state = State.HOLD if plan.mode == "strict" else State.INCONCLUSIVE
-    kinds = {CheckKind.ERRORS: CheckKind.PHASE_ERRORS, CheckKind.LATENCY: CheckKind.PHASE_LATENCY}
-    return replace(check, name=name, state=state, kind=kinds[check.kind])
+    return replace(check, name=name, state=state)
 
 
 def _split(whole: Measurement, standing: Standing, config: RoutingConfig, plan: Plan) -> Check:
     check = split_check(whole, standing.looks, config.percentage, plan)
-    check = replace(check, kind=CheckKind.PHASE_SPLIT)
     name = f"~{config.percentage:g} % of traffic to unified"
     if check.outcome is Outcome.PASS:
         return replace(check, name=name, state=None)
@@ -159,7 +155,6 @@ def _impact(standing: Standing, plan: Plan) -> Check:
     if not stated:
         reason = "Nobody has attested yet; raising asks for it: rollout attest --complaints none"
         return Check(
-            kind=CheckKind.IMPACT,
             name=name,
             outcome=Outcome.COULD_NOT_LOOK,
             observed="not attested",
@@ -169,16 +164,8 @@ def _impact(standing: Standing, plan: Plan) -> Check:
     last = stated[-1]
     reason = f"{last.by} attested complaints: {last.value} at {_clock(last, plan)}. {last.reason}".strip()
     if last.value == "none" and last.plan_digest == plan.digest:
-        return Check(
-            kind=CheckKind.IMPACT,
-            name=name,
-            outcome=Outcome.PASS,
-            observed="none",
-            limit=wanted,
-            reason=reason,
-        )
+        return Check(name=name, outcome=Outcome.PASS, observed="none", limit=wanted, reason=reason)
     return Check(
-        kind=CheckKind.IMPACT,
         name=name,
         outcome=Outcome.FAIL,
         observed=last.value,
@@ -209,7 +196,6 @@ def _enough(counts: Counts, standing: Standing, plan: Plan) -> Check:
     )
     if expected > 0 and counts.total >= expected / 2:
         return Check(
-            kind=CheckKind.ENOUGH,
             name="enough traffic",
             outcome=Outcome.PASS,
             observed=observed,
@@ -217,7 +203,6 @@ def _enough(counts: Counts, standing: Standing, plan: Plan) -> Check:
             reason=reason,
         )
     return Check(
-        kind=CheckKind.ENOUGH,
         name="enough traffic",
         outcome=Outcome.FAIL,
         observed=observed,
@@ -237,7 +222,6 @@ def _degradation(counts: Counts, standing: Standing) -> Check:
     ):
         reason = "There is no earlier passed phase to compare with."
         return Check(
-            kind=CheckKind.DEGRADATION,
             name="no degradation",
             outcome=Outcome.NOT_APPLICABLE,
             observed="first phase",
@@ -252,7 +236,6 @@ def _degradation(counts: Counts, standing: Standing) -> Check:
     reason = f"{observed}: {e_value(versus)} that this phase fails more often (20 fails)"
     if versus >= ACT_AT or math.isnan(versus):
         return Check(
-            kind=CheckKind.DEGRADATION,
             name=name,
             outcome=Outcome.FAIL,
             observed=observed,
@@ -261,7 +244,6 @@ def _degradation(counts: Counts, standing: Standing) -> Check:
             state=State.HOLD,
         )
     return Check(
-        kind=CheckKind.DEGRADATION,
         name=name,
         outcome=Outcome.PASS,
         observed="none seen",
@@ -276,7 +258,6 @@ def _hold(standing: Standing, plan: Plan, now: datetime) -> Check:
     if until is None:
         reason = "This percentage is off the plan: no hold of it ends."
         return Check(
-            kind=CheckKind.HOLD_TIME,
             name=name,
             outcome=Outcome.FAIL,
             observed="off the plan",
@@ -288,7 +269,6 @@ def _hold(standing: Standing, plan: Plan, now: datetime) -> Check:
     if now < until:
         reason = f"The hold ends at {local:%a %d %b %H:%M %Z}, in {until - now}."
         return Check(
-            kind=CheckKind.HOLD_TIME,
             name=name,
             outcome=Outcome.FAIL,
             observed=f"{until - now} left",
@@ -297,7 +277,6 @@ def _hold(standing: Standing, plan: Plan, now: datetime) -> Check:
             state=State.HOLD,
         )
     return Check(
-        kind=CheckKind.HOLD_TIME,
         name=name,
         outcome=Outcome.PASS,
         observed="served",
@@ -322,7 +301,6 @@ def _slots(standing: Standing, plan: Plan, now: datetime) -> Check:
             f"{len(missed)} scheduled checks are missing ({when}); their rows joined the next look."
         )
         return Check(
-            kind=CheckKind.SLOTS,
             name="every slot checked",
             outcome=Outcome.FAIL,
             observed=observed,
@@ -331,7 +309,6 @@ def _slots(standing: Standing, plan: Plan, now: datetime) -> Check:
             state=State.INCONCLUSIVE,
         )
     return Check(
-        kind=CheckKind.SLOTS,
         name="every slot checked",
         outcome=Outcome.PASS,
         observed=observed,
@@ -355,7 +332,6 @@ def _late(counts: Counts, measurement: Measurement, standing: Standing, plan: Pl
     )
     outcome = Outcome.PASS if (bad, total) == (0, 0) else Outcome.WARN
     return Check(
-        kind=CheckKind.LATE_ROWS,
         name="late rows",
         outcome=outcome,
         observed=observed,
@@ -371,7 +347,6 @@ def _standing(slot: Verdict) -> Check:
     if is_at_least(slot.state, State.HOLD) or slot.state is State.QUIET:
         state = State.INCONCLUSIVE if slot.state is State.QUIET else slot.state
         return Check(
-            kind=CheckKind.STANDS,
             name=name,
             outcome=Outcome.FAIL,
             observed=slot.state.value,
@@ -380,7 +355,6 @@ def _standing(slot: Verdict) -> Check:
             state=state,
         )
     return Check(
-        kind=CheckKind.STANDS,
         name=name,
         outcome=Outcome.PASS,
         observed=slot.state.value,
@@ -422,7 +396,6 @@ def _clock(item: Attestation, plan: Plan) -> str:
 def _acknowledged(item: Attestation, plan: Plan) -> Check:
     reason = f"{item.by} acknowledged at {_clock(item, plan)}: {item.reason}"
     return Check(
-        kind=CheckKind.ACKNOWLEDGED,
         name="acknowledged",
         outcome=Outcome.WARN,
         observed=item.by,
@@ -440,11 +413,7 @@ def _two_sentences(item: Attestation, checks: list[Check], slot: Verdict, plan: 
         for check in checks
         if check.state is State.INCONCLUSIVE
     ]
-    total = next(
-        stream
-        for stream in slot.streams
-        if (stream.measure, stream.domain) == (CheckKind.ERRORS, TOTAL)
-    )
+    total = next(stream for stream in slot.streams if stream.stream == f"errors:{TOTAL}")
     webhooks = (
         "1 distinct failing webhook"
         if total.bad == 1

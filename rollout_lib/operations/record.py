@@ -21,11 +21,9 @@ from rollout_lib.database.session import Session
 from rollout_lib.display import Html, checkpoint_card, checkpoint_text
 from rollout_lib.errors import EXIT_CODES, CouldNotMeasure, RolloutError, SlotTaken
 from rollout_lib.model import STATES, Act, Checkpoint, Standing, State, runs
-from rollout_lib.model.record import to_json
+from rollout_lib.model.record import MIMETYPE, to_json
 from rollout_lib.notify.send import shout, tell
 from rollout_lib.redaction import hide
-
-MIMETYPE = "application/vnd.rollout.checkpoint+json"
 
 
 @dataclass(frozen=True, kw_only=True)

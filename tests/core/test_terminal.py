@@ -67,6 +67,6 @@ def test_the_table_of_phases_fits_80_columns(rehearsed):
     rows = [line for line in lines if BADGES[State.CLEAN_UNPROVEN][1] in line]
     assert len(rows) == 2
     for row in rows:
-        assert "96/96 CLEAN, UNPROVEN COULD NOT LOOK 0.102 % · 13/12,740  1,912" in row
+        assert "96/96 OK SO FAR COULD NOT LOOK 0.102 % · 13/12,740  1,912" in row
     assert "began CET" in lines[1]
     assert "…" not in "".join(lines[:4])
