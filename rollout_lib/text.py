@@ -15,9 +15,24 @@ def rate(bad: int, total: int) -> str:
 
 
 def percent(value: float) -> str:
-    """Two decimals, more below 0.1 so that 0.05 % and 0.005 % differ."""
+    """Two decimals, more below 0.1 so that 0.05 % and 0.005 % differ; never 0 or 100 for what is
+    not.
+    """
+    if 99.995 <= value < 100:
+        return "> 99.99 %"
+    if 0 < value < 0.0005:
+        return "< 0.001 %"
     digits = 2 if value == 0 or value >= 0.1 else 3
     return f"{value:.{digits}f} %"
+
+
+def percent_up(value: float) -> str:
+    """A bound, rounded away from what it bounds to two significant digits: `0.88 %`, `1.3 %`."""
+    if not 0 < value < 10:
+        return percent(value)
+    digits = 1 - math.floor(math.log10(value))
+    up = math.ceil(round(value * 10**digits, 6)) / 10**digits
+    return f"{up:.{max(digits, 0)}f} %"
 
 
 def limit(value: object) -> str:

@@ -9,15 +9,17 @@ import math
 from fractions import Fraction
 
 import mpmath
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout_lib import evidence as ev
+from rollout_lib.text import percent
 
 BETS = (0.001, ev.ERROR_ALTERNATIVES, ev.ERROR_WEIGHTS)
 SLOW = (0.05, ev.LATENCY_ALTERNATIVES, ev.LATENCY_WEIGHTS)
-STAKES = [Fraction(1, 2)] + [Fraction(1, 30)] * 15
+FIRST, LATER = Fraction(1, 2), Fraction(1, 30)
 counts = st.integers(0, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 looks = st.lists(counts, min_size=1, max_size=40)
 
@@ -35,13 +37,12 @@ def exact(bad: int, total: int, limit: float, alternatives, weights) -> Fraction
 
 
 def exact_restart(increments: list[tuple[int, int]], bets) -> list[Fraction]:
-    """M_t from its definition: every stake's own product, a new start every 16 looks."""
+    """M_t from its definition: every stake's own product, one stake a look for ever."""
     path = []
     for t in range(len(increments)):
-        first = t - t % 16
-        stakes = STAKES[: t - first + 1]
-        value = 1 - sum(stakes)
-        for stake, j in zip(stakes, range(first, t + 1), strict=True):
+        stakes = [FIRST, *[LATER] * t]
+        value = max(Fraction(0), 1 - sum(stakes))
+        for j, stake in enumerate(stakes):
             since = increments[j : t + 1]
             value += stake * exact(sum(k for k, _ in since), sum(n for _, n in since), *bets)
         path.append(value)
@@ -78,9 +79,9 @@ def test_evidence_is_the_fraction_that_the_design_writes(bets, bad, total):
 
 
 @pytest.mark.parametrize("bets", [BETS, SLOW])
-def test_the_restart_mixture_is_its_definition_over_40_looks(bets):
-    """M_t agrees with exact fractions at every look, across two new beginnings, with quiet looks
-    among them.
+def test_the_mixture_is_its_definition_over_40_looks(bets):
+    """M_t agrees with exact fractions at every look, past the sixteenth, with quiet looks among
+    them.
     """
     increments = [((7 * t) % 3 if t % 4 == 0 else 0, (29 * t) % 41) for t in range(40)]
     increments = [(min(k, n), n) for k, n in increments]
@@ -90,10 +91,53 @@ def test_the_restart_mixture_is_its_definition_over_40_looks(bets):
     )
 
 
-def test_a_new_block_forgets_the_old_one():
-    """Look 17 is judged as look 1 is: what came in the block before does not count in it."""
-    old = ev.log_evidence_restart([9] * 16 + [1], [20] * 16 + [30], *BETS)
-    assert old[16] == pytest.approx(ev.log_evidence_restart([1], [30], *BETS)[0])
+def test_many_phases_at_once_are_each_of_them_alone():
+    """The vectorised path that baseline and benchmark use is the checked one, phase by phase, over
+    a day.
+    """
+    random = np.random.default_rng(12)
+    totals = random.poisson(30, (5, 96))
+    bads = random.binomial(totals, 0.01)
+    together = ev.restart_paths(bads, totals, *BETS)
+    unified = ev.split_paths(bads, totals - bads, 0.1)
+    for row in range(5):
+        alone = ev.log_evidence_restart(bads[row].tolist(), totals[row].tolist(), *BETS)
+        assert together[row] == pytest.approx(alone, rel=1e-12)
+        split = ev.log_split_evidence_restart(
+            bads[row].tolist(), (totals - bads)[row].tolist(), 0.1
+        )
+        assert unified[row] == pytest.approx(split, rel=1e-12)
+
+
+def test_no_failure_is_forgotten_at_any_hour_of_the_phase():
+    """Two errors in neighbouring looks are evidence wherever the pair falls in the phase: the clock
+    of a block decided it, STEP BACK or WATCH.
+    """
+    worth = []
+    for first in range(1, 60):
+        bads = [0] * 62
+        bads[first] = bads[first + 1] = 1
+        worth.append(ev.log_evidence_restart(bads[: first + 2], [1] * (first + 2), *BETS)[-1])
+    assert min(worth) > math.log(20)
+    assert max(abs(a - b) for a, b in itertools.pairwise(worth)) < 0.3
+    held = ev.log_evidence_restart([0] * 14 + [1, 1], [29] * 16, *BETS)[-1]
+    partial = ev.log_evidence_restart([0] * 14 + [1, 1, 0], [29] * 16 + [0], *BETS)[-1]
+    assert partial > held  # a minute later, at the evaluation, it stands as it stood
+
+
+def test_the_split_is_its_definition_over_40_looks():
+    """log M of the split agrees with 30 digits at every look, past the sixteenth."""
+    looks = [((5 * t) % 7, (11 * t) % 40) for t in range(40)]
+    path = ev.log_split_evidence_restart([u for u, _ in looks], [l for _, l in looks], 0.1)
+    with mpmath.workdps(30):
+        for t, found in enumerate(path):
+            wanted = max(mpmath.mpf(0), mpmath.mpf(15 - t) / 30)
+            for j in range(t + 1):
+                u, l = (sum(part) for part in zip(*looks[j : t + 1], strict=True))
+                stake = mpmath.mpf(1) / (30 if j else 2)
+                odds = mpmath.beta(10 + u, 90 + l) / mpmath.beta(10, 90)
+                wanted += stake * odds / (mpmath.mpf("0.1") ** u * mpmath.mpf("0.9") ** l)
+            assert found == pytest.approx(float(mpmath.log(wanted)), rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("bets", [BETS, SLOW])
@@ -110,6 +154,16 @@ def test_evidence_is_a_fair_bet_at_the_limit_and_a_losing_one_below(bets):
                 expected[t] += chance * math.exp(value)
         fair = rate == limit
         assert all(value == pytest.approx(1, abs=1e-9) if fair else value < 1 for value in expected)
+
+
+def test_after_the_pocket_is_empty_the_expectation_grows_by_one_stake_a_look():
+    """Over all 2^17 outcomes of 17 looks of one request at the limit, E[M_t] is
+    max(1, 1/2 + (t-1)/30): the bound of a false act that the design gives.
+    """
+    outcomes = (np.arange(2**17)[:, None] >> np.arange(17)) & 1
+    paths = ev.restart_paths(outcomes, np.ones_like(outcomes), 0.05, (0.2,), (1.0,))
+    chances = np.prod(np.where(outcomes == 1, 0.05, 0.95), axis=1)
+    assert chances @ np.exp(paths) == pytest.approx([1.0] * 16 + [31 / 30], abs=1e-9)
 
 
 def test_the_certificate_is_a_fair_bet_at_the_limit_and_a_losing_one_above():
@@ -177,7 +231,7 @@ def test_ville_holds_for_a_service_at_the_limit():
 
 @given(looks)
 def test_more_failures_are_never_less_evidence(increments):
-    """Turning one good request into a bad one never lowers M at that look or after in its block."""
+    """Turning one good request into a bad one never lowers M at that look or after."""
     bads, totals = [k for k, _ in increments], [n for _, n in increments]
     free = [t for t, (k, n) in enumerate(increments) if k < n]
     if not free:
@@ -224,13 +278,14 @@ def test_what_is_cumulative_does_not_care_how_it_was_looked_at(increments, seed)
 
 @given(looks)
 def test_an_empty_look_leaves_the_evidence_where_it_was(increments):
-    """A look without a request inside a block moves a stake from the pocket to a
-    bet worth as much.
+    """A look without a request moves a stake from the pocket to a bet worth as much; when the
+    pocket is empty, it adds the stake alone.
     """
     bads, totals = [k for k, _ in increments], [n for _, n in increments]
     path = ev.log_evidence_restart([*bads, 0], [*totals, 0], *BETS)
-    begins = len(increments) % 16 == 0
-    assert path[-1] == pytest.approx(0.0 if begins else path[-2], rel=1e-9, abs=1e-9)
+    spent = len(increments) >= 16
+    wanted = np.logaddexp(path[-2], math.log(1 / 30)) if spent else path[-2]
+    assert path[-1] == pytest.approx(wanted, rel=1e-9, abs=1e-9)
 
 
 def test_a_look_without_one_side_says_nothing_about_the_other():
@@ -439,3 +494,110 @@ def test_bets_that_prove_nothing_are_an_error_of_ours():
     ):
         with pytest.raises(ev.CountError):
             call()
+
+
+@given(counts, st.floats(0.0005, 0.5))
+def test_the_printed_bound_is_the_certificates(pair, limit):
+    """A limit is certified exactly where the bound that is printed is at most it; and the bound
+    solves the definition in 40 digits.
+    """
+    bad, total = pair
+    bound = ev.certified_bound(bad, total)
+    certified = ev.log_certificate(bad, total, limit) >= math.log(20)
+    assert certified == (bound <= limit) or bound == pytest.approx(limit, rel=1e-9)
+    if bad == total:
+        assert bound == 1
+        return
+    with mpmath.workdps(40):
+        p = mpmath.mpf(bound)
+        parts = [mpmath.mpf(c) / 10 for c in (1, 3, 6)]
+        bets = (c**bad * ((1 - c * p) / (1 - p)) ** (total - bad) / 3 for c in parts)
+        found = mpmath.fsum(bets)
+    assert float(found) == pytest.approx(20, rel=1e-6) or bound > 1 - 1e-9
+
+
+def test_a_bound_and_what_is_missing_never_contradict_each_other():
+    """At one request before the proof the bound is over 0.5 %, at the proof it is not: for none to
+    five failures.
+    """
+    for bad in range(6):
+        needed = ev.required_total_anytime(bad, 0.005)
+        assert ev.certified_bound(bad, needed - 1) > 0.005 >= ev.certified_bound(bad, needed)
+    assert ev.certified_bound(0, 460) == pytest.approx(0.0087, abs=1e-4)
+
+
+@pytest.mark.parametrize(("bad", "total"), [(26, 27), (459, 460), (10**9 - 1, 10**9), (40, 41)])
+def test_one_good_request_is_a_rate_under_one(bad, total):
+    """Where one of 27 requests was served, a rate of 1.0 is no longer possible: the end is under
+    it, and the text does not say 100 %.
+    """
+    low, high = ev.rate_interval(bad, total)
+    assert 0 < low < bad / total < high < 1
+    assert ev.certified_bound(bad, total) < 1
+    assert percent(100 * high) == "> 99.99 %"
+
+
+def _on_a_grid(unified: tuple[int, int], legacy: tuple[int, int], alpha: float):
+    """The least and the largest difference over a fine grid of pairs of rates: no search, no
+    root.
+    """
+    rates = np.concatenate([np.geomspace(1e-7, 0.01, 1500), np.linspace(0.0101, 0.9999, 1500)])
+
+    def log_e(bad: int, total: int) -> np.ndarray:
+        mixture = mpmath.log(mpmath.beta(0.5 + bad, 50 + total - bad) / mpmath.beta(0.5, 50))
+        return float(mixture) - bad * np.log(rates) - (total - bad) * np.log1p(-rates)
+
+    kept = log_e(*unified)[:, None] + log_e(*legacy)[None, :] < -math.log(alpha)
+    apart = np.where(kept, rates[:, None] - rates[None, :], np.nan)
+    return float(np.nanmin(apart)), float(np.nanmax(apart))
+
+
+@pytest.mark.parametrize(
+    ("unified", "legacy"),
+    [((0, 115), (1, 1035)), ((3, 115), (1, 1035)), ((9, 40), (8, 360)), ((0, 5), (0, 0))],
+)
+def test_the_difference_is_the_set_of_pairs_that_are_not_rejected(unified, legacy):
+    """The ends agree with a grid of three thousand rates a side, and swap when the sides do."""
+    low, high = ev.difference_interval(*unified, *legacy)
+    least, most = _on_a_grid(unified, legacy, 0.05)
+    assert (low, high) == (pytest.approx(least, abs=1e-3), pytest.approx(most, abs=1e-3))
+    assert ev.difference_interval(*legacy, *unified) == pytest.approx((-high, -low))
+
+
+def test_the_difference_holds_the_truth_at_every_look():
+    """An exact recursion over every outcome of 3 looks of 3 requests a side: the true difference
+    ever leaves a 50 % interval in at most half of all phases.
+    """
+    alpha, per_look, rates = 0.5, 3, (0.3, 0.05)
+    draws = [
+        [math.comb(per_look, k) * p**k * (1 - p) ** (per_look - k) for k in range(per_look + 1)]
+        for p in rates
+    ]
+    alive, missed = {(0, 0): 1.0}, 0.0
+    for look in range(1, 4):
+        following: dict[tuple[int, int], float] = {}
+        for (u, l), weight in alive.items():
+            for more_u, more_l in itertools.product(range(per_look + 1), repeat=2):
+                key = (u + more_u, l + more_l)
+                chance = weight * draws[0][more_u] * draws[1][more_l]
+                following[key] = following.get(key, 0.0) + chance
+        alive = {}
+        for (u, l), weight in following.items():
+            low, high = ev.difference_interval(u, per_look * look, l, per_look * look, alpha)
+            if low <= rates[0] - rates[1] <= high:
+                alive[(u, l)] = weight
+            else:
+                missed += weight
+    assert 0 < missed <= alpha
+
+
+@settings(max_examples=20)
+@given(counts, counts)
+def test_the_difference_holds_what_was_seen_and_more_looks_of_it(one, other):
+    """The seen difference is always inside, within -1 and 1; a smaller risk makes it wider."""
+    low, high = ev.difference_interval(*one, *other)
+    wide_low, wide_high = ev.difference_interval(*one, *other, 0.01)
+    assert -1 <= wide_low <= low + 1e-9
+    assert high - 1e-9 <= wide_high <= 1
+    if one[1] and other[1]:
+        assert low - 1e-9 <= one[0] / one[1] - other[0] / other[1] <= high + 1e-9
