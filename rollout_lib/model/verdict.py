@@ -82,6 +82,36 @@ class Outcome(StrEnum):
     NOT_APPLICABLE = "NOT APPLICABLE"
 
 
+class FindingKind(StrEnum):
+    """What the end of a phase can be undecided about."""
+
+    ERROR_RATE = "error rate"
+    LATENCY = "latency"
+    SPLIT = "split"
+    TRAFFIC = "traffic"
+    SLOTS = "slots"
+    LATE_ROWS = "late rows"
+    UPTIME = "uptime"
+    QUIET = "quiet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What an inconclusive evaluation names, and what an acknowledgement of it covers.
+
+    figures are what was observed, each written so that more is worse; members name what was found
+    one by one (missed slots as ISO instants). requests more, or seconds at the present traffic,
+    would settle it: None where no waiting does.
+    """
+
+    kind: FindingKind
+    subject: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+    members: tuple[str, ...] = ()
+    requests: int | None = None
+    seconds: float | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """One named question and its answer, with its arithmetic in `reason`."""
@@ -93,6 +123,7 @@ class Check:
     reason: str
     mend: str | None = None  # the statement or command that mends it
     state: State | None = None  # what it contributes to the verdict, where it does
+    finding: Finding | None = None  # at the end of a phase: what it leaves undecided
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +131,7 @@ class StreamEvidence:
     """Where one stream stands: E-values per look, interval, and both verdicts.
 
     stream is "errors:total", "latency:jobs", "router". e_now, e_peak (the phase's highest) and
-    certificate are natural logs; path has one log e-value per look of the phase, bets beginning
-    anew every 16."""
+    certificate are natural logs; path has one log e-value per look of the phase."""
 
     stream: str
     bad: int
@@ -169,6 +199,7 @@ class Attestation:
     plan_digest: str
     phase_began: datetime | None
     seq: int
+    findings: tuple[Finding, ...] = ()  # what an acknowledgement covers, and no more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,8 +229,10 @@ class Standing:
     plan_digest: str | None  # digest under which the running phase began
     unsealed: tuple[str, ...]  # run ids with a checkpoint and no archived entry
     evaluated: Mapping[str, Any] | None = (
-        None  # figures of the last evaluation: what an acknowledgement is of
+        None  # figures of the last evaluation
     )
+    findings: tuple[Finding, ...] = ()  # of the last evaluation: what an acknowledgement is of
+    last_slot: tuple[datetime, State, str] | None = None  # (slot, state, sentence) of the last look
     protected: Mapping[str, Uptime] = field(
         default_factory=dict
     )  # each probed endpoint over the running phase
@@ -260,6 +293,7 @@ class Checkpoint:
     """
 
     schema_version: int = 1
+    rules: int = 1  # judgement.RULES when it was judged; absent in records of the first rules
     run_id: str
     operation: str  # preflight change monitor evaluate report rollback
     kind: str = "checkpoint"  # or "attempt", "extra", "dry-run"
@@ -281,7 +315,7 @@ class Checkpoint:
     adopted: Adopted | None = None
     evidence: Mapping[str, Any] = field(
         default_factory=dict
-    )  # "phase": {"bad", "total", "percentage"}
+    )  # "phase": {"bad", "total", "percentage"}, "findings"
     exit_code: int
     state: State
     sentence: str
