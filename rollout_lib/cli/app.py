@@ -282,6 +282,10 @@ def acknowledge(
             "--unreadable", help="Set ledger entries aside that cannot be read: 12 or 12,15-18."
         ),
     ] = "",
+    extend: Annotated[
+        str,
+        typer.Option("--extend", help="auto: hold it as long as the undecided evaluation needs."),
+    ] = "",
     plan: Plan = "",
     as_of: AsOf = "",
     operator: Operator = "",
@@ -290,9 +294,11 @@ def acknowledge(
     """Take responsibility, by name and with a reason: an inconclusive phase, a restart, an
     extension, an entry that cannot be read.
     """
-    if sum((restart, override, extend_hours != 0, bool(unreadable))) > 1 or extend_hours < 0:
+    asked = (restart, override, extend_hours != 0, bool(extend), bool(unreadable))
+    if sum(asked) > 1 or extend_hours < 0 or extend not in ("", "auto"):
         raise ParameterError(
-            problems="one of --restart, --override, --unreadable, --extend-hours (at least 1)"
+            problems="one of --restart, --override, --unreadable, --extend-hours (at least 1),"
+            " --extend auto"
         )
     subject, value = "acknowledgement", "inconclusive"
     if restart:
@@ -303,6 +309,8 @@ def acknowledge(
         subject, value = "extension", str(extend_hours * 3600)
     if unreadable:
         subject, value = "unreadable", unreadable
+    if extend:
+        subject, value = "extension", extend
     return _attest(subject, value, reason, plan, as_of, operator, as_json)
 
 
@@ -311,6 +319,7 @@ def _attest(
 ) -> int:
     from rollout_lib.database.session import open_session
     from rollout_lib.display import header_line
+    from rollout_lib.judgement.findings import words, written
     from rollout_lib.operations.attest import attest as state
 
     session = open_session(plan, as_of=as_of, operator=operator)
@@ -328,6 +337,7 @@ def _attest(
                     "value": done.value,
                     "reason": done.reason,
                     "head": done.head,
+                    "covers": written(done.covers),
                     "rolled_back": rolled_back and rolled_back.sentence,
                 },
                 ensure_ascii=False,
@@ -338,6 +348,8 @@ def _attest(
     print(
         f"{done.by} stated {done.subject}: {done.value}. ledger #{done.head[0]}:{done.head[1][:12]}"
     )
+    if done.covers:
+        print(f"It covers {words(done.covers)}, and no more.")
     if rolled_back:
         print(header_line(rolled_back.place, rolled_back.at, "routing off"))
         print(rolled_back.sentence)

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from rollout_lib.judgement.figures import percentile, select, share
-from rollout_lib.model import UNIFIED, Cell, Check, Finding, FindingKind, State, Traffic
+from rollout_lib.model import UNIFIED, Cell, Check, Finding, State, Traffic
 from rollout_lib.plan import Plan
 from rollout_lib.text import hours
 
@@ -49,32 +49,30 @@ def _covers(shown: Finding, found: Finding) -> bool:
     )
 
 
-def written(findings: Iterable[Finding]) -> list[dict[str, Any]]:
-    """As they stand in a record's JSON; read_findings reads them back."""
-    return [asdict(finding) for finding in findings]
-
-
-def read_findings(items: Iterable[Mapping[str, Any]] | None) -> tuple[Finding, ...]:
-    """The findings of a record; one of a kind that this version does not know covers nothing, and
-    is left out.
-    """
-    known = set(FindingKind)
-    return tuple(
-        Finding(
-            kind=FindingKind(item["kind"]),
-            subject=str(item["subject"]),
-            figures={str(name): float(value) for name, value in item["figures"].items()},
-            members=tuple(str(member) for member in item["members"]),
-            requests=item.get("requests"),
-            seconds=item.get("seconds"),
-        )
-        for item in items or ()
-        if item["kind"] in known
+def words(findings: Iterable[Finding]) -> str:
+    """`error rate of total (1 failing), slots (13:00)`: what a person puts a name to."""
+    return "; ".join(
+        f"{item.kind}, {item.subject}: "
+        + (", ".join((*_figures(item), *item.members)) or "as it is")
+        for item in findings
     )
 
 
+def _figures(finding: Finding) -> Iterable[str]:
+    return (f"{name.replace('_', ' ')} {value:.4g}" for name, value in finding.figures.items())
+
+
+def written(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """As they stand in the JSON of a statement."""
+    return [asdict(finding) for finding in findings]
+
+
 def more_for_errors(bad: int, total: int, limit_pct: Decimal) -> int:
-    """The requests without a failure after which bad is under the limit: 541 after 1 of 460."""
+    """The requests without a failure after which bad is under the limit: 541 after 1 of 460; 0
+    where none would do.
+    """
+    if limit_pct <= 0:
+        return 0
     return max(math.floor(100 * bad / limit_pct) - total + 1, 0)
 
 
@@ -99,6 +97,8 @@ def more_for_latency(latencies: Mapping[int, int], limit_ms: int) -> int:
 
 def more_for_split(unified: int, legacy: int, percentage: Decimal, points: Decimal) -> int:
     """The rows at the configured share after which the whole is within so many points of it."""
+    if points <= 0:
+        return 0
     total = unified + legacy
     off = abs(100 * unified - percentage * total)
     return max(math.ceil(off / points) - total, 0)

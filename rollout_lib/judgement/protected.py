@@ -15,6 +15,8 @@ from rollout_lib.model import (
     UNIFIED,
     Cell,
     Check,
+    Finding,
+    FindingKind,
     Measurement,
     Outcome,
     Probe,
@@ -205,17 +207,31 @@ def _uptime(domain: str, tally: Uptime, measurement: Measurement, plan: Plan) ->
         reason = f"{words}. 100 % is required: mend it, then begin the phase anew with "
         reason += "rollout change --to <same> --again --reason …"
         return _check(name, Outcome.FAIL, observed, wanted, reason, State.HOLD)
+    found = Finding(
+        kind=FindingKind.UPTIME,
+        subject=domain,
+        figures={
+            "unseen": tally.unseen,
+            "not probed": not asked,
+            "errors": errors,
+            "no row": not rows,
+        },
+    )
     if not asked and sum(cell.failing or 0 for cell in cells) >= FEWEST and 20 * errors >= rows:
         reason = (
             f"{words}, and nobody probed it: an outage for a part of the phase is not ruled out."
         )
-        return _check(name, Outcome.COULD_NOT_LOOK, observed, wanted, reason, State.INCONCLUSIVE)
+        return _check(
+            name, Outcome.COULD_NOT_LOOK, observed, wanted, reason, State.INCONCLUSIVE, found
+        )
     if tally.unseen or (domain in plan.probes.protected and not asked) or share is None:
         reason = (
             f"{words}; {tally.unseen:,} probes could not tell its network from ours: not shown to"
             " be 100 %."
         )
-        return _check(name, Outcome.COULD_NOT_LOOK, observed, wanted, reason, State.INCONCLUSIVE)
+        return _check(
+            name, Outcome.COULD_NOT_LOOK, observed, wanted, reason, State.INCONCLUSIVE, found
+        )
     return _check(name, Outcome.PASS, observed, wanted, f"{words}.")
 
 
@@ -232,8 +248,20 @@ def is_news(checks: Sequence[Check], known: Mapping[str, Uptime]) -> bool:
 
 
 def _check(
-    name: str, outcome: Outcome, observed: str, limit: str, reason: str, state: State | None = None
+    name: str,
+    outcome: Outcome,
+    observed: str,
+    limit: str,
+    reason: str,
+    state: State | None = None,
+    finding: Finding | None = None,
 ) -> Check:
     return Check(
-        name=name, outcome=outcome, observed=observed, limit=limit, reason=reason, state=state
+        name=name,
+        outcome=outcome,
+        observed=observed,
+        limit=limit,
+        reason=reason,
+        state=state,
+        finding=finding,
     )

@@ -159,6 +159,7 @@ def _attested(standing: Standing, entry: Entry[Body], said: Statement) -> Standi
         plan_digest=said.plan_digest,
         phase_began=entry.phase_began,
         seq=entry.seq,
+        findings=said.findings,
     )
     extra = int(said.value) if said.subject is Subject.EXTENSION else 0
     left = standing.unreadable
@@ -192,7 +193,11 @@ def _judged(standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan
     if entry.operation == "evaluate":
         phase_figures = body.evidence.get("phase")
         standing = replace(
-            standing, evaluation=(entry.at, state), revoked=None, evaluated=phase_figures
+            standing,
+            evaluation=(entry.at, state),
+            revoked=None,
+            evaluated=phase_figures,
+            findings=body.findings,
         )
         if state is State.PASS:
             reached = max(standing.highest_passed or Decimal(0), standing.phase.percentage)
@@ -222,6 +227,7 @@ def _looked(standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan
         standing,
         looks=(*before, _with_streams(look, plan)),
         slots_done=(*standing.slots_done, slot),
+        last_slot=(slot, body.state, body.sentence),
     )
 
 
@@ -265,6 +271,8 @@ def _changed(
         highest_passed=standing.highest_passed if running else None,
         evaluation=None,
         evaluated=None,
+        findings=(),
+        last_slot=None,
         revoked=None,
         extension_s=0,
         plan_digest=body.plan_digest,

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from rollout_lib.model.verdict import Checkpoint
+from rollout_lib.model.verdict import Checkpoint, Finding
 
 
 class EntryKind(StrEnum):
@@ -53,6 +53,7 @@ class Statement:
     reason: str
     plan_digest: str
     run_id: str = ""
+    findings: tuple[Finding, ...] = ()  # what an acknowledgement covers, and no more
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -228,9 +228,7 @@ class Standing:
     extension_s: int  # seconds added to the running phase's hold
     plan_digest: str | None  # digest under which the running phase began
     unsealed: tuple[str, ...]  # run ids with a checkpoint and no archived entry
-    evaluated: Mapping[str, Any] | None = (
-        None  # figures of the last evaluation
-    )
+    evaluated: Mapping[str, Any] | None = None  # figures of the last evaluation
     findings: tuple[Finding, ...] = ()  # of the last evaluation: what an acknowledgement is of
     last_slot: tuple[datetime, State, str] | None = None  # (slot, state, sentence) of the last look
     protected: Mapping[str, Uptime] = field(
@@ -315,7 +313,8 @@ class Checkpoint:
     adopted: Adopted | None = None
     evidence: Mapping[str, Any] = field(
         default_factory=dict
-    )  # "phase": {"bad", "total", "percentage"}, "findings"
+    )  # "phase": {"bad", "total", "percentage"}
+    findings: tuple[Finding, ...] = ()  # what an evaluation leaves undecided, by name
     exit_code: int
     state: State
     sentence: str

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from rollout_lib.database.ledger import append, read_facts
 from rollout_lib.database.session import Session
 from rollout_lib.errors import CouldNotMeasure, ParameterError
-from rollout_lib.judgement.state import fold
-from rollout_lib.model import Standing, State, Subject
+from rollout_lib.judgement.findings import extension, written
+from rollout_lib.judgement.state import fold, held_until
+from rollout_lib.model import Finding, Standing, State, Subject
 from rollout_lib.model.record import COMPLAINTS, LONGEST_EXTENSION_S
 from rollout_lib.operations.lowering import UNREADABLE, disable, known_now
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
@@ -18,6 +19,7 @@ from rollout_lib.redaction import redact
 
 LONGEST = timedelta(seconds=LONGEST_EXTENSION_S)
 SUBJECTS = tuple(subject.value for subject in Subject)
+AUTO = "auto"  # an extension: as long as what is undecided needs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +32,17 @@ class Attested:
     reason: str
     head: tuple[int, str]
     rollback: Recorded | None = None
+    covers: tuple[Finding, ...] = ()  # what an acknowledgement is of, by name
 
 
 def attest(session: Session, *, subject: str, value: str, reason: str = "") -> Attested:
     """Append a statement of a named person, bound to the plan's digest and the running phase.
 
     subject: "complaints" (none, some, spike), "acknowledgement" (of an inconclusive evaluation),
-    "extension" (value: seconds added to the hold), "override" (of legacy's own limits before the
-    start), "restart" (after a rollback), "unreadable" (value: numbers of entries to set aside, as
-    "12,15-18"). A spike switches routing off first. Raises ParameterError.
+    "extension" (value: seconds added to the hold, or "auto": as long as the last evaluation says
+    that its findings need), "override" (of legacy's own limits before the start), "restart" (after
+    a rollback), "unreadable" (value: numbers of entries to set aside, as "12,15-18"). A spike
+    switches routing off first. Raises ParameterError.
     """
     problems = []
     if subject not in SUBJECTS:
@@ -47,12 +51,8 @@ def attest(session: Session, *, subject: str, value: str, reason: str = "") -> A
         problems.append(f"complaints: one of {', '.join(COMPLAINTS)}, not {value!r}")
     if subject != "complaints" and not reason.strip():
         problems.append("reason: it stands on the ledger beside your name, and must say why")
-    if subject == "extension" and not (value.isascii() and value.isdigit() and int(value) > 0):
-        problems.append(f"extension: whole seconds, at least 1, not {value!r}")
-    elif subject == "extension" and int(value) > LONGEST.total_seconds():
-        problems.append(
-            f"extension: at most {LONGEST.days * 24} h at a time, not {int(value) / 3600:,.0f} h"
-        )
+    if subject == "extension" and value != AUTO:
+        problems += _too_long(value)
     # Lowering needs no proof: a spike switches off whoever says so.
     if not session.person and value != "spike":
         problems.append(
@@ -68,7 +68,7 @@ def attest(session: Session, *, subject: str, value: str, reason: str = "") -> A
         else None
     )
     try:
-        head, value = _append(session, subject, value, reason)
+        stated = _append(session, subject, value, reason)
     except UNREADABLE as error:
         if rollback is None:
             raise
@@ -77,14 +77,17 @@ def attest(session: Session, *, subject: str, value: str, reason: str = "") -> A
             " state it again"
         )
         raise CouldNotMeasure(f"{done}: {_why(error)}") from None
-    return Attested(
-        subject=subject,
-        value=value,
-        by=session.operator,
-        reason=reason,
-        head=head,
-        rollback=rollback,
-    )
+    return replace(stated, rollback=rollback)
+
+
+def _too_long(value: str) -> list[str]:
+    """Why an extension by so many seconds cannot be stated, nothing where it can."""
+    if not (value.isascii() and value.isdigit() and int(value) > 0):
+        return [f"extension: whole seconds, at least 1, or {AUTO}, not {value!r}"]
+    if int(value) > LONGEST.total_seconds():
+        most = LONGEST.days * 24
+        return [f"extension: at most {most} h at a time, not {int(value) / 3600:,.0f} h"]
+    return []
 
 
 def _why(error: Exception) -> str:
@@ -98,8 +101,7 @@ def _why(error: Exception) -> str:
     return redact(words.removesuffix(" Nothing was left half-done."))
 
 
-def _append(session: Session, subject: str, value: str, reason: str) -> tuple[tuple[int, str], str]:
-    """The entry's (seq, hash), and the value as it stands there."""
+def _append(session: Session, subject: str, value: str, reason: str) -> Attested:
     with session.database.transaction(readonly=False) as connection:
         facts = read_facts(connection, session.plan)
         standing = fold(facts.entries, session.plan)
@@ -109,6 +111,9 @@ def _append(session: Session, subject: str, value: str, reason: str) -> tuple[tu
             raise ParameterError(problems=empty)
         if subject == Subject.UNREADABLE:
             value = _set_aside(value, standing)
+        if subject == "extension" and value == AUTO:
+            value = _as_long_as_needed(session, standing)
+        covers = standing.findings if subject == "acknowledgement" else ()
         body = {
             "subject": subject,
             "value": value,
@@ -117,6 +122,8 @@ def _append(session: Session, subject: str, value: str, reason: str) -> tuple[tu
             "plan_digest": session.plan.digest,
             "run_id": session.run_id,
         }
+        if covers:
+            body["findings"] = written(covers)
         head = append(
             connection,
             kind="attestation" if subject == "complaints" else "acknowledgement",
@@ -128,7 +135,9 @@ def _append(session: Session, subject: str, value: str, reason: str) -> tuple[tu
             run_id=session.run_id,
             body=json.dumps(body, ensure_ascii=False),
         )
-    return head, value
+    return Attested(
+        subject=subject, value=value, by=session.operator, reason=reason, head=head, covers=covers
+    )
 
 
 def _set_aside(value: str, standing: Standing) -> str:
@@ -152,6 +161,27 @@ def _set_aside(value: str, standing: Standing) -> str:
     return " ".join(keys[seq] for seq in dict.fromkeys(named))
 
 
+def _as_long_as_needed(session: Session, standing: Standing) -> str:
+    """The seconds by which the hold is to be longer for what the last evaluation left undecided."""
+    until = held_until(session.plan, standing)
+    evaluated = standing.evaluation
+    if until is None or evaluated is None or evaluated[1] is not State.INCONCLUSIVE:
+        raise ParameterError(
+            problems="extension: no undecided evaluation says how long: rollout evaluate"
+        )
+    longer = extension(standing.findings, evaluated[0], until, session.plan.monitoring.interval)
+    if longer is None:
+        raise ParameterError(
+            problems="extension: no waiting settles what is undecided; acknowledge it, or begin the"
+            " phase anew: rollout change --to <same> --again"
+        )
+    value = str(round(longer.total_seconds()))
+    problems = _too_long(value)
+    if problems:
+        raise ParameterError(problems="\n".join(problems))
+    return value
+
+
 def _of_nothing(subject: str, standing: Standing) -> str:
     """Why there is nothing that this statement could be of, "" where there is."""
     if subject == "acknowledgement":
@@ -165,6 +195,17 @@ def _of_nothing(subject: str, standing: Standing) -> str:
             return (
                 f"acknowledgement: {found}; only an INCONCLUSIVE one can be acknowledged: rollout"
                 " evaluate"
+            )
+        stands = standing.revoked or standing.latched
+        if stands:
+            return (
+                f"acknowledgement: since then {stands}; no name covers a hold or an act. Once it is"
+                " over: rollout evaluate"
+            )
+        if not standing.findings:
+            return (
+                "acknowledgement: the last evaluation names nothing that a name could cover:"
+                " rollout evaluate"
             )
     if subject == "extension" and standing.phase is None:
         return "extension: no phase is running that could be held longer"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from rollout_lib.database.ledger import read_facts
 from rollout_lib.database.session import Session
 from rollout_lib.errors import CouldNotMeasure
+from rollout_lib.judgement.findings import findings_of
 from rollout_lib.judgement.phase_end import judge_phase_end
 from rollout_lib.judgement.state import fold
 from rollout_lib.judgement.streams import look_from
@@ -58,8 +59,9 @@ def evaluate_phase(session: Session) -> Recorded:
                 "total": total.total,
                 "percentage": str(standing.phase.percentage),
                 "began_at": standing.phase.began_at.isoformat(),
-            }
+            },
         },
+        findings=findings_of(verdict.checks),
     )
     return record(session, facts, checkpoint)
 

@@ -20,6 +20,7 @@ from rollout_lib.database.ledger import Facts, append
 from rollout_lib.database.session import Session
 from rollout_lib.display import Html, checkpoint_card, checkpoint_text
 from rollout_lib.errors import EXIT_CODES, CouldNotMeasure, RolloutError, SlotTaken
+from rollout_lib.judgement import RULES
 from rollout_lib.model import STATES, Act, Checkpoint, Standing, State, runs
 from rollout_lib.model.record import MIMETYPE, to_json
 from rollout_lib.notify.send import shout, tell
@@ -76,6 +77,7 @@ def checkpoint_of(
 ) -> Checkpoint:
     """The checkpoint of a run, with everything that each of them says about itself filled in."""
     checkpoint = Checkpoint(
+        rules=RULES,
         run_id=session.run_id,
         operation=operation,
         kind=kind,

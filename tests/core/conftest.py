@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from rollout_lib.judgement.figures import merge, table_rows
+from rollout_lib.judgement.findings import findings_of
 from rollout_lib.judgement.phase_end import judge_phase_end
 from rollout_lib.judgement.slot import judge_slot
 from rollout_lib.judgement.state import EMPTY, fold, phase_index
@@ -312,11 +313,12 @@ class Phase:
         self.increments.pop()
         return verdict
 
-    def end(self, *, acknowledged_of: int | None = None, **counts: Any) -> Verdict:
-        """The evaluation now; acknowledged_of: the failing webhooks that an evaluation before had
-        found.
+    def end(self, *, acknowledged: Verdict | None = None, **counts: Any) -> Verdict:
+        """The evaluation now; acknowledged: an evaluation before, whose findings Rita put her name
+        to.
         """
-        if acknowledged_of is not None:
+        if acknowledged is not None:
+            found = findings_of(acknowledged.checks)
             stated = Attestation(
                 subject="acknowledgement",
                 value="inconclusive",
@@ -326,11 +328,12 @@ class Phase:
                 plan_digest=self.plan.digest,
                 phase_began=self.began,
                 seq=9,
+                findings=found,
             )
             self.standing = replace(
                 self.standing,
                 attestations=(stated,),
-                evaluated={"bad": acknowledged_of},
+                findings=found,
                 evaluation=(self.now, State.INCONCLUSIVE),
             )
         empty = Traffic(window=Window(start=self.now, end=self.now), cells=())

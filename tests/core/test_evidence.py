@@ -128,15 +128,15 @@ def test_no_failure_is_forgotten_at_any_hour_of_the_phase():
 def test_the_split_is_its_definition_over_40_looks():
     """log M of the split agrees with 30 digits at every look, past the sixteenth."""
     looks = [((5 * t) % 7, (11 * t) % 40) for t in range(40)]
-    path = ev.log_split_evidence_restart([u for u, _ in looks], [l for _, l in looks], 0.1)
+    path = ev.log_split_evidence_restart([u for u, _ in looks], [v for _, v in looks], 0.1)
     with mpmath.workdps(30):
         for t, found in enumerate(path):
             wanted = max(mpmath.mpf(0), mpmath.mpf(15 - t) / 30)
             for j in range(t + 1):
-                u, l = (sum(part) for part in zip(*looks[j : t + 1], strict=True))
+                u, v = (sum(part) for part in zip(*looks[j : t + 1], strict=True))
                 stake = mpmath.mpf(1) / (30 if j else 2)
-                odds = mpmath.beta(10 + u, 90 + l) / mpmath.beta(10, 90)
-                wanted += stake * odds / (mpmath.mpf("0.1") ** u * mpmath.mpf("0.9") ** l)
+                odds = mpmath.beta(10 + u, 90 + v) / mpmath.beta(10, 90)
+                wanted += stake * odds / (mpmath.mpf("0.1") ** u * mpmath.mpf("0.9") ** v)
             assert found == pytest.approx(float(mpmath.log(wanted)), rel=1e-9, abs=1e-9)
 
 
@@ -576,16 +576,16 @@ def test_the_difference_holds_the_truth_at_every_look():
     alive, missed = {(0, 0): 1.0}, 0.0
     for look in range(1, 4):
         following: dict[tuple[int, int], float] = {}
-        for (u, l), weight in alive.items():
-            for more_u, more_l in itertools.product(range(per_look + 1), repeat=2):
-                key = (u + more_u, l + more_l)
-                chance = weight * draws[0][more_u] * draws[1][more_l]
+        for (u, v), weight in alive.items():
+            for more_u, more_v in itertools.product(range(per_look + 1), repeat=2):
+                key = (u + more_u, v + more_v)
+                chance = weight * draws[0][more_u] * draws[1][more_v]
                 following[key] = following.get(key, 0.0) + chance
         alive = {}
-        for (u, l), weight in following.items():
-            low, high = ev.difference_interval(u, per_look * look, l, per_look * look, alpha)
+        for (u, v), weight in following.items():
+            low, high = ev.difference_interval(u, per_look * look, v, per_look * look, alpha)
             if low <= rates[0] - rates[1] <= high:
-                alive[(u, l)] = weight
+                alive[(u, v)] = weight
             else:
                 missed += weight
     assert 0 < missed <= alpha

@@ -1,0 +1,374 @@
+"""The runbook's success checkpoints, each a named check over the whole phase. Pure.
+
+One that is undecided carries its finding: what an acknowledgement of it covers, and how many more
+requests would settle it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from rollout_lib import evidence
+from rollout_lib.judgement import findings
+from rollout_lib.judgement.figures import percentile, share
+from rollout_lib.judgement.slot import split_check
+from rollout_lib.judgement.state import held_until, is_at_least
+from rollout_lib.judgement.streams import ACT_AT, judge_streams
+from rollout_lib.judgement.timeline import expected_slots
+from rollout_lib.model import (
+    TOTAL,
+    Attestation,
+    Check,
+    Counts,
+    Finding,
+    FindingKind,
+    Measurement,
+    Outcome,
+    RoutingConfig,
+    Standing,
+    State,
+    Traffic,
+    Verdict,
+)
+from rollout_lib.plan import Plan
+from rollout_lib.text import e_value, limit, rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """A phase at its end: what it saw, and what comes at present."""
+
+    traffic: Traffic  # the whole phase
+    present: Traffic  # the last hour of it, which says how fast more will come
+    counted: Counts  # distinct failing webhooks in total, as the evidence counts
+    plan: Plan
+
+    def needs(
+        self,
+        kind: FindingKind,
+        subject: str,
+        figures: Mapping[str, float],
+        more: int,
+        *,
+        both: bool = False,
+    ) -> tuple[Finding, str]:
+        """A finding that so many more requests settle, and the words for it; both: of either
+        destination."""
+        seconds, words = findings.waits(more, findings.per_hour(self.present, self.plan, both=both))
+        if not more:
+            return Finding(kind=kind, subject=subject, figures=figures), "no waiting settles it"
+        return (
+            Finding(kind=kind, subject=subject, figures=figures, requests=more, seconds=seconds),
+            words,
+        )
+
+
+def errors_check(literal: Check, whole: Whole) -> Check:
+    """The cumulative error rate; literal is the check of the thresholds on the whole phase."""
+    allowed = whole.plan.thresholds.error_rate_investigate_pct
+    cell = findings.whole_cell(whole.traffic, whole.plan)
+    figures = {
+        "failing": cell.errors,
+        "webhooks": whole.counted.bad,
+        "rate": cell.errors / cell.requests if cell.requests else 0.0,
+    }
+    more = findings.more_for_errors(cell.errors, cell.requests, allowed)
+    found, words = whole.needs(FindingKind.ERROR_RATE, TOTAL, figures, more)
+    return _literal(
+        literal, f"error rate < {limit(allowed)}", found, f"{words} without a failure", whole.plan
+    )
+
+
+def latency_check(literal: Check, whole: Whole) -> Check:
+    """The p95 of the whole phase."""
+    most = whole.plan.thresholds.p95_investigate_ms
+    latencies = findings.whole_cell(whole.traffic, whole.plan).latencies
+    figures = {"p95_ms": float(round(percentile(latencies, 0.95) or 0))}
+    more = findings.more_for_latency(latencies, most)
+    found, words = whole.needs(FindingKind.LATENCY, TOTAL, figures, more)
+    return _literal(literal, f"p95 < {most:,} ms", found, f"{words} under {most:,} ms", whole.plan)
+
+
+def _literal(check: Check, name: str, found: Finding, settles: str, plan: Plan) -> Check:
+    """A literal failure without evidence is inconclusive; in mode strict the
+    runbook decides alone.
+    """
+    if check.state is State.CLEAN:
+        return replace(check, name=name, state=None)
+    if plan.mode == "strict" and check.state is not State.QUIET:
+        return replace(check, name=name, state=State.HOLD)
+    reason = f"{check.reason}; to settle it: {settles}"
+    return replace(check, name=name, reason=reason, state=State.INCONCLUSIVE, finding=found)
+
+
+def share_check(
+    measurement: Measurement, standing: Standing, config: RoutingConfig, whole: Whole
+) -> Check:
+    """The share of unified over the whole phase; the alarm on evidence holds."""
+    over_all = replace(measurement, window=whole.traffic)
+    check = split_check(over_all, standing.looks, config.percentage, whole.plan)
+    name = f"~{config.percentage:g} % of traffic to unified"
+    if check.outcome is Outcome.PASS:
+        return replace(check, name=name, state=None)
+    if check.state is State.HOLD:
+        return replace(check, name=name, outcome=Outcome.FAIL)
+    unified, legacy = share(whole.traffic, whole.plan.domains)
+    off = 100 * unified / (unified + legacy) - float(config.percentage) if unified + legacy else 0.0
+    more = findings.more_for_split(
+        unified, legacy, config.percentage, whole.plan.thresholds.split_tolerance_points
+    )
+    found, words = whole.needs(
+        FindingKind.SPLIT,
+        "over the set share" if off > 0 else "under the set share",
+        {"points": round(abs(off), 1)},
+        more,
+        both=True,
+    )
+    return replace(
+        check,
+        name=name,
+        outcome=Outcome.FAIL,
+        reason=f"{check.reason}; to settle it: {words} at the set share",
+        state=State.INCONCLUSIVE,
+        finding=found,
+    )
+
+
+def impact_check(standing: Standing, plan: Plan) -> Check:
+    """What named persons attested of complaints in this phase; some is a hold."""
+    stated = [
+        item
+        for item in standing.attestations
+        if item.subject == "complaints" and binds(item, standing)
+    ]
+    name, wanted = "no customer impact", "complaints attested as none"
+    if not stated:
+        return Check(
+            name=name,
+            outcome=Outcome.COULD_NOT_LOOK,
+            observed="not attested",
+            limit=wanted,
+            reason="Nobody has attested yet; raising asks for it: rollout attest --complaints none",
+        )
+    last = stated[-1]
+    said = f"{last.by} attested complaints: {last.value} at {clock(last, plan)}. {last.reason}"
+    none = last.value == "none" and last.plan_digest == plan.digest
+    return Check(
+        name=name,
+        outcome=Outcome.PASS if none else Outcome.FAIL,
+        observed=last.value,
+        limit=wanted,
+        reason=said.strip(),
+        state=None if none else State.HOLD,
+    )
+
+
+def enough_check(standing: Standing, whole: Whole) -> Check:
+    """At least half of the traffic that the plan expects: a phase that saw nearly nothing shows
+    nothing.
+    """
+    plan, phase = whole.plan, standing.phase
+    planned = phase is not None and phase.index is not None
+    hold = plan.phases[phase.index].hold if planned else timedelta(0)
+    part = float(phase.percentage) / 100 if phase is not None else 0.0
+    expected = part * sum(plan.expected_requests_per_hour.values()) * hold.total_seconds() / 3600
+    total = whole.counted.total
+    observed = f"{total:,} requests"
+    enough = expected > 0 and total >= expected / 2
+    check = Check(
+        name="enough traffic",
+        outcome=Outcome.PASS if enough else Outcome.FAIL,
+        observed=observed,
+        limit=f">= {expected / 2:,.0f} requests",
+        reason=(
+            f"{observed} in the phase; the plan expects {expected:,.0f}, and half of them is the"
+            " least"
+        ),
+    )
+    if enough:
+        return check
+    missing = math.ceil(expected / 2) - total
+    found, words = whole.needs(FindingKind.TRAFFIC, TOTAL, {"missing": missing}, max(missing, 0))
+    return replace(
+        check,
+        reason=f"{check.reason}; to settle it: {words}",
+        state=State.INCONCLUSIVE,
+        finding=found,
+    )
+
+
+def degradation_check(counts: Counts, standing: Standing) -> Check:
+    """The attribution test with the previous phase in legacy's place; evidence of 20 fails."""
+    before = standing.passed_traffic
+    if (
+        not before
+        or standing.phase is None
+        or float(before["percentage"]) >= float(standing.phase.percentage)
+    ):
+        return Check(
+            name="no degradation",
+            outcome=Outcome.NOT_APPLICABLE,
+            observed="first phase",
+            limit="–",
+            reason="There is no earlier passed phase to compare with.",
+        )
+    versus = evidence.log_evidence_versus(
+        [counts.bad], [before["bad"]], [counts.total], [before["total"]]
+    )
+    observed = f"{rate(counts.bad, counts.total)} against {rate(before['bad'], before['total'])}"
+    reason = f"{observed}: {e_value(versus)} that this phase fails more often (20 fails)"
+    none_seen = versus < ACT_AT
+    return Check(
+        name=f"no degradation vs {float(before['percentage']):g} %",
+        outcome=Outcome.PASS if none_seen else Outcome.FAIL,
+        observed="none seen" if none_seen else observed,
+        limit="e < 20",
+        reason=f"No degradation seen: {reason}" if none_seen else reason,
+        state=None if none_seen else State.HOLD,
+    )
+
+
+def hold_check(standing: Standing, plan: Plan, now: datetime) -> Check:
+    """The hold of the phase, extensions included, is over."""
+    until = held_until(plan, standing)
+    if until is None:
+        return Check(
+            name="hold time served",
+            outcome=Outcome.FAIL,
+            observed="off the plan",
+            limit="a planned phase",
+            reason="This percentage is off the plan: no hold of it ends.",
+            state=State.HOLD,
+        )
+    local = until.astimezone(plan.zone)
+    served = now >= until
+    left = until - now
+    return Check(
+        name="hold time served",
+        outcome=Outcome.PASS if served else Outcome.FAIL,
+        observed="served" if served else f"{left} left",
+        limit="0 left",
+        reason=(
+            f"The hold ended at {local:%a %d %b %H:%M %Z}."
+            if served
+            else f"The hold ends at {local:%a %d %b %H:%M %Z}, in {left}."
+        ),
+        state=None if served else State.HOLD,
+    )
+
+
+def slots_check(standing: Standing, plan: Plan, now: datetime) -> Check:
+    """Every scheduled check ran; the open slot has until its end."""
+    expected = expected_slots(standing.phase.began_at, now, plan) if standing.phase else []
+    missed = [slot for slot in expected if slot not in standing.slots_done]
+    if missed and missed[-1] == expected[-1] and expected[-1] + plan.monitoring.interval >= now:
+        missed = missed[:-1]
+    observed = f"{len(expected) - len(missed)} of {len(expected)}"
+    if expected and not missed:
+        return Check(
+            name="every slot checked",
+            outcome=Outcome.PASS,
+            observed=observed,
+            limit="all",
+            reason=f"All {len(expected)} scheduled checks of the phase ran.",
+        )
+    when = ", ".join(f"{slot.astimezone(plan.zone):%H:%M}" for slot in missed[:8])
+    when += f" and {len(missed) - 8} more" if len(missed) > 8 else ""
+    missing = f"{len(missed)} scheduled checks are missing ({when})" if missed else "None was due"
+    return Check(
+        name="every slot checked",
+        outcome=Outcome.FAIL,
+        observed=observed,
+        limit="all",
+        reason=(
+            f"{missing}; what came meanwhile joined the next look, and no waiting brings a check"
+            " back"
+        ),
+        state=State.INCONCLUSIVE,
+        finding=Finding(
+            kind=FindingKind.SLOTS,
+            subject="scheduled checks",
+            members=tuple(slot.isoformat() for slot in missed),
+        ),
+    )
+
+
+def late_check(counts: Counts, tail: Counts, standing: Standing) -> Check:
+    """The phase measured as a whole, against the sum of its looks: rows that were logged late."""
+    bad = counts.bad - tail.bad - sum(look.errors[TOTAL].bad for look in standing.looks)
+    total = counts.total - tail.total - sum(look.errors[TOTAL].total for look in standing.looks)
+    observed = f"{total:+,} requests, {bad:+,} failing"
+    return Check(
+        name="late rows",
+        outcome=Outcome.PASS if (bad, total) == (0, 0) else Outcome.WARN,
+        observed=observed,
+        limit="+0",
+        reason=(
+            f"The whole phase against the sum of its looks: {observed} were logged later than the"
+            " lag."
+        ),
+        state=State.INCONCLUSIVE if bad else None,
+        finding=(
+            Finding(kind=FindingKind.LATE_ROWS, subject=TOTAL, figures={"failing": abs(bad)})
+            if bad
+            else None
+        ),
+    )
+
+
+def standing_check(slot: Verdict, standing: Standing, plan: Plan) -> Check:
+    """No HOLD or act may stand, now or at the last scheduled check, and the last look must have
+    seen something.
+    """
+    name = "no hold or act stands"
+    state, reason = _stands(slot, standing, plan)
+    if state is State.QUIET:
+        return Check(
+            name=name,
+            outcome=Outcome.FAIL,
+            observed=state.value,
+            limit="none",
+            reason=reason,
+            state=State.INCONCLUSIVE,
+            finding=Finding(kind=FindingKind.QUIET, subject=TOTAL),
+        )
+    held = is_at_least(state, State.HOLD)
+    return Check(
+        name=name,
+        outcome=Outcome.FAIL if held else Outcome.PASS,
+        observed=state.value,
+        limit="none",
+        reason=reason,
+        state=state if held else None,
+    )
+
+
+def _stands(slot: Verdict, standing: Standing, plan: Plan) -> tuple[State, str]:
+    """The state of now; a HOLD of the last scheduled check stands until the next one has cleared
+    it, whatever the few rows since then say.
+    """
+    if is_at_least(slot.state, State.HOLD):
+        return slot.state, slot.sentence
+    last = standing.last_slot
+    if last is not None and last[1] is State.HOLD:
+        at = f"{last[0].astimezone(plan.zone):%H:%M %Z}"
+        return State.HOLD, f"The check of {at} said HOLD; the next one can clear it. {last[2]}"
+    if plan.mode != "strict" and standing.looks:
+        literal = {stream.stream: stream.literal for stream in slot.streams}
+        for stream in judge_streams(standing.looks, literal, plan):
+            if is_at_least(stream.evidence, State.HOLD):
+                words = f"{stream.stream} stood at {e_value(stream.e_now)} at the last check"
+                return State.HOLD, f"{words} (hold at 5); the next one can clear it."
+    return slot.state, slot.sentence
+
+
+def binds(item: Attestation, standing: Standing) -> bool:
+    """Was it stated of the running phase?"""
+    return standing.phase is not None and item.phase_began == standing.phase.began_at
+
+
+def clock(item: Attestation, plan: Plan) -> str:
+    """When it was stated, in the rollout's zone."""
+    return f"{item.at.astimezone(plan.zone):%H:%M %Z}"
