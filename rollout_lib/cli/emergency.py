@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import fnmatch
-import getpass
+import contextlib
 import json
 import os
 import re
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from rollout_lib.errors import RolloutError, UsageError
+from rollout_lib.surroundings import OUTSIDE, account, beside
 
-OUTSIDE = (
-    "PGSERVICE",
-    "PGHOST",
-    "PGHOSTADDR",
-    "PGDATABASE",
-)  # what libpq finds a database by, without an address
+if TYPE_CHECKING:
+    from rollout_lib.emergency import Row, SwitchedOff
+
+ENVIRONMENTS = ("rehearsal", "staging", "production")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,10 @@ class Told:
     variable: str = ""
     name: str = ""
     host: str = ""
+    project: str = ""
+    marker: str = ""
+    path: str = ""
+    trouble: str = ""  # why nothing of it could be used
 
 
 def emergency(arguments: list[str]) -> int:
@@ -61,7 +65,7 @@ def emergency(arguments: list[str]) -> int:
     path = given.plan or os.environ.get("ROLLOUT_PLAN", "")
     plan = read_plan(path)
     try:
-        address, environment, notes = find(given.variable, path, plan)
+        address, environment, notes = find(given.variable, plan.path, plan)
         from rollout_lib.emergency import DEADLINE, switch_off
 
         last = threading.Timer(DEADLINE + 10, _out_of_time, args=(given.reason,))
@@ -70,44 +74,65 @@ def emergency(arguments: list[str]) -> int:
         done = switch_off(
             address,
             reason=given.reason,
-            operator=given.operator or os.environ.get("ROLLOUT_OPERATOR") or _user(),
+            operator=given.operator or os.environ.get("ROLLOUT_OPERATOR") or account(),
             rollout=os.environ.get("ROLLOUT_NAME") or plan.rollout,
         )
         last.cancel()
     except RolloutError as error:
-        print(error, file=sys.stderr)
+        _say(f"{error}\n{plan.trouble}".strip(), sys.stderr)
         return error.exit_code
-    notes = [*done.trouble, *notes, *_elsewhere(plan, path, done.host, done.database)]
+    notes = [*done.trouble, *filter(None, (done.note, plan.trouble)), *notes]
+    elsewhere = _elsewhere(plan, done)
     if given.json:
-        print(
-            json.dumps(
-                {
-                    "environment": environment,
-                    "host": done.host,
-                    "database": done.database,
-                    "before": _row(done.before),
-                    "after": _row(done.after),
-                    "at": done.at.isoformat(),
-                    "recorded": done.recorded,
-                    "already": done.already,
-                    "trouble": notes,
-                }
-            )
+        _say(_as_json(done, environment, notes, elsewhere))
+    else:
+        _say("\n".join(_lines(done, environment, notes, elsewhere)))
+    return 50 if elsewhere else 0
+
+
+def _as_json(done: SwitchedOff, environment: str, notes: list[str], elsewhere: str) -> str:
+    return json.dumps(
+        {
+            "environment": environment,
+            "host": done.host,
+            "database": done.database,
+            "project": done.found.project,
+            "markers": [str(mark) for mark in done.found.marks],
+            "before": _row(done.before),
+            "after": _row(done.after),
+            "at": done.at.isoformat(),
+            "recorded": done.recorded,
+            "already": done.already,
+            "meant": not elsewhere,
+            "trouble": [*filter(None, (elsewhere,)), *notes],
+        }
+    )
+
+
+def _lines(done: SwitchedOff, environment: str, notes: list[str], elsewhere: str) -> Iterator[str]:
+    """What is told: first which database it was, and whether it was the one that was meant."""
+    from rollout_lib.emergency import row_words
+
+    place = [done.host, done.database]
+    place += filter(None, (done.found.project, *(f"marker {mark}" for mark in done.found.marks)))
+    when = f"{done.at:%Y-%m-%d %H:%M:%S} UTC"
+    if elsewhere:
+        yield f"⚠ {elsewhere} This is {' · '.join(place)} · {when}"
+    else:
+        yield " · ".join((environment.upper(), *place, when))
+    before = "unknown" if done.before is None else row_words(done.before)
+    was = "it was so already" if done.already else f"before: {before}"
+    what = "Routing is off here" if elsewhere else "⏹ ROUTING IS OFF"
+    yield f"{what}: {row_words(done.after)} ({was}). Read back from the database."
+    yield from (f"  note: {line}" for line in notes)
+    yield f"recorded: {done.recorded}"
+    if elsewhere:
+        yield "Next: run it again with the address of the database that was meant."
+    else:
+        yield (
+            "Next: rollout monitor   (sees that nothing goes to unified any more, and tells people:"
+            " this told nobody)"
         )
-        return 0
-    print(
-        f"{environment.upper()} · {done.host} · {done.database} · {done.at:%Y-%m-%d %H:%M:%S} UTC"
-    )
-    was = "it was so already" if done.already else f"before: {_words(done.before)}"
-    print(f"⏹ ROUTING IS OFF: {_words(done.after)} ({was}). Read back from the database.")
-    for line in notes:
-        print(f"  note: {line}")
-    print(f"recorded: {done.recorded}")
-    print(
-        "Next: rollout monitor   (sees that nothing goes to unified any more, and tells people:"
-        " this told nobody)"
-    )
-    return 0
 
 
 def find(variable: str, path: str, plan: Told) -> tuple[str, str, list[str]]:
@@ -159,20 +184,25 @@ def find(variable: str, path: str, plan: Told) -> tuple[str, str, list[str]]:
 
 
 def read_plan(path: str) -> Told:
-    """What the file says, line by line; nothing of it is checked."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            text = re.sub(r"(^|\s)#.*", "", file.read())
-    except (OSError, ValueError):
+    """What the file says, line by line; nothing of it is checked. `trouble` says where it could not
+    be read, which stops nothing.
+    """
+    if not path:
         return Told()
+    file = beside(path)
+    try:
+        with open(file, encoding="utf-8-sig", errors="replace") as opened:
+            text = re.sub(r"(^|\s)#.*", "", opened.read())
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it cannot be read"
+        return Told(path=path, trouble=f"the plan {path} was not used: {why}")
     section = re.search(r"^database:(.*?)(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL)
-    found = (
-        {key: _said(rf"\b{key}:", section[1]) for key in ("variable", "name", "host")}
-        if section
-        else {}
-    )
+    keys = ("variable", "name", "host", "project", "marker")
+    found = {key: _said(rf"\b{key}:", section[1]) for key in keys} if section else {}
     found |= {key: _said(rf"^{key}:", text) for key in ("rollout", "environment")}
-    return Told(**{key: value for key, value in found.items() if value})
+    told = {key: value for key, value in found.items() if value}
+    trouble = "" if told else f"the plan {path} was not used: nothing of a plan stands in it"
+    return Told(path=str(file), trouble=trouble, **told)
 
 
 def _said(key: str, text: str) -> str:
@@ -180,38 +210,39 @@ def _said(key: str, text: str) -> str:
     return match[1] if match else ""
 
 
-def _elsewhere(plan: Told, path: str, host: str, database: str) -> list[str]:
+def _elsewhere(plan: Told, done: SwitchedOff) -> str:
     """Where the database is not the one that the plan names: it was switched off all the same, and
-    this is said.
+    this is said first.
     """
-    wrong = [
-        f"{what} is {found}, the plan says {wanted}"
-        for what, found, wanted in (
-            ("the database", database, plan.name),
-            ("its host", host, plan.host),
-        )
-        if wanted and not fnmatch.fnmatchcase(found, wanted)
-    ]
-    return (
-        [f"NOT the database of {path}: {', '.join(wrong)}. What the plan names was not touched"]
-        if wrong
-        else []
+    from rollout_lib.emergency.identity import Wanted, differences
+
+    environment = plan.environment if plan.environment in ENVIRONMENTS else ""
+    wanted = Wanted(
+        rollout=plan.rollout,
+        environment=environment,
+        name=plan.name,
+        host=plan.host,
+        project=plan.project,
+        marker=plan.marker,
     )
+    wrong = differences(wanted, done.found)
+    if not wrong:
+        return ""
+    return f"NOT the database of {plan.path}, which was not touched: {'; '.join(wrong)}."
 
 
-def _wrong_words(message: str) -> None:
-    print(
+def _wrong_words(message: str) -> NoReturn:
+    _say(
         f"{message}\nROUTING WAS NOT SWITCHED OFF. rollout rollback --emergency --reason '…'",
-        file=sys.stderr,
+        sys.stderr,
     )
     sys.exit(2)
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return f"user {os.getuid()}"
+def _say(text: str, stream: TextIO | None = None) -> None:
+    """Print, whatever becomes of it: what was done is done."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=stream, flush=True)
 
 
 def _out_of_time(reason: str) -> None:
@@ -219,13 +250,11 @@ def _out_of_time(reason: str) -> None:
     from rollout_lib.emergency.connection import not_known
     from rollout_lib.redaction import redact
 
-    print(not_known(redact(reason), "no answer"), file=sys.stderr, flush=True)
+    _say(not_known(redact(reason), "no answer"), sys.stderr)
     os._exit(50)
 
 
-def _row(row) -> list | None:
-    return None if row is None else [str(row[0]), row[1]]
-
-
-def _words(row) -> str:
-    return "unknown" if row is None else f"{row[0]} %, {'enabled' if row[1] else 'disabled'}"
+def _row(row: Row | None) -> list[str | bool | None] | None:
+    if row is None:
+        return None
+    return [None if row.percentage is None else str(row.percentage), row.enabled]

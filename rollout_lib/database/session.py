@@ -5,7 +5,6 @@ Every notebook and command opens one first. Nothing is changed by opening it.
 
 from __future__ import annotations
 
-import getpass
 import os
 import uuid
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from rollout_lib.errors import ParameterError
 from rollout_lib.model import Place
 from rollout_lib.plan import Plan, load_plan
 from rollout_lib.redaction import name_of
+from rollout_lib.surroundings import account
 
 ACCOUNTS = frozenset(
     {"root", "postgres", "nobody", "daemon", "www-data", "rollout", "airflow", "ubuntu", "jovyan"}
@@ -75,7 +75,7 @@ def open_session(
     return Session(
         plan=loaded,
         database=connect(loaded),
-        operator=name_of(operator or os.environ.get("ROLLOUT_OPERATOR") or getpass.getuser()),
+        operator=name_of(operator or os.environ.get("ROLLOUT_OPERATOR") or account()),
         as_of=instant,
         run_id=run_id or uuid.uuid4().hex,
     )

@@ -9,30 +9,34 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
 
 import psycopg
 
 from rollout_lib import spool
-from rollout_lib.emergency.connection import APPLICATION, cut, not_known, open_connection
-from rollout_lib.emergency.statements import DEADLINE, Row, clock, disable, read, zero
+from rollout_lib.emergency import line as limits
+from rollout_lib.emergency.address import project_of
+from rollout_lib.emergency.connection import APPLICATION, cut, read
+from rollout_lib.emergency.identity import MARKS, Found, Mark
+from rollout_lib.emergency.line import DEADLINE, Line
+from rollout_lib.emergency.statements import DOWN, OFF, Row, Seen, ask, said
+from rollout_lib.emergency.ways import bring_about, down_to, is_off, is_verified, off
+from rollout_lib.emergency.ways import words as row_words
 from rollout_lib.errors import DatabaseUnreachable
 from rollout_lib.redaction import name_of, redact
 
-__all__ = ["APPLICATION", "DEADLINE", "SwitchedOff", "lower", "switch_off"]
-
-RECONNECT = 15.0  # seconds in which a connection that was lost is looked for again
+__all__ = ["APPLICATION", "DEADLINE", "Row", "SwitchedOff", "lower", "row_words", "switch_off"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SwitchedOff:
-    """What was, what is, and what a person must know: `trouble` is empty when all
-    went as planned.
+    """What was, what a new connection read after the commit, and what a person must know: `trouble`
+    is empty when all went as planned.
     """
 
     host: str
@@ -43,20 +47,8 @@ class SwitchedOff:
     trouble: tuple[str, ...]
     recorded: str  # "#7:ab12…", or the path of the spooled entry
     already: bool
-
-
-@dataclass
-class _Done:
-    """How far it got: kept over a connection that is lost, for what is committed stays so."""
-
-    connection: psycopg.Connection | None = None
-    where: tuple[str, str] = ("", "")
-    ledger: str = ""  # whose, for an entry that must wait
-    read: bool = False
-    before: Row | None = None
-    after: Row | None = None  # once routing is off, committed and read back
-    at: datetime | None = None
-    trouble: list[str] = field(default_factory=list)
+    found: Found  # which database it was
+    note: str = ""  # what of the address was not used
 
 
 def switch_off(
@@ -68,89 +60,128 @@ def switch_off(
     entry. at: the instant to record (the database's clock when None). Raises DatabaseUnreachable
     when nothing could be done, or when whether it was done cannot be known."""
     reason, operator = redact(reason), name_of(operator)
-    with _lowered(address, reason, at) as done:
-        recorded = _record(done, reason, operator, rollout)
-    return _said(done, recorded)
+    with _open(address, reason) as line:
+        done = _off(line, reason, at)
+        return _recorded(line, done, reason, operator, redact(rollout))
 
 
-def lower(address: str, *, reason: str, at: datetime | None = None) -> SwitchedOff:
-    """The same by a run that records it itself, beside what it saw."""
-    with _lowered(address, redact(reason), at) as done:
-        pass
-    return _said(done, "by the caller")
+def lower(
+    address: str, *, reason: str, to: Decimal | None = None, at: datetime | None = None
+) -> SwitchedOff:
+    """The same by a run that records it itself, beside what it saw.
+
+    to: one step down instead of off; never up. Raises as switch_off does."""
+    reason = redact(reason)
+    with _open(address, reason) as line:
+        return _off(line, reason, at) if to is None else _down(line, to, reason, at)
 
 
 @contextmanager
-def _lowered(address: str, reason: str, at: datetime | None) -> Iterator[_Done]:
-    """Routing is off, and the connection is open still, if there is one; no
-    longer than DEADLINE.
-    """
-    done = _Done(at=at)
-    watchdog = threading.Timer(DEADLINE, cut, args=(lambda: done.connection,))
+def _open(address: str, reason: str) -> Iterator[Line]:
+    """A line that is cut when the time is up."""
+    line = Line(address=address, reason=reason)
+    watchdog = threading.Timer(limits.DEADLINE, cut, args=(lambda: line.connection,))
     watchdog.daemon = True
     watchdog.start()
     try:
-        _lower(address, reason, done, time.monotonic())
-        yield done
+        yield line
     finally:
         watchdog.cancel()
-        if done.connection is not None:
-            done.connection.close()
+        line.close()
 
 
-def _said(done: _Done, recorded: str) -> SwitchedOff:
+def _off(line: Line, reason: str, at: datetime | None) -> SwitchedOff:
+    """Off, committed first and alone and read back; then 0 %, and read back again."""
+    before = _before(line)
+    goal = off(reason)
+    seen = bring_about(line, goal)
+    if seen.row is not None and seen.row.percentage != 0:
+        seen = _zero(line, reason, seen)
+        if not is_verified(line, goal, seen):  # what sets 0 % may enable, too
+            line.trouble.append(f"setting 0 % left it at {row_words(seen.row)}: switched off again")
+            seen = bring_about(line, goal)
+    return _said(line, before, seen, at)
+
+
+def _zero(line: Line, reason: str, seen: Seen) -> Seen:
+    """So that one `enabled = true` does not bring the old percentage back; a failure is told."""
+    failed = ""
+    for way in (DOWN[0], OFF[2]):  # the runbook's function, then an UPDATE that keeps it off
+        failure = line.send(way, {"reason": reason, "to": "0.00"})
+        seen = line.must_look()
+        if seen.row is None or (is_off(seen.row) and seen.row.percentage == 0):
+            return seen
+        failed = failed or (
+            failure.words if failure else f"{way.name} left it at {row_words(seen.row)}"
+        )
+    if is_off(seen.row):
+        line.trouble.append(
+            f"routing is off, but the percentage stays at {row_words(seen.row)} ({failed})"
+        )
+    return seen
+
+
+def _down(line: Line, target: Decimal, reason: str, at: datetime | None) -> SwitchedOff:
+    """One step down, read back; nothing is sent where it is as low already."""
+    before = _before(line)
+    goal = down_to(target, reason)
+    if before is not None and goal.reached(before):
+        return _said(line, before, line.must_look(), at)
+    return _said(line, before, bring_about(line, goal), at)
+
+
+def _before(line: Line) -> Row | None:
+    """What was: nice to know, and no more. Somebody may hold the whole table."""
+    line.open()
+    seen = line.look(afresh=False)
+    return seen.row if seen else None
+
+
+def _said(line: Line, before: Row | None, seen: Seen, at: datetime | None) -> SwitchedOff:
+    assert seen.row is not None  # what was verified was read
+    found = _found(line)
     return SwitchedOff(
-        host=done.where[0],
-        database=done.where[1],
-        before=done.before,
-        after=done.after,
-        at=done.at,
-        trouble=tuple(done.trouble),
-        recorded=recorded,
-        already=done.before is not None and not done.before[1] and done.before == done.after,
+        host=line.where[0],
+        database=line.where[1],
+        before=before,
+        after=seen.row,
+        at=at or seen.at,
+        trouble=tuple(line.trouble),
+        recorded="by the caller",
+        already=before is not None and before == seen.row,
+        found=found,
+        note=read(line.address).note,
     )
 
 
-def _lower(address: str, reason: str, done: _Done, began: float) -> None:
-    """Off, then 0 %. A connection that breaks is opened again: what was asked may be done or not,
-    and is repeated.
-    """
-    lost = None
-    while True:
-        try:
-            done.connection = open_connection(address)
-            info = done.connection.info
-            done.where = (info.host or "local socket", info.dbname)
-            done.ledger = spool.ledger_of(info.host, info.dbname, info.user)
-            if not done.read:
-                done.before, done.read = read(done.connection), True
-            done.after = disable(done.connection, reason, done.trouble)
-            done.at = done.at or clock(done.connection)
-            done.after = zero(done.connection, reason, done.after, done.trouble)
-            return
-        except (DatabaseUnreachable, psycopg.Error) as error:
-            if isinstance(error, DatabaseUnreachable) and not lost:
-                raise
-            words = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            if lost is None:
-                done.trouble.append(f"the connection was lost ({redact(words)}) and opened again")
-            lost = lost or time.monotonic()
-            if time.monotonic() - lost < RECONNECT and time.monotonic() - began < DEADLINE:
-                time.sleep(0.3)
-                continue
-            if done.after is None:
-                raise DatabaseUnreachable(not_known(reason, words)) from None
-            done.trouble[:] = [
-                f"routing is off; then the connection was lost ({redact(words)}), and not found"
-                " again"
-            ]
-            done.connection, done.at = None, done.at or datetime.now(UTC)
-            return
+def _found(line: Line) -> Found:
+    """Which database it was, by its address and marker; nothing of it can undo what was done."""
+    host, database = line.where
+    marks: tuple[Mark, ...] = ()
+    try:
+        rows = ask(line.open(), MARKS)
+        marks = tuple(
+            Mark(rollout=row[0], environment=row[1], id=row[2], project=row[3] or "")
+            for row in rows
+        )
+    except (psycopg.Error, DatabaseUnreachable) as error:
+        line.trouble.append(f"its marker was not read: the connection was lost ({said(error)})")
+    project = project_of(host, line.user)
+    return Found(host=host, database=database, project=project, marks=marks)
 
 
-def _record(done: _Done, reason: str, operator: str, rollout: str) -> str:
+def _recorded(
+    line: Line, done: SwitchedOff, reason: str, operator: str, rollout: str
+) -> SwitchedOff:
+    recorded, trouble = _record(line, done, reason, operator, rollout)
+    return replace(done, recorded=recorded, trouble=(*done.trouble, *trouble))
+
+
+def _record(
+    line: Line, done: SwitchedOff, reason: str, operator: str, rollout: str
+) -> tuple[str, list[str]]:
     """The ledger entry, or a spooled file that the next run appends; neither can
-    undo the rollback.
+    undo the rollback. Returns where it is, and what went wrong.
     """
     run_id, before, after = uuid.uuid4().hex, done.before, done.after
     body = {
@@ -161,9 +192,9 @@ def _record(done: _Done, reason: str, operator: str, rollout: str) -> str:
         "sentence": f"Emergency: routing is disabled. {reason}",
         "exit_code": 0,
         "change": {
-            "before": [str(before[0]), before[1]] if before else None,
+            "before": _pair(before) if before else None,
             "asked": ["0.00", False],
-            "after": [str(after[0]), after[1]],
+            "after": _pair(after),
             "applied": True,
             "reason": reason,
             "detail": "; ".join(done.trouble),
@@ -177,20 +208,19 @@ def _record(done: _Done, reason: str, operator: str, rollout: str) -> str:
         "run_id": run_id,
         "body": json.dumps(body, ensure_ascii=False),
     }
-    words = "the database is away"
     try:
-        if done.connection is not None:
-            return spool.append(done.connection, entry)
-    except psycopg.Error as error:
-        words = redact(str(error).splitlines()[0])
+        return spool.append(line.open(), entry), []
+    except (psycopg.Error, DatabaseUnreachable, UnicodeError) as error:
+        words = said(error)
     try:
-        path = spool.keep(entry, done.ledger)
-    except OSError as error:
-        done.trouble.append(
-            f"not on the ledger ({words}), and not kept in a file either ({error.strerror})"
-        )
-        return (
+        path = spool.keep(entry, line.ledger)
+    except (OSError, UnicodeError) as error:
+        lost = (
             "nowhere: write down when and why; the next check finds routing off, and records that"
         )
-    done.trouble.append(f"not on the ledger yet ({words}); kept in {path}")
-    return str(path)
+        return lost, [f"not on the ledger ({words}), and not kept in a file either ({said(error)})"]
+    return str(path), [f"not on the ledger yet ({words}); kept in {path}"]
+
+
+def _pair(row: Row) -> list[str | bool | None]:
+    return [None if row.percentage is None else str(row.percentage), row.enabled]

@@ -8,57 +8,60 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 
+from rollout_lib.emergency.address import Address, NoAddress, read_address
 from rollout_lib.errors import DatabaseUnreachable, unreachable
-from rollout_lib.redaction import holds_a_password, redact
+from rollout_lib.redaction import redact
 
 APPLICATION = "rollout"  # application_name of every connection of this suite
+# What a role or the environment may have set otherwise: the encoding of every word that is sent.
+_OURS = {
+    "connect_timeout": "5",
+    "client_encoding": "utf8",
+    "application_name": APPLICATION,
+    "keepalives_idle": "3",
+    "tcp_user_timeout": "10000",
+}
 
 
-_TORN = "(an address that cannot be read: write @ and / in its password as %40 and %2F)"
+def read(address: str) -> Address:
+    """The address in libpq's keywords; "" is what libpq finds in the environment. Raises
+    DatabaseUnreachable.
+    """
+    if not address.strip():
+        return Address(parts={})
+    try:
+        return read_address(address)
+    except NoAddress as error:
+        reason = "nothing was asked: its address is not one of PostgreSQL."
+        raise DatabaseUnreachable(where=str(error), reason=reason) from None
 
 
-def open_connection(address: str) -> psycopg.Connection:
+def open_connection(address: str) -> psycopg.Connection[Any]:
     """Connect, each statement its own transaction unless it says otherwise; raises
     DatabaseUnreachable.
     """
-    if _where(address) == _TORN:  # libpq's words would quote the password
-        raise DatabaseUnreachable(where=_TORN, reason="nothing was asked.")
-    try:
-        connection = psycopg.connect(
-            address.strip().replace(
-                "postgresql+psycopg://", "postgresql://", 1
-            ),  # SQLAlchemy's spelling of it
-            connect_timeout=5,
-            autocommit=True,
-            prepare_threshold=None,
-            application_name=APPLICATION,
-            keepalives_idle=3,
-            tcp_user_timeout=10_000,
-        )
-    except psycopg.OperationalError as error:
-        words = (str(error).strip().splitlines() or ["no answer"])[0]
-        raise unreachable(_where(address), redact(words)) from None
-    except (
-        psycopg.Error,
-        UnicodeError,
-    ):  # an address that cannot be read: libpq's words would quote from it
-        raise DatabaseUnreachable(
-            where=_where(address), reason="its address is not one of PostgreSQL."
-        ) from None
-    return connection
-
-
-def _where(address: str) -> str:
-    """Host and database of an address, never its password."""
-    try:
-        parts = psycopg.conninfo.conninfo_to_dict(address)
-    except (psycopg.Error, UnicodeError):
-        return "(an address that cannot be read)"
-    host, database = str(parts.get("host", "local")), str(parts.get("dbname", "?"))
-    return _TORN if holds_a_password(host, database) else f"{host}/{database}"
+    parts = read(address).parts | _OURS
+    if "," in parts.get("host", "") + parts.get("hostaddr", ""):  # of several, the one that writes
+        parts.setdefault("target_session_attrs", "read-write")
+    where = f"{parts.get('host', 'local')}/{parts.get('dbname', '?')}"
+    # What $PGOPTIONS asks for is not ours; it counts where the server is found by it.
+    for options in ({}, {"options": ""}):
+        try:
+            return psycopg.connect("", autocommit=True, prepare_threshold=None, **(options | parts))
+        except psycopg.OperationalError as error:
+            words = (str(error).strip().splitlines() or ["no answer"])[0]
+            failed = unreachable(where, redact(words))
+        except (psycopg.Error, UnicodeError, ValueError):  # libpq's words would quote from it
+            failed = DatabaseUnreachable(
+                where=where, reason="its address is not one of PostgreSQL."
+            )
+        if not os.environ.get("PGOPTIONS"):
+            break
+    raise failed from None
 
 
 def not_known(reason: str, words: str) -> str:
@@ -67,17 +70,17 @@ def not_known(reason: str, words: str) -> str:
     """
     quoted = reason.replace("'", "''")
     return (
-        f"The database was lost while routing was being switched off ({redact(words)}).\n"
+        f"Routing was asked to be off, and this was NOT verified: {redact(words)}.\n"
         "Whether routing is off is NOT known. Run this again, or in the database's own console:\n"
         f"SELECT set_routing_enabled(false, '{quoted}');"
     )
 
 
-def cut(connection: Callable[[], psycopg.Connection | None]) -> None:
+def cut(connection: Callable[[], psycopg.Connection[Any] | None]) -> None:
     """The time is up: end the conversation, so that whoever waits for an answer hears that there is
     none.
     """
     with contextlib.suppress(OSError, psycopg.Error, AttributeError):
-        line = socket.socket(fileno=os.dup(connection().pgconn.socket))
+        line = socket.socket(fileno=os.dup(connection().pgconn.socket))  # type: ignore[union-attr]
         line.shutdown(socket.SHUT_RDWR)
         line.close()

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from rollout_lib.database.ledger import Facts, is_percentage, read_clock, read_facts, tidy
-from rollout_lib.database.routing import apply, read_config
+from rollout_lib import emergency
+from rollout_lib.database.ledger import Facts, read_clock, read_facts, tidy
 from rollout_lib.database.session import Session
-from rollout_lib.emergency import lower
+from rollout_lib.emergency import SwitchedOff, lower, row_words
 from rollout_lib.errors import CouldNotMeasure, RolloutError
 from rollout_lib.judgement.gates import step_back_target
 from rollout_lib.judgement.state import EMPTY, fold
@@ -111,46 +111,48 @@ def disable(session: Session, reason: str, seen: RoutingConfig | None = None) ->
     seen: the configuration as this run read it, for where it cannot be read again (a locked table).
     """
     off = lower(session.database.address, reason=reason, at=session.as_of)
-    # What was before and could not be read is not called off already: somebody would be told so.
-    was = off.before if off.before and is_percentage(off.before[0]) else None
-    before = was or ((seen.percentage, seen.enabled) if seen else (off.after[0], True))
-    unread = () if was else ("what was before could not be read",)
-    return Change(
-        before=_tidy(before),
-        asked=(Decimal(0), False),
-        after=_tidy(off.after),
-        applied=True,
-        reason=reason,
-        detail="; ".join((*unread, *off.trouble)) or ("it was off already" if off.already else ""),
-    )
-
-
-def _tidy(row: Row) -> Row:
-    """A percentage that is none, beside routing that is off, is written down as 0."""
-    return tidy(row[0]) if is_percentage(row[0]) else Decimal(0), row[1]
+    return _done(off, (Decimal(0), False), reason, seen)
 
 
 def lower_to(session: Session, target: Decimal, reason: str) -> Change:
-    """One step down in one transaction, read back before it commits; never up."""
-    with session.database.transaction(readonly=False) as connection:
-        before = read_config(connection, lock=True)
-        if before is None:
-            raise RolloutError(reason="the configuration has no row to lower")
-        if target >= before.percentage:  # somebody else was faster
-            now = (before.percentage, before.enabled)
-            return Change(
-                before=now,
-                asked=(target, before.enabled),
-                after=now,
-                applied=False,
-                reason=reason,
-                detail="it is as low already",
-            )
-        after = apply(connection, before, target, before.enabled and target > 0, reason)
+    """One step down by the same path, read back after its commit; never up. 0 is off."""
+    if target <= 0:
+        return disable(session, reason)
+    done = lower(session.database.address, reason=reason, to=target, at=session.as_of)
+    if done.already or (done.before is not None and not done.before.enabled):
+        now = _tidy(done.after)
+        return Change(
+            before=now,
+            asked=(target, now[1]),
+            after=now,
+            applied=False,
+            reason=reason,
+            detail="it is as low already",  # somebody else was faster
+        )
+    return _done(done, (target, done.after.enabled is True), reason, None)
+
+
+def _done(done: SwitchedOff, asked: Row, reason: str, seen: RoutingConfig | None) -> Change:
+    # What was before and could not be read is not called off already: somebody would be told so.
+    before = (seen.percentage, seen.enabled) if seen else (_tidy(done.after)[0], True)
+    unread = ["what was before could not be read"]
+    if done.before is not None and None not in done.before:
+        before, unread = _tidy(done.before), []
+    elif done.before is not None:
+        unread = [f"what was before is {row_words(done.before)}"]
+    already = "it was off already" if done.already else ""
     return Change(
-        before=(before.percentage, before.enabled),
-        asked=(target, before.enabled and target > 0),
-        after=(after.percentage, after.enabled),
+        before=before,
+        asked=asked,
+        after=_tidy(done.after),
         applied=True,
         reason=reason,
+        detail="; ".join((*unread, *done.trouble)) or already,
     )
+
+
+def _tidy(row: emergency.Row) -> Row:
+    """As a change says it; a percentage that is none, beside routing that is off, is written as 0."""
+    enabled = row.enabled is not False
+    unknown = Decimal(100 if enabled else 0)
+    return unknown if row.percentage is None else tidy(row.percentage), enabled

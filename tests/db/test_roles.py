@@ -153,6 +153,9 @@ def test_the_observer_can_neither_raise_nor_switch_off(login, direct, world):
             op.change_percentage(session(world), to=Decimal(10), reason="x", dry_run=False)
         with pytest.raises(CouldNotMeasure, match="permission denied"):
             op.attest(session(world), subject="complaints", value="none")
+        assert admin.execute(read).fetchall() == before
+        admin.execute("UPDATE webhook_routing_config SET enabled = true, percentage = 10")
+        before = admin.execute(read).fetchall()
         with pytest.raises(DatabaseUnreachable, match="permission denied"):
             switch_off(address, reason="x", operator="x")
         assert admin.execute(read).fetchall() == before

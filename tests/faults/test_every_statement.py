@@ -16,6 +16,7 @@ import pytest
 from rollout_lib import emergency
 from rollout_lib import operations as op
 from rollout_lib.database.ledger import read_facts
+from rollout_lib.emergency import line
 from rollout_lib.errors import CouldNotMeasure
 from rollout_lib.judgement.state import fold
 
@@ -137,7 +138,7 @@ def test_broken_off_at_any_request_and_run_again_it_ends_the_same(
     """The process killed, or its line cut: before the n-th request is heard, or before its answer
     is.
     """
-    monkeypatch.setattr(emergency, "RECONNECT", 1.0)
+    monkeypatch.setattr(line, "RECONNECT", 1.0)
     operation = OPERATIONS[name]
     day = a_new_day(operation)
     operation.run(day)

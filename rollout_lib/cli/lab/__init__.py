@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,10 +34,11 @@ def lab(
     from rollout_lib.database.connection import connect
     from rollout_lib.plan import load_plan
     from rollout_lib.runner.run import NOTEBOOKS
+    from rollout_lib.surroundings import account
 
     loaded = load_plan(plan)
     server.refuse_taken(port)
-    who = operator.strip() or os.environ.get("ROLLOUT_OPERATOR") or getpass.getuser()
+    who = operator.strip() or os.environ.get("ROLLOUT_OPERATOR") or account()
     practising = (
         loaded.environment == "rehearsal"
         and not os.environ.get(loaded.database.variable, "").strip()

@@ -1,0 +1,277 @@
+"""Databases whose functions, triggers, rules, settings and rows are not what their names say: off is
+what a new connection reads after the commit, and nothing else is called off."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import psycopg
+import pytest
+
+from rollout_lib import operations as op
+from rollout_lib.emergency import line, lower, switch_off
+from rollout_lib.errors import CouldNotMeasure, DatabaseUnreachable, NotSwitchedOff
+from rollout_lib.operations.lowering import lower_to
+from rollout_lib.text import both_times
+
+TABLE = "webhook_routing_config"
+ENABLED = "p_enabled boolean, p_notes text DEFAULT NULL"
+SHARE = "p_percentage numeric, p_notes text DEFAULT NULL"
+
+
+def function(name: str, arguments: str, body: str) -> str:
+    return (
+        f"CREATE OR REPLACE FUNCTION public.{name}({arguments}) RETURNS void LANGUAGE plpgsql"
+        f" SECURITY DEFINER SET search_path = public, pg_temp AS $$ BEGIN {body} END $$;"
+    )
+
+
+def trigger(how: str, body: str, constraint: str = "", each: str = "ROW") -> str:
+    return (
+        f"CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$;"
+        f" CREATE {constraint} TRIGGER again {how} ON {TABLE}"
+        f" {'DEFERRABLE INITIALLY DEFERRED' if constraint else ''} FOR EACH {each}"
+        " EXECUTE FUNCTION again();"
+    )
+
+
+ENABLES = f"UPDATE {TABLE} SET enabled = true WHERE NOT enabled; RETURN NULL;"
+SECOND_ROW = f"""ALTER TABLE {TABLE} DROP CONSTRAINT newest_is_unambiguous;
+    INSERT INTO {TABLE} (percentage, enabled, created_at)
+    SELECT 25, true, created_at FROM {TABLE};"""
+NULLABLE = f"ALTER TABLE {TABLE} ALTER enabled DROP NOT NULL, ALTER percentage DROP NOT NULL;"
+UNCHECKED = f"ALTER TABLE {TABLE} DROP CONSTRAINT percentage_is_a_share;"
+
+# What stands in the way of a superuser's emergency, which gets past each of them.
+PASSED = {
+    "a percentage function that keeps 1 % and enables": function(
+        "update_routing_percentage",
+        SHARE,
+        f"UPDATE {TABLE} SET percentage = greatest(p_percentage, 1), enabled = true;",
+    ),
+    "a deferred trigger that enables at commit": trigger("AFTER UPDATE", ENABLES, "CONSTRAINT"),
+    "a trigger that enables after each update": trigger(
+        "AFTER UPDATE", f"IF pg_trigger_depth() < 2 THEN {ENABLES} END IF; RETURN NULL;"
+    ),
+    "a trigger that keeps it enabled": trigger("BEFORE UPDATE", "NEW.enabled := true; RETURN NEW;"),
+    "a trigger that keeps it enabled above 0 %": trigger(
+        "BEFORE UPDATE", "NEW.enabled := NEW.percentage > 0; RETURN NEW;"
+    ),
+    "a trigger that drops every update": trigger("BEFORE UPDATE", "RETURN NULL;"),
+    "a trigger that raises": trigger("BEFORE UPDATE", "RAISE EXCEPTION 'frozen';"),
+    "a rule that does nothing": (
+        f"CREATE RULE nothing AS ON UPDATE TO {TABLE} DO INSTEAD NOTHING;"
+    ),
+    "a function that does nothing": function("set_routing_enabled", ENABLED, "RETURN;"),
+    "a function that enables": function(
+        "set_routing_enabled", ENABLED, f"UPDATE {TABLE} SET enabled = true, percentage = 50;"
+    ),
+    "a function that raises": function("set_routing_enabled", ENABLED, "RAISE EXCEPTION 'no';"),
+    "no function": "DROP FUNCTION set_routing_enabled; DROP FUNCTION update_routing_percentage;",
+    "a function that sets NULL": NULLABLE
+    + function("set_routing_enabled", ENABLED, f"UPDATE {TABLE} SET enabled = NULL;"),
+    "several rows of one instant": SECOND_ROW,
+    "a row without an instant": (
+        f"ALTER TABLE {TABLE} ALTER created_at DROP NOT NULL;"
+        f" INSERT INTO {TABLE} (percentage, enabled, created_at) VALUES (25, true, NULL);"
+    ),
+    "a percentage that is NULL": f"{NULLABLE} UPDATE {TABLE} SET percentage = NULL;",
+    "a percentage that is NaN": f"{UNCHECKED} UPDATE {TABLE} SET percentage = 'NaN';",
+    "a percentage that is infinite": (
+        f"{UNCHECKED} ALTER TABLE {TABLE} ALTER percentage TYPE numeric;"
+        f" UPDATE {TABLE} SET percentage = 'Infinity';"
+    ),
+    "a newer row that is inserted by the update": trigger(
+        "AFTER UPDATE",
+        f"IF (SELECT count(*) FROM {TABLE}) < 2 THEN INSERT INTO {TABLE} (percentage, enabled)"
+        " VALUES (50, true); END IF; RETURN NULL;",
+    ),
+    "another schema's table first in the path": (
+        f"CREATE SCHEMA first; CREATE TABLE first.{TABLE} AS SELECT 7.0 AS percentage, false AS"
+        " enabled, now() AS created_at; ALTER DATABASE {database} SET search_path = first, public;"
+    ),
+    "a time limit of 100 ms": "ALTER DATABASE {database} SET statement_timeout = '100ms';"
+    " ALTER DATABASE {database} SET lock_timeout = '1ms';"
+    " ALTER DATABASE {database} SET idle_in_transaction_session_timeout = '1ms';",
+    "read-only by default": (
+        "ALTER DATABASE {database} SET default_transaction_read_only = on;"
+        " ALTER DATABASE {database} SET default_transaction_isolation = 'serializable';"
+        " ALTER DATABASE {database} SET default_transaction_deferrable = on;"
+    ),
+    "LATIN1 by default": "ALTER DATABASE {database} SET client_encoding = 'LATIN1';",
+}
+
+
+def arrange(day, statements: str) -> None:
+    name = psycopg.conninfo.conninfo_to_dict(day.direct)["dbname"]
+    day.sql(statements.replace("{database}", name))
+
+
+def routing(day) -> set[tuple]:
+    """Every row that the router may read, as a connection of the test's own sees it."""
+    rows = day.sql(
+        f"SELECT percentage, enabled FROM public.{TABLE} WHERE created_at IS NULL OR created_at ="
+        f" (SELECT max(created_at) FROM public.{TABLE})"
+    )
+    return set(rows)
+
+
+@pytest.mark.parametrize("way", PASSED)
+def test_what_stands_in_its_way_is_gone_around(evening, way):
+    """Whatever the database does with it: disabled at 0 %, for a connection of ours; and the same
+    by an automatic lowering."""
+    arrange(evening, PASSED[way])
+    done = switch_off(evening.direct, reason="причина: 停止", operator="Rita")
+    assert routing(evening) == {(0, False)}, done.trouble
+    assert (done.after.percentage, done.after.enabled) == (0, False)
+    again = lower(evening.direct, reason="again")
+    assert again.already
+    assert routing(evening) == {(0, False)}
+
+
+@pytest.mark.parametrize("way", PASSED)
+def test_one_step_down_takes_the_same_way(evening, way):
+    """From 10 % to 5 %: at most that is read back, or it is off; a function that raises it instead
+    is gone around."""
+    arrange(evening, PASSED[way].replace("1), enabled", "40), enabled"))
+    done = lower_to(evening.session(), Decimal(5), "stepping back")
+    assert done.applied
+    assert all(share <= 5 or not enabled for share, enabled in routing(evening)), done.detail
+
+
+def test_a_lock_of_another_table_does_not_keep_the_row(evening, monkeypatch):
+    """set_routing_enabled waits for a table that somebody holds: the row itself is free, and is
+    updated."""
+    arrange(
+        evening,
+        "CREATE TABLE audit (t text);"
+        + function(
+            "set_routing_enabled",
+            ENABLED,
+            f"LOCK TABLE audit; UPDATE {TABLE} SET enabled = p_enabled;",
+        ),
+    )
+    with psycopg.connect(evening.direct, application_name="psql") as other:
+        other.execute("LOCK TABLE audit")
+        done = switch_off(evening.direct, reason="x", operator="Rita")
+        assert routing(evening) == {(0, False)}
+        other.rollback()
+    assert any("waited too long" in words for words in done.trouble)
+
+
+def test_a_function_that_swallows_its_limit_is_cut_off(evening, monkeypatch):
+    """It holds the row and catches the cancel: our own session that hangs in it is ended."""
+    monkeypatch.setattr(line, "LIMIT", 0.5)
+    monkeypatch.setattr(line, "SLACK", 0.5)
+    arrange(
+        evening,
+        function(
+            "set_routing_enabled",
+            ENABLED,
+            f"UPDATE {TABLE} SET notes = 'mine'; FOR i IN 1..60 LOOP BEGIN PERFORM pg_sleep(60);"
+            " EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP;",
+        ),
+    )
+    switch_off(evening.direct, reason="x", operator="Rita")
+    assert routing(evening) == {(0, False)}
+
+
+@pytest.fixture
+def operator(evening):
+    """A role that may read and use the functions, and change nothing past triggers."""
+    name = psycopg.conninfo.conninfo_to_dict(evening.direct)["dbname"].replace("-", "_")
+    evening.sql(f"CREATE ROLE {name} LOGIN; GRANT SELECT, UPDATE ON {TABLE} TO {name}")
+    evening.sql(f"ALTER TABLE {TABLE} DISABLE ROW LEVEL SECURITY")
+    evening.sql(f"GRANT EXECUTE ON FUNCTION set_routing_enabled TO {name}")
+    yield psycopg.conninfo.make_conninfo(evening.direct, user=name)
+    evening.sql(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+HIDES = f"""ALTER TABLE {TABLE} ENABLE ROW LEVEL SECURITY;
+    INSERT INTO {TABLE} (percentage, enabled, notes) VALUES (25, true, 'hidden');
+    CREATE POLICY shown ON {TABLE} USING (notes IS DISTINCT FROM 'hidden');"""
+# What this role cannot get past, and what it must say.
+STAYS = {
+    "a deferred trigger": (
+        trigger("AFTER UPDATE", ENABLES, "CONSTRAINT") + "ALTER FUNCTION again() SECURITY DEFINER;",
+        "reads 0.00 %, enabled after the commit|trigger again",
+    ),
+    "a rule": (
+        f"CREATE RULE nothing AS ON UPDATE TO {TABLE} DO INSTEAD NOTHING;"
+        + function("set_routing_enabled", ENABLED, "RETURN;"),
+        "rule nothing",
+    ),
+    "an empty table": (f"DELETE FROM {TABLE};", "has no row"),
+    "row security that hides the newest row": (
+        HIDES + "DROP FUNCTION set_routing_enabled;",
+        "NOT verified",
+    ),
+    "a view that swallows it": (
+        f"ALTER TABLE {TABLE} RENAME TO inner_config; CREATE VIEW {TABLE} AS SELECT * FROM"
+        " inner_config; CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        f" RETURN NEW; END $$; CREATE TRIGGER again INSTEAD OF UPDATE ON {TABLE} FOR EACH ROW"
+        f" EXECUTE FUNCTION again(); GRANT SELECT, UPDATE ON {TABLE} TO PUBLIC;"
+        + function("set_routing_enabled", ENABLED, f"UPDATE {TABLE} SET enabled = false;"),
+        "enabled after the commit",
+    ),
+    "a table that is locked": ("", "stays locked"),
+}
+
+
+@pytest.mark.parametrize("way", STAYS)
+def test_what_it_cannot_get_past_is_never_called_off(evening, operator, way, monkeypatch):
+    """Exit 50, what was read, and what a person does now; the run that wanted it says "NOT DONE"."""
+    statements, words = STAYS[way]
+    if statements:
+        evening.sql(statements)
+    monkeypatch.setattr(line, "DEADLINE", 13.0)
+    with psycopg.connect(evening.direct, application_name="psql") as other:
+        if not statements:
+            other.execute(f"SELECT 1 FROM {TABLE} FOR UPDATE")
+        with pytest.raises(NotSwitchedOff) as error:
+            switch_off(operator, reason="x", operator="Rita")
+        other.rollback()
+    assert error.value.exit_code == 50
+    for part in words.split("|"):
+        assert part in str(error.value), str(error.value)
+    assert "ROUTING IS OFF" not in str(error.value)
+
+
+def test_a_read_back_that_does_not_come_is_not_called_off(evening, proxy, through, monkeypatch):
+    """The line is gone after the commit: exit 50, "NOT verified", with the statement for the
+    console."""
+    monkeypatch.setattr(line, "RECONNECT", 0.5)
+    number = 1
+    while number < 30:
+        evening.sql(f"UPDATE {TABLE} SET enabled = true, percentage = 10")
+        proxy.arm(number, "unanswered", gone=True)
+        said = ""
+        try:
+            switch_off(through(evening.direct), reason="x", operator="Rita")
+        except DatabaseUnreachable as error:
+            said = str(error)
+        assert "NOT" in said or not said
+        assert "ROUTING IS OFF" not in said
+        if not proxy.happened.is_set():
+            break
+        proxy.mend()
+        number += 1
+    assert number > 8
+
+
+def test_the_tripwire_and_a_spike_take_the_same_way(evening):
+    """A deferred trigger enables at commit: a spike of complaints gets past it, and says off of what
+    is off."""
+    arrange(evening, PASSED["a deferred trigger that enables at commit"])
+    done = op.attest(evening.session(), subject="complaints", value="spike", reason="calls")
+    assert done.rollback.checkpoint.change.after == (0, False)
+    assert routing(evening) == {(0, False)}
+    assert both_times(done.rollback.checkpoint.at, "UTC") in both_times(evening.now, "UTC")
+
+
+def test_a_spike_that_could_not_be_carried_out_says_so(evening, operator, monkeypatch):
+    """Nobody is told "disabled" where a trigger keeps it on: exit 50 and what a person does."""
+    evening.sql(STAYS["a deferred trigger"][0])
+    monkeypatch.setenv("ROLLOUT_REHEARSAL_URL", operator)
+    with pytest.raises(CouldNotMeasure, match="did NOT switch routing off"):
+        op.attest(evening.session(), subject="complaints", value="spike", reason="calls")
