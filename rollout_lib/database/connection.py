@@ -24,6 +24,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from rollout_lib import spool
+from rollout_lib.emergency.address import TORN, Address, NoAddress, project_of, read_address
+from rollout_lib.emergency.identity import Found, Wanted, differences
 from rollout_lib.errors import (
     CouldNotMeasure,
     DatabaseMissing,
@@ -37,7 +39,7 @@ from rollout_lib.errors import (
 )
 from rollout_lib.model import Place
 from rollout_lib.plan import Plan
-from rollout_lib.redaction import holds_a_password, redact
+from rollout_lib.redaction import redact
 
 APPLICATION = "rollout"
 _LIMITS = (
@@ -54,6 +56,8 @@ class Database:
     place: Place
     engine: Engine = field(repr=False)
     address: str = field(repr=False)
+    found: Found
+    note: str = ""  # what of the address was not used
 
     @property
     def ledger(self) -> str:
@@ -108,21 +112,16 @@ def connect(plan: Plan) -> Database:
         address = _embedded_address(plan)
     if not address:
         raise DatabaseMissing(variable=plan.database.variable, environment=plan.environment)
-    try:
-        parts = psycopg.conninfo.conninfo_to_dict(_plain(address))
-    except psycopg.Error:
-        raise UsageError(reason=f"${plan.database.variable} is not a PostgreSQL address.") from None
-    parts = _from_outside(parts) | parts
+    given = _read(address, plan)
+    parts: dict[str, str] = _from_outside(given.parts) | given.parts
     host = str(parts.get("host") or parts.get("hostaddr") or "local")
-    if holds_a_password(host, str(parts.get("dbname") or "")):
-        raise UsageError(
-            reason=(
-                f"${plan.database.variable} cannot be read: write @ and / in its password as %40"
-                " and %2F."
-            )
-        )
     parts = _with_tls(parts, host, plan)
-    _same(plan, host, str(parts.get("dbname") or ""))
+    found = Found(
+        host=host,
+        database=str(parts.get("dbname") or ""),
+        project=project_of(host, str(parts.get("user") or "")),
+    )
+    _same(plan, found)
     address = psycopg.conninfo.make_conninfo(**{**parts, "application_name": APPLICATION})
     place = Place(
         environment=plan.environment,
@@ -131,7 +130,19 @@ def connect(plan: Plan) -> Database:
         rollout=plan.rollout,
         time_zone=plan.time_zone,
     )
-    return Database(place=place, engine=_engine(address), address=address)
+    return Database(
+        place=place, engine=_engine(address), address=address, found=found, note=given.note
+    )
+
+
+def _read(address: str, plan: Plan) -> Address:
+    """The address in libpq's keywords; what it does not know is dropped, and named in the note."""
+    try:
+        return read_address(address)
+    except NoAddress as error:
+        torn = "write @ and / in its password as %40 and %2F"
+        words = f"cannot be read: {torn}" if str(error) == TORN else "is not a PostgreSQL address"
+        raise UsageError(reason=f"${plan.database.variable} {words}.") from None
 
 
 def _shown(host: str, plan: Plan) -> str:
@@ -142,11 +153,6 @@ def _shown(host: str, plan: Plan) -> str:
         return host
     ours = plan.environment == "rehearsal" and Path(host).parent.name.startswith("rollout-pg-")
     return "embedded" if ours else "local socket"
-
-
-def _plain(address: str) -> str:
-    """SQLAlchemy's spelling of an address is accepted too."""
-    return address.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
 def _from_outside(parts: dict) -> dict[str, str]:
@@ -193,16 +199,19 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _same(plan: Plan, host: str, database: str) -> None:
+def _same(plan: Plan, found: Found) -> None:
     """Is this the database that the plan names? A plan of another rollout must not act here."""
-    wanted = plan.database
-    if not fnmatch.fnmatchcase(database, wanted.name):
-        difference = f"it is called {database or '(unnamed)'}, the plan says {wanted.name}"
-    elif not fnmatch.fnmatchcase(host, wanted.host):
-        difference = f"its host is {host}, the plan says {wanted.host}"
-    else:
-        return
-    raise WrongDatabase(difference=difference, variable=wanted.variable, path=plan.path)
+    wrong = differences(_wanted(plan), found)
+    if wrong:
+        raise WrongDatabase(
+            difference="; ".join(wrong), variable=plan.database.variable, path=plan.path
+        )
+
+
+def _wanted(plan: Plan) -> Wanted:
+    """What the address alone can prove; the marker is compared when it has been read."""
+    meant = plan.database
+    return Wanted(name=meant.name, host=meant.host, project=meant.project or "")
 
 
 def _embedded_address(plan: Plan) -> str:

@@ -49,10 +49,10 @@ class Found:
 def differences(wanted: Wanted, found: Found) -> list[str]:
     """Why the database is not the one that was meant, a line each; none where it is."""
     lines = [
-        f"{what} is {shown or '(unnamed)'}, the plan says {said}"
+        f"{what} {shown or '(unnamed)'}, the plan says {said}"
         for what, shown, said in (
-            ("the database", found.database, wanted.name),
-            ("its host", found.host, wanted.host),
+            ("it is called", found.database, wanted.name),
+            ("its host is", found.host, wanted.host),
         )
         if said and not fnmatch.fnmatchcase(shown, said)
     ]

@@ -17,9 +17,10 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rollout_lib.errors import PlanError
+from rollout_lib.errors import PlanError, UsageError
 from rollout_lib.plan.rules import begins, contradictions, ends, sound
 from rollout_lib.plan.values import Clock, Day, Duration, Instant, Name, Rate, Share, Zone
+from rollout_lib.surroundings import REHEARSAL, addresses, beside
 
 
 class _Strict(BaseModel):
@@ -32,6 +33,10 @@ class DatabasePlan(_Strict):
     variable: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] = "DATABASE_URL"
     name: Annotated[str, Field(min_length=1)]  # glob on current_database()
     host: Annotated[str, Field(min_length=1)] = "*"  # glob on the host of the address
+    # Supabase's project: its pooler has one host for all of them
+    project: Annotated[str, Field(pattern=r"^[a-z0-9]{4,40}$")] | None = None
+    # the id that `rollout migrate --apply` gave this database, or its beginning
+    marker: Annotated[str, Field(pattern=r"^[0-9a-f]{8}[0-9a-f-]{0,28}$")] | None = None
     require_tls: bool = True  # sslmode at least `require` for anything but loopback
 
 
@@ -163,12 +168,24 @@ _PlanLoader.add_constructor("tag:yaml.org,2002:timestamp", _PlanLoader.instant)
 
 
 def default_path() -> Path:
-    """$ROLLOUT_PLAN, else the rehearsal's plan in the current folder or in the project's."""
+    """$ROLLOUT_PLAN; else the rehearsal's plan, where nothing in the environment leads to a database.
+
+    Raises UsageError where something does: what is asked without a plan could be answered of
+    another database than the one that was meant."""
     named = os.environ.get("ROLLOUT_PLAN")
     if named:
-        return Path(named)
-    here = Path("parameters/week6.rehearsal.yaml")
-    return here if here.exists() else Path(__file__).parents[2] / here
+        return beside(named)
+    found = addresses()
+    if found:
+        names = ", ".join(f"${name}" for name in found)
+        raise UsageError(
+            reason=(
+                f"{names} leads to a database, and no plan says which is meant. Name it: --plan"
+                " parameters/….yaml or export ROLLOUT_PLAN=…; for the rehearsal: --plan"
+                f" {REHEARSAL}."
+            )
+        )
+    return beside(REHEARSAL)
 
 
 def load_plan(path: str | Path = "") -> Plan:
@@ -176,7 +193,7 @@ def load_plan(path: str | Path = "") -> Plan:
 
     Raises PlanError naming every problem with its path (`phases[2].percentage: must rise, 25 after
     25`)."""
-    file = Path(path) if str(path) else default_path()
+    file = beside(path) if str(path) else default_path()
     text, content, problems = read_yaml(file)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     return parse_plan(content, path=str(file), digest=digest, problems=problems)
@@ -185,7 +202,8 @@ def load_plan(path: str | Path = "") -> Plan:
 def read_yaml(file: str | Path) -> tuple[str, Any, list[str]]:
     """A file's text, its content, and what its content does not show any more: keys given twice."""
     try:
-        text = Path(file).read_text(encoding="utf-8")
+        # An editor's mark and its line ends are no edit: the digest is of the text without them.
+        text = Path(file).read_text(encoding="utf-8-sig")
         loader = _PlanLoader(text)
         return text, loader.get_single_data(), loader.problems
     except (OSError, UnicodeDecodeError) as error:

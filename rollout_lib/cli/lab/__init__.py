@@ -34,9 +34,10 @@ def lab(
     from rollout_lib.database.connection import connect
     from rollout_lib.plan import load_plan
     from rollout_lib.runner.run import NOTEBOOKS
-    from rollout_lib.surroundings import account
+    from rollout_lib.surroundings import REHEARSAL, account
 
-    loaded = load_plan(plan)
+    # Without a plan the practice day is what is asked for, whatever else the environment names.
+    loaded = load_plan(plan or os.environ.get("ROLLOUT_PLAN", "") or REHEARSAL)
     server.refuse_taken(port)
     who = operator.strip() or os.environ.get("ROLLOUT_OPERATOR") or account()
     practising = (
