@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Annotated
 
 import typer
 
 from rollout_lib.cli.options import FOLDER, Apply, AsOf, Json, Outputs, Plan, app
+from rollout_lib.surroundings import REHEARSAL
 
 
 @app.command()
@@ -149,6 +151,7 @@ def rehearse(
 
     if show:
         return show_scenarios()
+    plan = plan or os.environ.get("ROLLOUT_PLAN", "") or REHEARSAL  # whoever asks for it gets it
     if live:
         return rehearse_live(
             plan=plan, minutes=minutes, rate=rate, fault=fault, seed=seed, outputs=outputs
