@@ -15,7 +15,17 @@ from markupsafe import Markup
 from rollout_lib.display import words
 from rollout_lib.display.answer import answer_of, badge_of, state_badge
 from rollout_lib.display.templating import part, rendered
-from rollout_lib.model import TOTAL, Change, Check, Checkpoint, Outcome, Place, State, Verdict
+from rollout_lib.model import (
+    TOTAL,
+    Change,
+    Check,
+    CheckKind,
+    Checkpoint,
+    Outcome,
+    Place,
+    State,
+    Verdict,
+)
 from rollout_lib.redaction import redact
 from rollout_lib.text import both_times, evidence_value
 
@@ -219,10 +229,12 @@ def _columns(verdict: Verdict) -> list[dict[str, Any]]:
     return found
 
 
+_THRESHOLDS = (CheckKind.SPLIT, CheckKind.ERRORS, CheckKind.LATENCY, CheckKind.ROUTER)
+
+
 def _literal_words(verdict: Verdict) -> str:
     """The threshold that decided the literal column, or that all of them are kept."""
-    names = {"split", *(item.stream for item in verdict.streams)}
-    judged = [check for check in verdict.checks if check.name in names]
+    judged = [check for check in verdict.checks if check.kind in _THRESHOLDS]
     crossed = [check for check in judged if check.outcome in (Outcome.FAIL, Outcome.WARN)]
     known = (Outcome.PASS, Outcome.FAIL, Outcome.WARN)
     unknown = [check for check in judged if check.outcome not in known]

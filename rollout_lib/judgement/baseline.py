@@ -12,7 +12,7 @@ from rollout_lib import evidence
 from rollout_lib.judgement.figures import percentile, select
 from rollout_lib.judgement.literal import error_state, latency_state
 from rollout_lib.judgement.streams import ACT_AT, AT_LEAST, error_bets, error_limit
-from rollout_lib.model import LEGACY, Check, Counts, Outcome, State, Traffic
+from rollout_lib.model import LEGACY, Check, CheckKind, Counts, Outcome, State, Traffic
 from rollout_lib.plan import Phase, Plan
 from rollout_lib.text import e_value, limit, milliseconds, rate
 
@@ -32,6 +32,7 @@ def judge_baseline(*, plan: Plan, legacy: Traffic, router: Counts) -> tuple[Chec
         return (
             Check(
                 name="legacy error rate",
+                kind=CheckKind.LEGACY_ERRORS,
                 outcome=Outcome.COULD_NOT_LOOK,
                 observed="no rows",
                 limit=wanted,
@@ -62,6 +63,7 @@ def _errors(bad: int, total: int, plan: Plan, wanted: str) -> Check:
         outcome, state = Outcome.FAIL, State.HOLD
     return Check(
         name="legacy error rate",
+        kind=CheckKind.LEGACY_ERRORS,
         outcome=outcome,
         observed=observed,
         limit=wanted,
@@ -88,6 +90,7 @@ def _latency(latencies, slow: int, plan: Plan) -> Check:
         outcome, state = Outcome.FAIL, State.HOLD
     return Check(
         name="legacy p95",
+        kind=CheckKind.LEGACY_LATENCY,
         outcome=outcome,
         observed=observed,
         limit=wanted,
@@ -117,6 +120,7 @@ def _router(router: Counts, plan: Plan, wanted: str) -> Check:
     )
     return Check(
         name="router errors at 0 %",
+        kind=CheckKind.ROUTER_BEFORE,
         outcome=Outcome.PASS if within else Outcome.FAIL,
         observed=observed,
         limit=wanted,
@@ -138,6 +142,7 @@ def _silent_domains(legacy: Traffic, plan: Plan) -> tuple[Check, ...]:
     return (
         Check(
             name="every domain receives traffic",
+            kind=CheckKind.DOMAINS,
             outcome=Outcome.FAIL,
             observed="silent",
             limit="rows",

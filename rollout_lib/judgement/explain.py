@@ -10,11 +10,25 @@ from datetime import timedelta
 
 from rollout_lib import evidence as engine
 from rollout_lib.judgement.figures import select
-from rollout_lib.model import TOTAL, UNIFIED, Look, State, StreamEvidence, Traffic, Verdict
+from rollout_lib.model import (
+    TOTAL,
+    UNIFIED,
+    CheckKind,
+    Look,
+    State,
+    StreamEvidence,
+    Traffic,
+    Verdict,
+)
 from rollout_lib.plan import Plan
 from rollout_lib.text import e_value, hours, limit, percent, rate
 
-_KINDS = {"errors": "failing", "latency": "slow", "router": "unreachable"}
+_ROUTING = (CheckKind.SPLIT, CheckKind.PHASE_SPLIT, CheckKind.DRIFT, CheckKind.PLAN)
+_KINDS = {
+    CheckKind.ERRORS: "failing",
+    CheckKind.LATENCY: "slow",
+    CheckKind.ROUTER: "unreachable",
+}
 
 
 def clean_sentence(stream: StreamEvidence, plan: Plan, looks: Sequence[Look]) -> str:
@@ -61,9 +75,10 @@ def _per_hour(total: int, looks: Sequence[Look]) -> float:
 
 def watch_sentence(stream: StreamEvidence, verdict: Verdict, window: Traffic, plan: Plan) -> str:
     """The literal breach (or the act) with its arithmetic, and what the evidence makes of it."""
-    literal = next((check for check in verdict.checks if check.name == stream.stream), None)
+    mine = (stream.measure, stream.domain)
+    literal = next((one for one in verdict.checks if (one.kind, one.subject) == mine), None)
     said = f"literal: {literal.reason}." if literal is not None else ""
-    kind = _KINDS[stream.stream.split(":")[0]]
+    kind = _KINDS[stream.measure]
     count = f"{stream.bad:,} {kind} webhooks" if stream.bad != 1 else f"one {kind} webhook"
     count += f" of {stream.total:,} in the phase"
     highest = f", highest {e_value(stream.e_peak)}" if stream.e_peak > stream.e_now else ""
@@ -78,8 +93,8 @@ def _chance(stream: StreamEvidence, window: Traffic, plan: Plan) -> str:
     """How often a service exactly at the limit shows a failure in a window like this one: why one
     is no proof.
     """
-    kind, _, label = stream.stream.partition(":")
-    if kind != "errors" or stream.evidence is not State.WATCH:
+    label = stream.domain
+    if stream.measure is not CheckKind.ERRORS or stream.evidence is not State.WATCH:
         return ""
     requests = select(window, UNIFIED, list(plan.domains) if label == TOTAL else [label]).requests
     allowed = plan.thresholds.error_rate_investigate_pct
@@ -102,7 +117,7 @@ def differ_sentence(verdict: Verdict, plan: Plan) -> str | None:
         return None
     loud = [s for s in verdict.streams if s.literal in (State.STEP_BACK, State.ROLL_BACK)]
     if verdict.literal is State.WATCH:
-        split = next(check for check in verdict.checks if check.name == "split")
+        split = next(check for check in verdict.checks if check.kind is CheckKind.SPLIT)
         return f"the share is not as configured: {split.reason}"
     if not loud:
         held = [
@@ -126,10 +141,10 @@ def differ_sentence(verdict: Verdict, plan: Plan) -> str | None:
     return f"{top.stream}: {gives}; acting needs {math.exp(top.act_at):.0f}"
 
 
-def next_command(state: State, plan: Plan, about: str = "") -> str:
+def next_command(state: State, plan: Plan, about: CheckKind | None = None) -> str:
     """The last line of every result: what to do next, as a command that can be pasted.
 
-    about: the check or stream that asks for it, where there is one: not everything is shown by the
+    about: the kind of check or stream that asks for it, where there is one: not everything is shown by the
     errors."""
     where = f"--plan {plan.path}"
     look = f"{_look(about).format(where=where)} To stop: rollout rollback --emergency --reason '…'"
@@ -152,14 +167,15 @@ def next_command(state: State, plan: Plan, about: str = "") -> str:
     }[state]
 
 
-def _look(about: str) -> str:
-    if about in ("split", "drift", "plan"):
-        shows = "the split chart shows since when" if about == "split" else "the notes say who"
+def _look(about: CheckKind | None) -> str:
+    if about in _ROUTING:
+        split = about in (CheckKind.SPLIT, CheckKind.PHASE_SPLIT)
+        shows = "the split chart shows since when" if split else "the notes say who"
         return (
             "rollout status {where}    # does the router route by this configuration?"
             f" {shows.capitalize()}."
         )
-    if about.startswith("latency"):
+    if about in (CheckKind.LATENCY, CheckKind.PHASE_LATENCY):
         return (
             "rollout monitor {where}    # slow, not failing: the p95 chart of its page shows which"
             " domain."

@@ -8,7 +8,17 @@ from __future__ import annotations
 from decimal import Decimal
 
 from rollout_lib.judgement.figures import percentile, select
-from rollout_lib.model import ROUTER_ERROR, TOTAL, UNIFIED, Check, Counts, Outcome, State, Traffic
+from rollout_lib.model import (
+    ROUTER_ERROR,
+    TOTAL,
+    UNIFIED,
+    Check,
+    CheckKind,
+    Counts,
+    Outcome,
+    State,
+    Traffic,
+)
 from rollout_lib.plan import Plan, Thresholds
 from rollout_lib.text import limit, milliseconds, rate
 
@@ -61,14 +71,17 @@ def literal_checks(traffic: Traffic, plan: Plan) -> tuple[Check, ...]:
     ]:
         cell = select(traffic, UNIFIED, names)
         state = error_state(cell.errors, cell.requests, limits)
-        checks.append(_check(f"errors:{label}", state, rate(cell.errors, cell.requests), *rates))
+        checks.append(
+            _check(CheckKind.ERRORS, label, state, rate(cell.errors, cell.requests), *rates)
+        )
         p95 = percentile(cell.latencies, 0.95)
         state = latency_state(p95, limits)
         observed = f"p95 {milliseconds(p95)} of {sum(cell.latencies.values()):,}"
-        checks.append(_check(f"latency:{label}", state, observed, *latencies))
+        checks.append(_check(CheckKind.LATENCY, label, state, observed, *latencies))
     router = router_counts(traffic)
     state = error_state(router.bad, router.total, limits)
-    checks.append(_check("router", state, f"{rate(router.bad, router.total)} of all rows", *rates))
+    observed = f"{rate(router.bad, router.total)} of all rows"
+    checks.append(_check(CheckKind.ROUTER, TOTAL, state, observed, *rates))
     return tuple(checks)
 
 
@@ -78,7 +91,9 @@ def router_counts(traffic: Traffic) -> Counts:
     return Counts(bad=bad, total=sum(cell.requests for cell in traffic.cells))
 
 
-def _check(name: str, state: State, observed: str, first: str, second: str) -> Check:
+def _check(
+    kind: CheckKind, subject: str, state: State, observed: str, first: str, second: str
+) -> Check:
     """The reason names the limit that was crossed: `1/115 = 0.87 % > 0.5 %, the runbook says roll
     back`.
     """
@@ -93,7 +108,9 @@ def _check(name: str, state: State, observed: str, first: str, second: str) -> C
         else f"{observed}: nothing to judge"
     )
     return Check(
-        name=name,
+        name=kind.value if kind is CheckKind.ROUTER else f"{kind}:{subject}",
+        kind=kind,
+        subject=subject,
         outcome=_OUTCOME[state],
         observed=observed,
         limit=f"< {first}",

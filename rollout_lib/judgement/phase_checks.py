@@ -21,6 +21,7 @@ from rollout_lib.model import (
     TOTAL,
     Attestation,
     Check,
+    CheckKind,
     Counts,
     Finding,
     FindingKind,
@@ -34,6 +35,11 @@ from rollout_lib.model import (
 )
 from rollout_lib.plan import Plan
 from rollout_lib.text import e_value, limit, rate
+
+_OF_THE_PHASE = {
+    CheckKind.ERRORS: CheckKind.PHASE_ERRORS,
+    CheckKind.LATENCY: CheckKind.PHASE_LATENCY,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +101,7 @@ def _literal(check: Check, name: str, found: Finding, settles: str, plan: Plan) 
     """A literal failure without evidence is inconclusive; in mode strict the
     runbook decides alone.
     """
+    check = replace(check, kind=_OF_THE_PHASE[check.kind])
     if check.state is State.CLEAN:
         return replace(check, name=name, state=None)
     if plan.mode == "strict" and check.state is not State.QUIET:
@@ -109,6 +116,7 @@ def share_check(
     """The share of unified over the whole phase; the alarm on evidence holds."""
     over_all = replace(measurement, window=whole.traffic)
     check = split_check(over_all, standing.looks, config.percentage, whole.plan)
+    check = replace(check, kind=CheckKind.PHASE_SPLIT)
     name = f"~{config.percentage:g} % of traffic to unified"
     if check.outcome is Outcome.PASS:
         return replace(check, name=name, state=None)
@@ -146,6 +154,7 @@ def impact_check(standing: Standing, plan: Plan) -> Check:
     name, wanted = "no customer impact", "complaints attested as none"
     if not stated:
         return Check(
+            kind=CheckKind.IMPACT,
             name=name,
             outcome=Outcome.COULD_NOT_LOOK,
             observed="not attested",
@@ -156,6 +165,7 @@ def impact_check(standing: Standing, plan: Plan) -> Check:
     said = f"{last.by} attested complaints: {last.value} at {clock(last, plan)}. {last.reason}"
     none = last.value == "none" and last.plan_digest == plan.digest
     return Check(
+        kind=CheckKind.IMPACT,
         name=name,
         outcome=Outcome.PASS if none else Outcome.FAIL,
         observed=last.value,
@@ -178,6 +188,7 @@ def enough_check(standing: Standing, whole: Whole) -> Check:
     observed = f"{total:,} requests"
     enough = expected > 0 and total >= expected / 2
     check = Check(
+        kind=CheckKind.ENOUGH,
         name="enough traffic",
         outcome=Outcome.PASS if enough else Outcome.FAIL,
         observed=observed,
@@ -208,6 +219,7 @@ def degradation_check(counts: Counts, standing: Standing) -> Check:
         or float(before["percentage"]) >= float(standing.phase.percentage)
     ):
         return Check(
+            kind=CheckKind.DEGRADATION,
             name="no degradation",
             outcome=Outcome.NOT_APPLICABLE,
             observed="first phase",
@@ -221,6 +233,7 @@ def degradation_check(counts: Counts, standing: Standing) -> Check:
     reason = f"{observed}: {e_value(versus)} that this phase fails more often (20 fails)"
     none_seen = versus < ACT_AT
     return Check(
+        kind=CheckKind.DEGRADATION,
         name=f"no degradation vs {float(before['percentage']):g} %",
         outcome=Outcome.PASS if none_seen else Outcome.FAIL,
         observed="none seen" if none_seen else observed,
@@ -235,6 +248,7 @@ def hold_check(standing: Standing, plan: Plan, now: datetime) -> Check:
     until = held_until(plan, standing)
     if until is None:
         return Check(
+            kind=CheckKind.HOLD_TIME,
             name="hold time served",
             outcome=Outcome.FAIL,
             observed="off the plan",
@@ -246,6 +260,7 @@ def hold_check(standing: Standing, plan: Plan, now: datetime) -> Check:
     served = now >= until
     left = until - now
     return Check(
+        kind=CheckKind.HOLD_TIME,
         name="hold time served",
         outcome=Outcome.PASS if served else Outcome.FAIL,
         observed="served" if served else f"{left} left",
@@ -268,6 +283,7 @@ def slots_check(standing: Standing, plan: Plan, now: datetime) -> Check:
     observed = f"{len(expected) - len(missed)} of {len(expected)}"
     if expected and not missed:
         return Check(
+            kind=CheckKind.SLOTS,
             name="every slot checked",
             outcome=Outcome.PASS,
             observed=observed,
@@ -278,6 +294,7 @@ def slots_check(standing: Standing, plan: Plan, now: datetime) -> Check:
     when += f" and {len(missed) - 8} more" if len(missed) > 8 else ""
     missing = f"{len(missed)} scheduled checks are missing ({when})" if missed else "None was due"
     return Check(
+        kind=CheckKind.SLOTS,
         name="every slot checked",
         outcome=Outcome.FAIL,
         observed=observed,
@@ -301,6 +318,7 @@ def late_check(counts: Counts, tail: Counts, standing: Standing) -> Check:
     total = counts.total - tail.total - sum(look.errors[TOTAL].total for look in standing.looks)
     observed = f"{total:+,} requests, {bad:+,} failing"
     return Check(
+        kind=CheckKind.LATE_ROWS,
         name="late rows",
         outcome=Outcome.PASS if (bad, total) == (0, 0) else Outcome.WARN,
         observed=observed,
@@ -326,6 +344,7 @@ def standing_check(slot: Verdict, standing: Standing, plan: Plan) -> Check:
     state, reason = _stands(slot, standing, plan)
     if state is State.QUIET:
         return Check(
+            kind=CheckKind.STANDS,
             name=name,
             outcome=Outcome.FAIL,
             observed=state.value,
@@ -336,6 +355,7 @@ def standing_check(slot: Verdict, standing: Standing, plan: Plan) -> Check:
         )
     held = is_at_least(state, State.HOLD)
     return Check(
+        kind=CheckKind.STANDS,
         name=name,
         outcome=Outcome.FAIL if held else Outcome.PASS,
         observed=state.value,
@@ -356,7 +376,7 @@ def _stands(slot: Verdict, standing: Standing, plan: Plan) -> tuple[State, str]:
         at = f"{last[0].astimezone(plan.zone):%H:%M %Z}"
         return State.HOLD, f"The check of {at} said HOLD; the next one can clear it. {last[2]}"
     if plan.mode != "strict" and standing.looks:
-        literal = {stream.stream: stream.literal for stream in slot.streams}
+        literal = {(one.measure, one.domain): one.literal for one in slot.streams}
         for stream in judge_streams(standing.looks, literal, plan):
             if is_at_least(stream.evidence, State.HOLD):
                 words = f"{stream.stream} stood at {e_value(stream.e_now)} at the last check"

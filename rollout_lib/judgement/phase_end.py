@@ -19,6 +19,7 @@ from rollout_lib.model import (
     Act,
     Attestation,
     Check,
+    CheckKind,
     Counts,
     Measurement,
     Outcome,
@@ -103,11 +104,11 @@ def _checks(
 ) -> list[Check]:
     """Every checkpoint of the runbook, in its order."""
     plan = whole.plan
-    literal = {check.name: check for check in literal_checks(whole.traffic, plan)}
+    literal = {(one.kind, one.subject): one for one in literal_checks(whole.traffic, plan)}
     tail = look_from(measurement, None, False, plan).errors[TOTAL]
     return [
-        checkpoints.errors_check(literal[f"errors:{TOTAL}"], whole),
-        checkpoints.latency_check(literal[f"latency:{TOTAL}"], whole),
+        checkpoints.errors_check(literal[CheckKind.ERRORS, TOTAL], whole),
+        checkpoints.latency_check(literal[CheckKind.LATENCY, TOTAL], whole),
         checkpoints.share_check(measurement, standing, config, whole),
         checkpoints.impact_check(standing, plan),
         *uptime_checks(slot, standing, measurement, plan),
@@ -142,9 +143,8 @@ def _concluded(
     )
 
 
-def _about(state: State, checks: Sequence[Check]) -> str:
-    name = next((check.name for check in checks if check.state is state), "")
-    return "split" if name.startswith("~") else "latency" if name.startswith("p95") else name
+def _about(state: State, checks: Sequence[Check]) -> CheckKind | None:
+    return next((check.kind for check in checks if check.state is state), None)
 
 
 def _acknowledgement(standing: Standing, plan: Plan) -> Attestation | None:
@@ -171,6 +171,7 @@ def _acknowledged(item: Attestation, plan: Plan) -> Check:
     reason = f"{item.by} acknowledged at {checkpoints.clock(item, plan)}: {item.reason}"
     return Check(
         name="acknowledged",
+        kind=CheckKind.ACKNOWLEDGED,
         outcome=Outcome.WARN,
         observed=item.by,
         limit="a named person",
@@ -185,7 +186,8 @@ def _two_sentences(item: Attestation, checks: Sequence[Check], slot: Verdict, pl
     open_ones = [
         f"{check.name} ({check.observed})" for check in checks if check.state is State.INCONCLUSIVE
     ]
-    total = next(stream for stream in slot.streams if stream.stream == f"errors:{TOTAL}")
+    errors = (CheckKind.ERRORS, TOTAL)
+    total = next(one for one in slot.streams if (one.measure, one.domain) == errors)
     webhooks = (
         "1 distinct failing webhook"
         if total.bad == 1

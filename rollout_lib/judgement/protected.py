@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from rollout_lib.judgement.uptime import PROBE, ROWS, WHOLE, counted
-from rollout_lib.judgement.uptime import probes as asked_in
+from rollout_lib.judgement.uptime import WHOLE, counted
 from rollout_lib.model import (
     ROUTER_ERROR,
     UNIFIED,
     Cell,
     Check,
+    CheckKind,
     Finding,
     FindingKind,
     Measurement,
@@ -50,7 +50,9 @@ def protected_checks(
     reason = "No protected endpoint is configured in the plan (probes.protected): could not look."
     if plan.probes.protected:
         reason = "Nobody asked the protected endpoints in this run."
-    return (_check("protected", Outcome.NOT_APPLICABLE, "not asked", "answers", reason),)
+    return (
+        _check((CheckKind.NOT_PROBED, ""), Outcome.NOT_APPLICABLE, "not asked", "answers", reason),
+    )
 
 
 def _network_is_proven(probes: Sequence[Probe]) -> bool:
@@ -70,7 +72,7 @@ def failed_once(probes: Sequence[Probe]) -> frozenset[str]:
 
 
 def _answers(probe: Probe, before: Uptime, proven: bool) -> Check:
-    name, wanted = f"{PROBE}{probe.name}", "answers"
+    name, wanted = (CheckKind.PROBE, probe.name), "answers"
     if probe.up:
         if probe.failures:
             reason = f"{probe.name} answers again ({probe.detail}); a probe of this run had failed."
@@ -113,7 +115,7 @@ def _untouched(traffic: Traffic, domain: str) -> list[Cell]:
 
 
 def _rows_check(domain: str, cells: Sequence[Cell]) -> Check:
-    name, wanted = f"{ROWS}{domain}", "none fails"
+    name, wanted = (CheckKind.ROWS, domain), "none fails"
     rows, errors = sum(cell.requests for cell in cells), sum(cell.errors for cell in cells)
     if not rows:
         return _check(
@@ -150,19 +152,20 @@ def uptime_checks(
     """Uptime over the phase: one named check a protected webhook, and the runbook's, which is the
     worst of them.
     """
-    mine = asked_in(
-        (check.name, check.outcome) for check in slot.checks
-    )  # this run's own are not on the ledger yet
-    tallies = counted(standing.protected, [(f"{PROBE}{name}", outcome) for name, outcome in mine])
+    # This run's own are not on the ledger yet.
+    mine = [check for check in slot.checks if check.kind is CheckKind.PROBE]
+    tallies = counted(standing.protected, mine)
     each = [
         _uptime(name, tallies.get(name, Uptime()), measurement, plan)
         for name in plan.protected_domains
     ]
-    leak = next((check for check in slot.checks if check.name == "leak"), None)
+    leak = next((check for check in slot.checks if check.kind is CheckKind.LEAK), None)
     wanted = "100 % and no leak"
     if leak is None or leak.outcome is not Outcome.PASS:
         reason = leak.reason if leak else "the leak check is missing"
-        whole = _check(WHOLE, Outcome.FAIL, "touched", wanted, reason, State.HOLD)
+        whole = _check(
+            (CheckKind.PROTECTED, ""), Outcome.FAIL, "touched", wanted, reason, State.HOLD
+        )
     else:
         order = (Outcome.FAIL, Outcome.COULD_NOT_LOOK, Outcome.PASS)
         worst = min(each, key=lambda check: order.index(check.outcome))
@@ -170,7 +173,12 @@ def uptime_checks(
             check.reason.rstrip(".") for check in each if check.outcome is worst.outcome
         )
         whole = replace(
-            worst, name=WHOLE, limit=wanted, reason=f"{reason}. No row of them went to unified."
+            worst,
+            name=WHOLE,
+            kind=CheckKind.PROTECTED,
+            subject="",
+            limit=wanted,
+            reason=f"{reason}. No row of them went to unified.",
         )
     return (whole, *each)
 
@@ -179,7 +187,7 @@ def _uptime(domain: str, tally: Uptime, measurement: Measurement, plan: Plan) ->
     """100 % is required: no failed probe, none unseen, no check that found it down, every webhook
     handed over.
     """
-    name, wanted = f"uptime:{domain}", "100 %"
+    name, wanted = (CheckKind.UPTIME, domain), "100 %"
     cells = _untouched(measurement.phase or measurement.window, domain)
     rows, errors = sum(cell.requests for cell in cells), sum(cell.errors for cell in cells)
     nowhere = sum(cell.requests for cell in cells if cell.routed_to == ROUTER_ERROR)
@@ -240,15 +248,24 @@ def is_news(checks: Sequence[Check], known: Mapping[str, Uptime]) -> bool:
     on the ledger.
     """
     for check in checks:
-        if check.name.startswith(PROBE) and check.outcome in (Outcome.PASS, Outcome.FAIL):
-            failing = known.get(check.name.removeprefix(PROBE), Uptime()).in_a_row > 0
+        if check.kind is CheckKind.PROBE and check.outcome in (Outcome.PASS, Outcome.FAIL):
+            failing = known.get(check.subject, Uptime()).in_a_row > 0
             if failing is (check.outcome is Outcome.PASS):
                 return True
     return False
 
 
+_LABELS = {
+    CheckKind.NOT_PROBED: "protected",
+    CheckKind.PROBE: "protected:{}",
+    CheckKind.ROWS: "rows of {}",
+    CheckKind.UPTIME: "uptime:{}",
+    CheckKind.PROTECTED: WHOLE,
+}
+
+
 def _check(
-    name: str,
+    about: tuple[CheckKind, str],
     outcome: Outcome,
     observed: str,
     limit: str,
@@ -256,12 +273,15 @@ def _check(
     state: State | None = None,
     finding: Finding | None = None,
 ) -> Check:
+    kind, subject = about
     return Check(
-        name=name,
+        name=_LABELS[kind].format(subject),
         outcome=outcome,
         observed=observed,
         limit=limit,
         reason=reason,
         state=state,
         finding=finding,
+        kind=kind,
+        subject=subject,
     )

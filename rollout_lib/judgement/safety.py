@@ -11,6 +11,7 @@ from rollout_lib.judgement.state import phase_index
 from rollout_lib.model import (
     UNIFIED,
     Check,
+    CheckKind,
     Health,
     Measurement,
     Outcome,
@@ -35,12 +36,12 @@ def leak_check(config: RoutingConfig | None, measurement: Measurement, plan: Pla
         seen = f"{rows} of {', '.join(leak.domains)}" if leak.rows else "no row yet"
         listed = f"; the configuration lists {', '.join(strange)}" if strange else ""
         reason = f"Leak: {seen} routed to unified{listed}. Routing goes off, whatever the sample."
-        return _check("leak", Outcome.FAIL, seen + listed, wanted, reason, State.ROLL_BACK)
+        return _check(CheckKind.LEAK, Outcome.FAIL, seen + listed, wanted, reason, State.ROLL_BACK)
     if config is not None and not config.domains:
         reason = "The configuration lists no domain; an empty list never means everything."
-        return _check("leak", Outcome.FAIL, "no domain", wanted, reason, State.HOLD)
+        return _check(CheckKind.LEAK, Outcome.FAIL, "no domain", wanted, reason, State.HOLD)
     reason = "No row of another domain went to unified since the phase began."
-    return _check("leak", Outcome.PASS, "0 rows", wanted, reason)
+    return _check(CheckKind.LEAK, Outcome.PASS, "0 rows", wanted, reason)
 
 
 def drift_check(config: RoutingConfig, standing: Standing, plan: Plan) -> Check:
@@ -53,28 +54,32 @@ def drift_check(config: RoutingConfig, standing: Standing, plan: Plan) -> Check:
         wanted = "not enabled before the first change"
         if not config.enabled:
             return _check(
-                "drift", Outcome.PASS, now, wanted, "Routing is off and the ledger knows no change."
+                CheckKind.DRIFT,
+                Outcome.PASS,
+                now,
+                wanted,
+                "Routing is off and the ledger knows no change.",
             )
         reason = f"Routing is at {now} and no entry of the ledger says who did it (notes: {notes})."
-        return _check("drift", Outcome.FAIL, now, wanted, reason, State.STEP_BACK)
+        return _check(CheckKind.DRIFT, Outcome.FAIL, now, wanted, reason, State.STEP_BACK)
     wanted = f"{known[1]:g} %, {'enabled' if known[2] else 'disabled'}"
     if is_above_line(config, standing):
         reason = f"Raised by hand from {wanted} to {now} (notes: {notes}). "
         reason += f"The ledger made at most {legal_line(standing):g} % legal: step back."
-        return _check("drift", Outcome.FAIL, now, wanted, reason, State.STEP_BACK)
+        return _check(CheckKind.DRIFT, Outcome.FAIL, now, wanted, reason, State.STEP_BACK)
     if (config.percentage, config.enabled) == (known[1], known[2]):
-        return _check("drift", Outcome.PASS, now, wanted, "Configuration and ledger agree.")
+        return _check(CheckKind.DRIFT, Outcome.PASS, now, wanted, "Configuration and ledger agree.")
     if adopts(config.percentage, config.enabled, known):
         off_plan = config.enabled and config.percentage > 0 and _off_plan(config.percentage, plan)
         reason = f"Lowered by hand, or by a run that could not record it, from {wanted} to {now} "
         reason += f"(notes: {notes}): "
         if off_plan:
             reason += "recorded; the percentage is off the plan, so nothing may be raised from it."
-            return _check("drift", Outcome.FAIL, now, wanted, reason, State.HOLD)
-        return _check("drift", Outcome.WARN, now, wanted, reason + "accepted and recorded.")
+            return _check(CheckKind.DRIFT, Outcome.FAIL, now, wanted, reason, State.HOLD)
+        return _check(CheckKind.DRIFT, Outcome.WARN, now, wanted, reason + "accepted and recorded.")
     reason = f"Edited by hand from {wanted} to {now} (notes: {notes}). "
     reason += "Nobody recorded it: hold until a person has looked."
-    return _check("drift", Outcome.FAIL, now, wanted, reason, State.HOLD)
+    return _check(CheckKind.DRIFT, Outcome.FAIL, now, wanted, reason, State.HOLD)
 
 
 def _off_plan(percentage: Decimal, plan: Plan) -> bool:
@@ -84,10 +89,12 @@ def _off_plan(percentage: Decimal, plan: Plan) -> bool:
 def ledger_check(standing: Standing) -> Check:
     """Can every entry of the ledger be read? One that cannot holds whatever would raise."""
     if not standing.unreadable:
-        return _check("ledger", Outcome.PASS, "all read", "every entry", "Every entry was read.")
+        return _check(
+            CheckKind.LEDGER, Outcome.PASS, "all read", "every entry", "Every entry was read."
+        )
     reason, command = unreadable_words(standing)
     observed = f"{len(standing.unreadable):,} cannot be read"
-    check = _check("ledger", Outcome.FAIL, observed, "every entry", reason, State.HOLD)
+    check = _check(CheckKind.LEDGER, Outcome.FAIL, observed, "every entry", reason, State.HOLD)
     return replace(check, mend=command)
 
 
@@ -109,11 +116,15 @@ def digest_check(standing: Standing, plan: Plan) -> Check:
     began_with = standing.plan_digest
     if began_with in (None, "", plan.digest):
         return _check(
-            "plan", Outcome.PASS, plan.digest, "unchanged in the phase", "The plan is unchanged."
+            CheckKind.PLAN,
+            Outcome.PASS,
+            plan.digest,
+            "unchanged in the phase",
+            "The plan is unchanged.",
         )
     reason = f"The plan was edited in this phase: {began_with} when it began, {plan.digest} now. "
     reason += "Restore it, or begin the phase anew: rollout change --to <same> --again --reason …"
-    return _check("plan", Outcome.FAIL, plan.digest, str(began_with), reason, State.HOLD)
+    return _check(CheckKind.PLAN, Outcome.FAIL, plan.digest, str(began_with), reason, State.HOLD)
 
 
 def data_check(
@@ -134,7 +145,9 @@ def data_check(
             f"Could not look: {last}, more than {stale} ago. Traffic or logging has stopped, or our"
             " view."
         )
-        return _check("data", Outcome.COULD_NOT_LOOK, last, wanted, reason, State.COULD_NOT_LOOK)
+        return _check(
+            CheckKind.DATA, Outcome.COULD_NOT_LOOK, last, wanted, reason, State.COULD_NOT_LOOK
+        )
     share = config.percentage / 100
     legacy = measurement.legacy_since_unified
     began = standing.phase.began_at if standing.phase else measurement.hour.window.start
@@ -149,14 +162,20 @@ def data_check(
     if expected >= EXPECTED_BEFORE_ALARM:
         reason = f"0 unified requests in {minutes:.0f} min, {expected:.0f} expected: "
         reason += "routing, unified or logging is broken."
-        return _check("data", Outcome.FAIL, "0 unified", wanted, reason, State.NO_DATA)
+        return _check(CheckKind.DATA, Outcome.FAIL, "0 unified", wanted, reason, State.NO_DATA)
     if rows == 0:
         reason = (
             f"Quiet: 0 unified requests in the window, {expected:.1f} expected since the last one."
         )
-        return _check("data", Outcome.COULD_NOT_LOOK, "0 unified", wanted, reason, State.QUIET)
+        return _check(
+            CheckKind.DATA, Outcome.COULD_NOT_LOOK, "0 unified", wanted, reason, State.QUIET
+        )
     return _check(
-        "data", Outcome.PASS, f"{rows:,} unified", wanted, f"{rows:,} unified rows in the window."
+        CheckKind.DATA,
+        Outcome.PASS,
+        f"{rows:,} unified",
+        wanted,
+        f"{rows:,} unified rows in the window.",
     )
 
 
@@ -167,36 +186,46 @@ def off_check(measurement: Measurement, settled: datetime, plan: Plan) -> Check:
     if last is not None and last > settled:
         seen = both_clocks(last, plan.time_zone)
         reason = f"Routing is off, yet unified got a request at {seen}. The router does not obey."
-        return _check("off", Outcome.FAIL, seen, wanted, reason, State.ROLL_BACK)
+        return _check(CheckKind.OFF, Outcome.FAIL, seen, wanted, reason, State.ROLL_BACK)
     reason = "Routing is off, and nothing went to unified since."
-    return _check("off", Outcome.PASS, "none", wanted, reason, State.OFF)
+    return _check(CheckKind.OFF, Outcome.PASS, "none", wanted, reason, State.OFF)
 
 
 def health_check(health: Health, ours: State) -> Check:
     """Does the runbook's check_routing_health() agree with our reading of the same hour?"""
     wanted = ours.value
     if health.rows is None:
-        return _check(
-            "check_routing_health", Outcome.NOT_APPLICABLE, "not asked", wanted, health.reason
-        )
+        return _check(CheckKind.HEALTH, Outcome.NOT_APPLICABLE, "not asked", wanted, health.reason)
     said = [str(row.get("status", "")).lower() for row in health.rows]
     known = {"ok", "healthy", "investigate", "warning", "rollback", "critical", "no data"}
     if not said or not set(said) <= known:
         reason = (
             f"Its answer has another shape here and is shown, not compared: {said or 'no row'}."
         )
-        return _check("check_routing_health", Outcome.COULD_NOT_LOOK, str(said), wanted, reason)
+        return _check(CheckKind.HEALTH, Outcome.COULD_NOT_LOOK, str(said), wanted, reason)
     bad = {"investigate", "warning", "rollback", "critical"}
     theirs = "not ok" if set(said) & bad else ("no data" if "no data" in said else "ok")
     mine = {State.CLEAN: "ok", State.QUIET: "no data"}.get(ours, "not ok")
     agree = theirs == mine
     reason = f"check_routing_health() says {theirs}, this suite {mine}, of the unclipped last hour."
-    return _check(
-        "check_routing_health", Outcome.PASS if agree else Outcome.WARN, theirs, mine, reason
-    )
+    return _check(CheckKind.HEALTH, Outcome.PASS if agree else Outcome.WARN, theirs, mine, reason)
 
 
-def _check(name, outcome, observed, wanted, reason, state: State | None = None) -> Check:
+def _check(
+    kind: CheckKind | str,
+    outcome: Outcome,
+    observed: str,
+    wanted: str,
+    reason: str,
+    state: State | None = None,
+) -> Check:
+    known = kind if isinstance(kind, CheckKind) else CheckKind.OTHER
     return Check(
-        name=name, outcome=outcome, observed=observed, limit=wanted, reason=reason, state=state
+        name="check_routing_health" if known is CheckKind.HEALTH else str(kind),
+        outcome=outcome,
+        observed=observed,
+        limit=wanted,
+        reason=reason,
+        state=state,
+        kind=known,
     )

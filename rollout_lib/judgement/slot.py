@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -29,6 +29,7 @@ from rollout_lib.model import (
     TOTAL,
     Act,
     Check,
+    CheckKind,
     Look,
     Measurement,
     Outcome,
@@ -36,7 +37,6 @@ from rollout_lib.model import (
     RoutingConfig,
     Standing,
     State,
-    StreamEvidence,
     Verdict,
     worst,
 )
@@ -44,6 +44,16 @@ from rollout_lib.plan import Plan
 from rollout_lib.text import e_value, rate
 
 SETTLING = timedelta(seconds=30)
+# What is asked before any rate: where one of them decides, the sentence is its own.
+_BEFORE_RATES = (
+    CheckKind.LEAK,
+    CheckKind.DRIFT,
+    CheckKind.LEDGER,
+    CheckKind.PLAN,
+    CheckKind.SPLIT,
+    CheckKind.DATA,
+)
+_OFF_TOO = (CheckKind.DRIFT, CheckKind.LEDGER)  # what is asked while routing is off, too
 _ACTS = {State.ROLL_BACK: Act.ROLL_BACK, State.STEP_BACK: Act.STEP_BACK}
 
 
@@ -75,14 +85,21 @@ def judge_slot(
         return _off(plan, config, standing, measurement, [*first, drift, ledger])
     data = safety.data_check(config, measurement, standing, plan)
     literal = literal_checks(measurement.window, plan)
-    literal_states = {check.name: _state(check) for check in literal}
+    literal_states = {(check.kind, check.subject): _state(check) for check in literal}
     look = look_from(measurement, slot, slot is not None, plan)
     looks = (*standing.looks, look)
     streams = judge_streams(looks, literal_states, plan)
     split = _split(measurement, looks, config, standing, plan)
     hour = literal_checks(measurement.hour, plan)
     health = safety.health_check(
-        measurement.health, worst([_state(c) for c in hour if TOTAL in c.name])
+        measurement.health,
+        worst(
+            [
+                _state(c)
+                for c in hour
+                if c.kind in (CheckKind.ERRORS, CheckKind.LATENCY) and c.subject == TOTAL
+            ]
+        ),
     )
     checks = [
         *first,
@@ -109,6 +126,7 @@ def judge_slot(
 def _unreadable() -> Check:
     return Check(
         name="configuration",
+        kind=CheckKind.CONFIGURATION,
         outcome=Outcome.COULD_NOT_LOOK,
         observed="no readable row",
         limit="one row with percentage and enabled",
@@ -137,9 +155,9 @@ def _off(
 ) -> Verdict:
     off = safety.off_check(measurement, _off_since(config, standing, measurement) + SETTLING, plan)
     # A leak of before the rollback has been acted on; what flows now is the question of `off`.
-    checks = [off, *[check for check in checks if check.name != "leak"]]
+    checks = [off, *[check for check in checks if check.kind is not CheckKind.LEAK]]
     state = _state(off)
-    found = [check for check in checks if check.name in ("drift", "ledger") and check.state]
+    found = [check for check in checks if check.kind in _OFF_TOO and check.state]
     state = worst([state, *(check.state for check in found if check.state)])
     why = next((check for check in (off, *found) if check.state is state), off)
     return Verdict(
@@ -147,7 +165,7 @@ def _off(
         literal=state,
         evidence=state,
         mode=plan.mode,
-        sentence=why.reason if why.name == "ledger" else off.reason,
+        sentence=why.reason if why.kind is CheckKind.LEDGER else off.reason,
         differ=None,
         act=_ACTS.get(state, Act.NONE),
         acts_alone=plan.acts_alone.roll_back and state is State.ROLL_BACK,
@@ -184,6 +202,7 @@ def split_check(
         )
         return Check(
             name="split",
+            kind=CheckKind.SPLIT,
             outcome=Outcome.COULD_NOT_LOOK,
             observed="0 unified",
             limit=wanted,
@@ -209,6 +228,7 @@ def split_check(
         reason = f"Split alarm: {reason}. The router does not route as configured."
         return Check(
             name="split",
+            kind=CheckKind.SPLIT,
             outcome=Outcome.FAIL,
             observed=observed,
             limit=wanted,
@@ -222,13 +242,21 @@ def split_check(
         )
         return Check(
             name="split",
+            kind=CheckKind.SPLIT,
             outcome=Outcome.WARN,
             observed=observed,
             limit=wanted,
             reason=reason,
             state=State.WATCH,
         )
-    return Check(name="split", outcome=Outcome.PASS, observed=observed, limit=wanted, reason=reason)
+    return Check(
+        name="split",
+        kind=CheckKind.SPLIT,
+        outcome=Outcome.PASS,
+        observed=observed,
+        limit=wanted,
+        reason=reason,
+    )
 
 
 def _split(measurement, looks, config: RoutingConfig, standing: Standing, plan: Plan) -> Check:
@@ -241,6 +269,7 @@ def _split(measurement, looks, config: RoutingConfig, standing: Standing, plan: 
     )
     return Check(
         name="split",
+        kind=CheckKind.SPLIT,
         outcome=Outcome.COULD_NOT_LOOK,
         observed="edited",
         limit="one percentage",
@@ -296,7 +325,7 @@ def _verdict(
         latched=latched,
         checks=tuple(checks),
         streams=streams,
-        next_step=(why and why[0].mend) or next_command(state, plan, why[0].name if why else ""),
+        next_step=(why and why[0].mend) or next_command(state, plan, why[0].kind if why else None),
     )
 
 
@@ -305,26 +334,29 @@ def _explained(
 ) -> Verdict:
     """The one sentence with its arithmetic, and why the columns differ."""
 
-    by_name: Mapping[str, StreamEvidence] = {stream.stream: stream for stream in verdict.streams}
+    total = next(
+        stream
+        for stream in verdict.streams
+        if (stream.measure, stream.domain) == (CheckKind.ERRORS, TOTAL)
+    )
     sentence, next_step = verdict.sentence, verdict.next_step
     state = verdict.state
     column = [
         s for s in verdict.streams if (s.literal if plan.mode == "strict" else s.evidence) is state
     ]
     decided = column and not any(
-        check.state is state and check.name in ("leak", "drift", "ledger", "plan", "split", "data")
-        for check in verdict.checks
+        check.state is state and check.kind in _BEFORE_RATES for check in verdict.checks
     )
     if state in (State.CLEAN, State.CLEAN_UNPROVEN, State.CERTIFIED):
-        sentence = clean_sentence(by_name["errors:total"], plan, looks)
+        sentence = clean_sentence(total, plan, looks)
     elif decided or (state is State.WATCH and column):
         loudest = max(column, key=lambda stream: (stream.e_peak, stream.bad))
         sentence = watch_sentence(loudest, verdict, measurement.window, plan)
-        next_step = next_command(state, plan, loudest.stream)
+        next_step = next_command(state, plan, loudest.measure)
     # Attribution never blocks an act, and says nothing of acts that no error of unified called for
     # (a leak).
     by_errors = verdict.act is not Act.NONE and any(
-        stream.stream.startswith("errors") for stream in column
+        stream.measure is CheckKind.ERRORS for stream in column
     )
     if by_errors and shared_incident(
         looks, select(measurement.window, LEGACY, list(plan.domains)), plan

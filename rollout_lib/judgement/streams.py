@@ -18,6 +18,7 @@ from rollout_lib.model import (
     TOTAL,
     UNIFIED,
     Cell,
+    CheckKind,
     Counts,
     Look,
     Measurement,
@@ -92,7 +93,7 @@ def _counted(rows: int, bad_rows: int, failing: int | None) -> Counts:
 
 
 def judge_streams(
-    looks: Sequence[Look], literal: Mapping[str, State], plan: Plan
+    looks: Sequence[Look], literal: Mapping[tuple[CheckKind, str], State], plan: Plan
 ) -> tuple[StreamEvidence, ...]:
     """Every stream's evidence over the looks of the phase (a partial one last) beside its literal
     state.
@@ -104,10 +105,17 @@ def judge_streams(
         act_at = ACT_AT if label == TOTAL else per_domain
         errors = [look.errors[label] for look in looks]
         latency = [look.latency[label] for look in looks]
-        streams.append(_stream(f"errors:{label}", errors, error_limit(plan), act_at, literal))
-        streams.append(_stream(f"latency:{label}", latency, LATENCY_LIMIT, act_at, literal))
+        streams.append(_stream(CheckKind.ERRORS, label, errors, error_limit(plan), act_at, literal))
+        streams.append(_stream(CheckKind.LATENCY, label, latency, LATENCY_LIMIT, act_at, literal))
     streams.append(
-        _stream(ROUTER, [look.router for look in looks], error_limit(plan), ACT_AT, literal)
+        _stream(
+            CheckKind.ROUTER,
+            TOTAL,
+            [look.router for look in looks],
+            error_limit(plan),
+            ACT_AT,
+            literal,
+        )
     )
     return tuple(streams)
 
@@ -125,19 +133,26 @@ def _in_order(looks: Sequence[Look]) -> None:
 
 
 def _stream(
-    name: str, counts: Sequence[Counts], limit: float, act_at: float, literal
+    measure: CheckKind,
+    domain: str,
+    counts: Sequence[Counts],
+    limit: float,
+    act_at: float,
+    literal: Mapping[tuple[CheckKind, str], State],
 ) -> StreamEvidence:
     bets = error_bets(limit)
-    if name.startswith("latency"):
+    if measure is CheckKind.LATENCY:
         bets = limit, evidence.LATENCY_ALTERNATIVES, evidence.LATENCY_WEIGHTS
     bads, totals = [one.bad for one in counts], [one.total for one in counts]
     bad, total = sum(bads), sum(totals)
     path = evidence.log_evidence_restart(bads, totals, *bets)
     now, peak = (path[-1], max(path)) if path else (0.0, 0.0)
     certificate = evidence.log_certificate(bad, total, limit)
-    said = literal[name]
+    said = literal[measure, domain]
     return StreamEvidence(
-        stream=name,
+        stream=ROUTER if measure is CheckKind.ROUTER else f"{measure}:{domain}",
+        measure=measure,
+        domain=domain,
         bad=bad,
         total=total,
         e_now=now,

@@ -10,41 +10,37 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from rollout_lib.model import Checkpoint, Outcome, Uptime
+from rollout_lib.model import Check, CheckKind, Checkpoint, Outcome, Uptime
 
-PROBE, ROWS = "protected:", "rows of "
 WHOLE = "protected webhooks 100 % up"  # the runbook's check of a phase: the worst of them
 COUNTED = ("monitor", "evaluate")  # the operations of which a webhook's uptime is made
 
-Said = tuple[str, Outcome]  # a named check's name and outcome
+
+def said_in(run: Checkpoint) -> tuple[Check, ...]:
+    """The checks of a run that counts; none of any other."""
+    return run.verdict.checks if run.operation in COUNTED and run.verdict else ()
 
 
-def said_in(run: Checkpoint) -> list[Said]:
-    """The named checks of a run that counts; none of any other."""
-    if run.operation not in COUNTED or run.verdict is None:
-        return []
-    return [(check.name, check.outcome) for check in run.verdict.checks]
-
-
-def probes(checks: Iterable[Said]) -> Iterator[Said]:
+def probes(checks: Iterable[Check]) -> Iterator[tuple[str, Outcome]]:
     """Each endpoint that was asked, with what it came to."""
-    for name, outcome in checks:
-        if name.startswith(PROBE):
-            yield name.removeprefix(PROBE), outcome
+    for check in checks:
+        if check.kind is CheckKind.PROBE:
+            yield check.subject, check.outcome
 
 
-def counted(known: Mapping[str, Uptime], checks: Iterable[Said], at: str = "") -> dict[str, Uptime]:
+def counted(
+    known: Mapping[str, Uptime], checks: Iterable[Check], at: str = ""
+) -> dict[str, Uptime]:
     """Each webhook's tally with the checks of one more run; `at` is the instant that they are of,
     as ISO text.
     """
     after, checks = dict(known), list(checks)
     for name, outcome in probes(checks):
         after[name] = _asked(after.get(name, Uptime()), outcome)
-    for name, outcome in checks:
-        if name.startswith(ROWS) and outcome is Outcome.FAIL:
-            webhook = name.removeprefix(ROWS)
-            before = after.get(webhook, Uptime())
-            after[webhook] = replace(before, failing_at=(*before.failing_at, at))
+    for check in checks:
+        if check.kind is CheckKind.ROWS and check.outcome is Outcome.FAIL:
+            before = after.get(check.subject, Uptime())
+            after[check.subject] = replace(before, failing_at=(*before.failing_at, at))
     return after
 
 

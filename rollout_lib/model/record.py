@@ -30,7 +30,7 @@ from rollout_lib.model.entry import (
     Unreadable,
 )
 from rollout_lib.model.measurement import TOTAL, UNIFIED, Counts, Look
-from rollout_lib.model.verdict import Checkpoint, StreamEvidence
+from rollout_lib.model.verdict import Check, CheckKind, Checkpoint, StreamEvidence, Verdict
 
 MIMETYPE = "application/vnd.rollout.checkpoint+json"  # of a cell that shows a checkpoint
 SCHEMA_VERSION = Checkpoint.schema_version
@@ -51,6 +51,42 @@ _TYPES: dict[EntryKind, type[Body]] = {
     EntryKind.MISSED: Missed,
     EntryKind.MESSAGE: Told,
     EntryKind.LEASE: Held,
+}
+_SAME = ("configuration", "leak", "drift", "ledger", "plan", "data", "off", "split")
+_LABELS: dict[str, tuple[CheckKind, str]] = {
+    **{name: (CheckKind(name), "") for name in _SAME},
+    "router": (CheckKind.ROUTER, TOTAL),
+    "check_routing_health": (CheckKind.HEALTH, ""),
+    "protected": (CheckKind.NOT_PROBED, ""),
+    "protected webhooks 100 % up": (CheckKind.PROTECTED, ""),
+    "no customer impact": (CheckKind.IMPACT, ""),
+    "enough traffic": (CheckKind.ENOUGH, ""),
+    "hold time served": (CheckKind.HOLD_TIME, ""),
+    "every slot checked": (CheckKind.SLOTS, ""),
+    "late rows": (CheckKind.LATE_ROWS, ""),
+    "no hold or act stands": (CheckKind.STANDS, ""),
+    "acknowledged": (CheckKind.ACKNOWLEDGED, ""),
+    "legacy error rate": (CheckKind.LEGACY_ERRORS, ""),
+    "legacy p95": (CheckKind.LEGACY_LATENCY, ""),
+    "router errors at 0 %": (CheckKind.ROUTER_BEFORE, ""),
+    "every domain receives traffic": (CheckKind.DOMAINS, ""),
+}
+_STARTS = {
+    "errors:": CheckKind.ERRORS,
+    "latency:": CheckKind.LATENCY,
+    "protected:": CheckKind.PROBE,
+    "rows of ": CheckKind.ROWS,
+    "uptime:": CheckKind.UPTIME,
+    "no degradation": CheckKind.DEGRADATION,
+    "error rate <": CheckKind.PHASE_ERRORS,
+    "p95 <": CheckKind.PHASE_LATENCY,
+    "~": CheckKind.PHASE_SPLIT,
+}
+_WHOLE_PHASE = {
+    CheckKind.DEGRADATION: "",
+    CheckKind.PHASE_ERRORS: TOTAL,
+    CheckKind.PHASE_LATENCY: TOTAL,
+    CheckKind.PHASE_SPLIT: "",
 }
 # What an emergency's few words leave out; it must not depend on anything that could fill them in.
 _EMERGENCY: dict[str, Any] = {
@@ -149,7 +185,7 @@ def _body(
             return None, _first(error)
     if isinstance(body, Checkpoint):
         # A check that was written late claims no slot any more: the column says so.
-        body = replace(body, kind=kind.value)
+        body = replace(body, kind=kind.value, verdict=body.verdict and _with_kinds(body.verdict))
     why = _wrong(body, row)
     return (None, why) if why else (body, "")
 
@@ -188,6 +224,38 @@ def _parsed_late(kind: EntryKind, text: str, row: Mapping[str, Any]) -> Body:
         filled["change"] = {**change, "before": [(change.get("after") or [None])[0], True]}
     body: Checkpoint = _adapter(Checkpoint).validate_python(filled)
     return body
+
+
+def _with_kinds(verdict: Verdict) -> Verdict:
+    """The verdict of an older record with the kinds that its labels stood for."""
+    if all(check.kind is not CheckKind.OTHER for check in verdict.checks) and all(
+        stream.measure is not CheckKind.OTHER for stream in verdict.streams
+    ):
+        return verdict
+    checks = [
+        check if check.kind is not CheckKind.OTHER else _named(check) for check in verdict.checks
+    ]
+    streams = []
+    for stream in verdict.streams:
+        kind, domain = _kind_of(stream.stream)
+        known = stream.measure is not CheckKind.OTHER
+        streams.append(stream if known else replace(stream, measure=kind, domain=domain))
+    return replace(verdict, checks=tuple(checks), streams=tuple(streams))
+
+
+def _named(check: Check) -> Check:
+    kind, subject = _kind_of(check.name)
+    return replace(check, kind=kind, subject=subject)
+
+
+def _kind_of(label: str) -> tuple[CheckKind, str]:
+    """The kind and subject that a label of before the kinds stood for."""
+    if label in _LABELS:
+        return _LABELS[label]
+    for start, kind in _STARTS.items():
+        if label.startswith(start):
+            return kind, _WHOLE_PHASE.get(kind, label.removeprefix(start))
+    return CheckKind.OTHER, ""
 
 
 def _wrong(body: Body, row: Mapping[str, Any]) -> str:

@@ -112,9 +112,49 @@ class Finding:
     seconds: float | None = None
 
 
+class CheckKind(StrEnum):
+    """What a check asks. Decisions branch on it; its name is a label for people."""
+
+    CONFIGURATION = "configuration"  # is there a readable row?
+    LEAK = "leak"
+    DRIFT = "drift"
+    LEDGER = "ledger"
+    PLAN = "plan"
+    DATA = "data"
+    OFF = "off"
+    SPLIT = "split"
+    ERRORS = "errors"  # of a domain or in total; a stream as well
+    LATENCY = "latency"  # of a domain or in total; a stream as well
+    ROUTER = "router"  # a stream as well
+    HEALTH = "health"  # the runbook's own function agrees
+    PROBE = "probe"  # a protected endpoint answers
+    NOT_PROBED = "not probed"  # no protected endpoint was asked
+    ROWS = "rows"  # a protected webhook's own rows
+    UPTIME = "uptime"  # of a protected webhook over the phase
+    PROTECTED = "protected"  # the runbook's: the worst of them, and no leak
+    PHASE_ERRORS = "phase errors"
+    PHASE_LATENCY = "phase latency"
+    PHASE_SPLIT = "phase split"
+    IMPACT = "impact"
+    ENOUGH = "enough"
+    DEGRADATION = "degradation"
+    HOLD_TIME = "hold time"
+    SLOTS = "slots"
+    LATE_ROWS = "late rows"
+    STANDS = "stands"
+    ACKNOWLEDGED = "acknowledged"
+    LEGACY_ERRORS = "legacy errors"  # before the start; a person may override it
+    LEGACY_LATENCY = "legacy latency"  # likewise
+    ROUTER_BEFORE = "router before"
+    DOMAINS = "domains"
+    OTHER = "other"  # nothing branches on it
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One named question and its answer, with its arithmetic in `reason`."""
+    """One named question and its answer, with its arithmetic in `reason`.
+
+    subject: the domain or webhook that it concerns, "total" for all of the plan's, "" for none."""
 
     name: str
     outcome: Outcome
@@ -124,13 +164,16 @@ class Check:
     mend: str | None = None  # the statement or command that mends it
     state: State | None = None  # what it contributes to the verdict, where it does
     finding: Finding | None = None  # at the end of a phase: what it leaves undecided
+    kind: CheckKind = CheckKind.OTHER
+    subject: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamEvidence:
     """Where one stream stands: E-values per look, interval, and both verdicts.
 
-    stream is "errors:total", "latency:jobs", "router". e_now, e_peak (the phase's highest) and
+    stream is its label: "errors:total", "latency:jobs", "router"; measure (errors, latency or
+    router) and domain say the same. e_now, e_peak (the phase's highest) and
     certificate are natural logs; path has one log e-value per look of the phase."""
 
     stream: str
@@ -145,6 +188,8 @@ class StreamEvidence:
     interval: tuple[float, float] | None
     literal: State
     evidence: State
+    measure: CheckKind = CheckKind.OTHER
+    domain: str = ""
 
 
 class Act(StrEnum):

@@ -9,8 +9,17 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from rollout_lib.judgement.uptime import PROBE, WHOLE
-from rollout_lib.model import TOTAL, UNIFIED, Act, Check, Checkpoint, Outcome, State, Verdict
+from rollout_lib.model import (
+    TOTAL,
+    UNIFIED,
+    Act,
+    Check,
+    CheckKind,
+    Checkpoint,
+    Outcome,
+    State,
+    Verdict,
+)
 from rollout_lib.plan import Plan
 from rollout_lib.redaction import redact
 
@@ -114,8 +123,8 @@ def _facts(checkpoint: Checkpoint, plan: Plan) -> dict[str, object]:
     verdict = checkpoint.verdict
     return {
         "title": _title(plan.rollout),
-        "impact": _check(verdict, "no customer impact"),
-        "uptime": _check(verdict, WHOLE),
+        "impact": _check(verdict, CheckKind.IMPACT),
+        "uptime": _check(verdict, CheckKind.PROTECTED),
         "guarded": _guarded(verdict, plan),
         "checkpoint": checkpoint,
         "plan": plan,
@@ -153,9 +162,9 @@ def _title(rollout: str) -> str:
     return f"Week {found[1]}" if found else rollout
 
 
-def _check(verdict: Verdict | None, name: str) -> Check | None:
+def _check(verdict: Verdict | None, kind: CheckKind) -> Check | None:
     return (
-        next((check for check in verdict.checks if check.name == name), None) if verdict else None
+        next((check for check in verdict.checks if check.kind is kind), None) if verdict else None
     )
 
 
@@ -163,11 +172,11 @@ def _guarded(verdict: Verdict | None, plan: Plan) -> str:
     """`mobility down, 2 in a row; profile answers`; a leak first; what was not looked at is not
     claimed.
     """
-    leak, names = _check(verdict, "leak"), ", ".join(plan.protected_domains)
+    leak, names = _check(verdict, CheckKind.LEAK), ", ".join(plan.protected_domains)
     said: dict[str, list[str]] = {}
     for check in verdict.checks if verdict else ():
-        if check.name.startswith(PROBE):
-            said.setdefault(check.observed, []).append(check.name.removeprefix(PROBE))
+        if check.kind is CheckKind.PROBE:
+            said.setdefault(check.observed, []).append(check.subject)
     words = {"answers": "answer"}  # of all that do
     ordered = sorted(said.items(), key=lambda item: item[0] == "answers")
     lines = [f"{', '.join(sorted(names))} {words.get(what, what)}" for what, names in ordered]

@@ -14,13 +14,13 @@ from rollout_lib.database.traffic import legacy_baseline
 from rollout_lib.judgement.baseline import judge_baseline, power_line
 from rollout_lib.judgement.gates import next_percentage
 from rollout_lib.judgement.state import fold
-from rollout_lib.model import Act, Check, Outcome, Standing, State, Verdict
+from rollout_lib.model import Act, Check, CheckKind, Outcome, Standing, State, Verdict
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.plan import Plan
 from rollout_lib.probes import take_probes
 
 # An override is a named person and a reason, and opens only these: the limits of legacy itself.
-_OVERRIDABLE = "legacy"
+_OVERRIDABLE = (CheckKind.LEGACY_ERRORS, CheckKind.LEGACY_LATENCY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +94,7 @@ def look_before(
         checks += judge_baseline(plan=plan, legacy=legacy, router=router)
     overridden = _overridden(plan, standing, session.now(facts.now))
     outcomes = [
-        check.outcome
-        for check in checks
-        if not (overridden and check.name.startswith(_OVERRIDABLE))
+        check.outcome for check in checks if not (overridden and check.kind in _OVERRIDABLE)
     ]
     if not outcomes or Outcome.FAIL in outcomes:
         state = State.HOLD

@@ -14,7 +14,7 @@ from rollout_lib.judgement.protected import is_news
 from rollout_lib.judgement.slot import judge_slot
 from rollout_lib.judgement.state import fold, is_at_least
 from rollout_lib.judgement.streams import look_from
-from rollout_lib.model import BLIND, Act, Measurement, Standing, State, Verdict
+from rollout_lib.model import BLIND, Act, CheckKind, Measurement, Standing, State, Verdict
 from rollout_lib.notify import metrics
 from rollout_lib.operations.lowering import act_on, said
 from rollout_lib.operations.monitor import adopted_by, figures, judged, measure_since, rows_first
@@ -117,7 +117,7 @@ def _trip(session: Session, known: Facts | None, failed: bool, blind: bool) -> R
 
 
 def _drift(verdict: Verdict) -> str:
-    return next(check.reason for check in verdict.checks if check.name == "drift")
+    return next(check.reason for check in verdict.checks if check.kind is CheckKind.DRIFT)
 
 
 def _is_news(verdict: Verdict, standing: Standing) -> bool:

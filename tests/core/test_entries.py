@@ -15,8 +15,18 @@ from rollout_lib.display import charts
 from rollout_lib.judgement.gates import may_raise
 from rollout_lib.judgement.state import fold
 from rollout_lib.judgement.summary import summarise
-from rollout_lib.model import Entry, EntryKind, State, Unreadable, runs
+from rollout_lib.model import (
+    Check,
+    CheckKind,
+    Entry,
+    EntryKind,
+    Outcome,
+    State,
+    Unreadable,
+    runs,
+)
 from rollout_lib.model.record import from_json, read_entry, to_json
+from rollout_lib.operations.preflight import _OVERRIDABLE
 from rollout_lib.plan import load_plan
 
 PLAN = load_plan("parameters/week6.rehearsal.yaml")
@@ -319,3 +329,32 @@ def test_no_garbage_ends_a_fold(real):
             chart(history, PLAN)
 
     holds()
+
+
+def test_a_record_of_before_the_kinds_gets_them_from_its_labels(day):
+    """Checks and streams of a phase that was written without kind, subject, measure and domain are
+    read as the same that is written today; the fold is the same.
+    """
+    day.change(10)
+    day.check(errors=1)
+    day.evaluate()
+    for entry in runs(day.entries):
+        body = json.loads(entry.text)
+        for check in (body["verdict"] or {}).get("checks", []):
+            del check["kind"], check["subject"]
+        for stream in (body["verdict"] or {}).get("streams", []):
+            del stream["measure"], stream["domain"]
+        old = read_entry(row(body, operation=entry.operation))
+        assert isinstance(old, Entry), old
+        assert old.body == entry.body
+
+
+def test_a_label_is_no_key(day):
+    """A check may be called anything: what overrides, what decides and what is told goes by kind."""
+    check = Check(
+        name="legacy of something else", outcome=Outcome.FAIL, observed="", limit="", reason=""
+    )
+    assert check.kind not in _OVERRIDABLE
+    day.change(10)
+    checks = day.check().verdict.checks
+    assert CheckKind.OTHER not in {one.kind for one in (*checks, *day.evaluate().verdict.checks)}
