@@ -1,29 +1,40 @@
-"""What the catalog says: are the runbook's objects there in their shape, and who may use them?
-Pure.
+"""What the catalog says: are the runbook's objects there in their shape, once, where a query finds
+them? Pure.
 
 Shape means columns, types and signatures; bodies of functions may differ. Each finding is a named
-check."""
+check. Every name is the one that this connection's search path leads to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from rollout_lib.database.mends import (
+    RUNBOOK,
+    as_role,
+    make_function,
+    make_view,
+    quoted,
+    retype,
+    set_aside,
+)
 from rollout_lib.model import Check, Outcome, State
 
+CONFIG, LOGS, STATS = "webhook_routing_config", "webhook_routing_logs", "webhook_routing_stats"
 _TEXT = ("text", "character varying")
 _COUNT = ("bigint", "integer", "numeric")
 _FIGURE = ("double precision", "numeric")
 # Columns that the suite or the runbook's queries read, with the types that they can read, ours
 # first.
 COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
-    "webhook_routing_config": {
+    CONFIG: {
         "percentage": ("numeric",),
         "enabled": ("boolean",),
         "domains": ("text[]", "character varying[]"),
         "created_at": ("timestamp with time zone",),
     },
-    "webhook_routing_logs": {
+    LOGS: {
         "created_at": ("timestamp with time zone",),
         "domain": _TEXT,
         "routed_to": _TEXT,
@@ -33,7 +44,7 @@ COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
         "error_message": _TEXT,
         "message_id": _TEXT,
     },
-    "webhook_routing_stats": {
+    STATS: {
         "domain": _TEXT,
         "routed_to": _TEXT,
         "request_count": _COUNT,
@@ -43,48 +54,227 @@ COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
 }
-FUNCTIONS = {
+FUNCTIONS: dict[str, tuple[str, ...]] = {
     "set_routing_enabled": ("boolean", "text"),
     "update_routing_percentage": ("numeric", "text"),
     "check_routing_health": (),
     "get_current_routing_config": (),
 }
 OLDER = {
-    "webhook_routing_config": {"target_function", "traffic_percentage"},
-    "webhook_routing_logs": {"latency_ms", "success", "routed_at"},
+    CONFIG: {"target_function", "traffic_percentage"},
+    LOGS: {"latency_ms", "success", "routed_at"},
 }
+_CURRENT = {"percentage", "enabled", "domains"}  # what get_current_routing_config() tells
 
 
-def shape_checks(row: Any) -> Iterator[Check]:
-    """Columns, types and signatures of the runbook's objects; older shapes are named as such.
+@dataclass(frozen=True, kw_only=True)
+class Relation:
+    """A table or view by one of the runbook's names, in the schema it is in. kind: pg_class's."""
 
-    row: the answer of sql/inspection.sql.
-    """
-    found: dict[str, dict[str, str]] = {}
-    for item in row.columns or []:
-        found.setdefault(item["table_name"], {})[item["column_name"]] = item["type"]
-    for table, wanted in COLUMNS.items():
-        yield _table(table, wanted, found.get(table))
-    signatures = {(item["name"], _types(item["arguments"])) for item in row.functions or []}
-    names = {name for name, _ in signatures}
-    wrong = [
-        f"{name}({', '.join(types)}) is {'of another signature' if name in names else 'missing'}"
-        for name, types in FUNCTIONS.items()
-        if (name, types) not in signatures
-    ]
-    if wrong:
-        observed = "; ".join(wrong) if names else "missing"
-        yield fails(
-            "functions", observed, "the runbook's four", "; ".join(wrong), "rollout migrate --apply"
+    name: str
+    schema: str
+    kind: str
+    owner: str = ""
+    columns: Mapping[str, str]  # {name: type}
+    keys: tuple[str, ...] = ()  # columns of the partition key
+    tables: tuple[Mapping[str, Any], ...] = ()  # where its rows are: {name, kind, owner, indexed}
+    views: tuple[Mapping[str, Any], ...] = ()  # that read it
+
+    @property
+    def full_name(self) -> str:
+        """Its name with its schema."""
+        return f"{quoted(self.schema)}.{quoted(self.name)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Function:
+    """A function by one of the runbook's names."""
+
+    name: str
+    schema: str
+    full_name: str
+    types: tuple[str, ...]
+    returns: str
+    fields: tuple[str, ...] | None  # of the record it returns; None: not a record
+    record_of: str | None  # the table whose record it is
+    owner: str
+    visible: bool  # on the search path
+    callable: bool  # by us
+    definer: bool
+    has_path: bool
+    public_may: bool
+
+    @property
+    def signature(self) -> str:
+        """Its full name and the types of its arguments."""
+        return f"{self.full_name}({', '.join(self.types)})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalog:
+    """What sql/inspection.sql answered, parsed once; row is the rest of it."""
+
+    relations: Mapping[str, Relation]
+    elsewhere: tuple[Relation, ...]
+    functions: tuple[Function, ...]
+    row: Any
+
+    @property
+    def home(self) -> str:
+        """The schema in which a query finds the configuration, else another object; else public."""
+        found = [self.relations[name].schema for name in COLUMNS if name in self.relations]
+        found += [item.schema for item in self.functions if item.visible]
+        return found[0] if found else "public"
+
+    @property
+    def in_use(self) -> bool:
+        """Does a query find anything of the runbook's?"""
+        return bool(self.relations or any(item.visible for item in self.functions))
+
+    @property
+    def owner(self) -> str:
+        """Who owns what is there."""
+        owners = [item.owner for item in self.relations.values()]
+        owners += [item.owner for item in self.functions]
+        return owners[0] if owners else self.row.role
+
+    def called(self, name: str) -> Function | None:
+        """Return the function that a call with the runbook's arguments reaches."""
+        return next(
+            (
+                f
+                for f in self.functions
+                if f.visible and (f.name, f.types) == (name, FUNCTIONS[name])
+            ),
+            None,
         )
-    else:
-        yield passes("functions", f"{len(signatures)} found", "the runbook's four")
 
 
-def _table(table: str, wanted: dict[str, tuple[str, ...]], columns: dict[str, str] | None) -> Check:
+def catalog_of(row: Any) -> Catalog:
+    """Return the catalog that one row of sql/inspection.sql describes."""
+    return Catalog(
+        relations={item["name"]: _relation(item) for item in row.relations or ()},
+        elsewhere=tuple(Relation(**item, columns={}) for item in row.elsewhere or ()),
+        functions=tuple(_function(item) for item in row.functions or () if item["kind"] == "f"),
+        row=row,
+    )
+
+
+def _relation(item: Mapping[str, Any]) -> Relation:
+    many = {key: tuple(item[key] or ()) for key in ("keys", "tables", "views")}
+    return Relation(**{**item, **many, "columns": item["columns"] or {}})
+
+
+def _function(item: Mapping[str, Any]) -> Function:
+    rest = {key: item[key] for key in item if key not in ("arguments", "kind")}
+    fields = None if item["fields"] is None else tuple(item["fields"])
+    return Function(**{**rest, "types": tuple(item["types"] or ()), "fields": fields})
+
+
+def shape_checks(catalog: Catalog) -> Iterator[Check]:
+    """Columns, types and signatures of the runbook's objects; older shapes are named as such."""
+    for table, wanted in COLUMNS.items():
+        yield _table(catalog, table, wanted)
+    yield _functions(catalog)
+    yield _records(catalog)
+    yield _once(catalog)
+
+
+def _functions(catalog: Catalog) -> Check:
+    limit = "the runbook's four"
+    names = {item.name for item in catalog.functions if item.visible}
+    absent = [name for name in FUNCTIONS if catalog.called(name) is None]
+    if not absent:
+        return passes("functions", f"{len(FUNCTIONS)} found", limit)
+    wrong = "; ".join(
+        f"{name}({', '.join(FUNCTIONS[name])}) is"
+        f" {'of another signature' if name in names else 'missing'}"
+        for name in absent
+    )
+    return fails("functions", wrong if names else "missing", limit, wrong, _make(catalog, absent))
+
+
+def _make(catalog: Catalog, names: Sequence[str], *, instead: bool = False) -> str:
+    """The runbook's functions made where the rest of it is. All of it is missing: the migration."""
+    if away := _off_the_path(catalog, names):
+        return away
+    if not catalog.in_use:
+        return "rollout migrate --apply"
+    service = catalog.row.service
+    made = [
+        make_function(name, FUNCTIONS[name], catalog.home, service=service, instead=instead)
+        for name in names
+    ]
+    return as_role("\n".join(made), catalog.owner)
+
+
+def _records(catalog: Catalog) -> Check:
+    """A function of the right signature may return another system's record, and still be called."""
+    name, limit = "records of functions", "as the runbook's"
+    config = catalog.relations.get(CONFIG)
+    wrong = {}
+    for called in filter(None, map(catalog.called, FUNCTIONS)):
+        others = called.record_of and (not config or called.record_of != config.full_name)
+        lacks = (
+            sorted(_CURRENT - set(called.fields))
+            if called.name == "get_current_routing_config" and called.fields is not None
+            else []
+        )
+        if others and called.record_of and called.record_of.rpartition(".")[2].startswith(CONFIG):
+            wrong[called.name] = f"{called.name}() returns a record of {called.record_of}"
+        elif lacks:
+            wrong[called.name] = f"{called.name}() returns no {', '.join(lacks)}"
+    if not wrong:
+        return passes(name, limit, limit)
+    seen = "; ".join(wrong.values())
+    return fails(name, seen, limit, seen, _make(catalog, list(wrong), instead=True))
+
+
+def _once(catalog: Catalog) -> Check:
+    """Two sets by the same names: a change may reach one, the router read the other."""
+    name, limit = "one set of objects", "each name once"
+    functions = [item for item in catalog.functions if item.schema != catalog.home]
+    found = [*catalog.elsewhere, *functions]
+    if not catalog.in_use or not found:
+        return passes(name, f"in {catalog.home}" if catalog.in_use else "none yet", limit)
+    also = ", ".join(f"{item.schema}.{item.name}" for item in found)
+    ours = ", ".join(sorted({item.schema for item in catalog.relations.values()}))
+    reason = (
+        f"this connection acts on {ours or catalog.home} (search path:"
+        f" {', '.join(catalog.row.path or ['empty'])}); the router may read the other"
+    )
+    mend = as_role(
+        set_aside(catalog.elsewhere, functions, "_unused"),
+        catalog.owner,
+        "after asking which the router reads",
+    )
+    harmless = {item.name for item in found} <= {STATS, LOGS}
+    make = warns if harmless else fails
+    return make(name, f"also {also}", limit, reason, mend)
+
+
+def _off_the_path(catalog: Catalog, names: Sequence[str]) -> str | None:
+    """The mend where objects exist, and this connection's search path does not lead to them."""
+    hidden = [item for item in (*catalog.elsewhere, *catalog.functions) if item.name in names]
+    hidden = [item for item in hidden if not getattr(item, "visible", False)]
+    if not hidden or (catalog.in_use and any(n in catalog.relations for n in names)):
+        return None
+    path = list(dict.fromkeys([hidden[0].schema, *(catalog.row.path or []), "public"]))
+    listed = ", ".join(quoted(schema) for schema in path)
+    return as_role(
+        f"ALTER ROLE {quoted(catalog.row.role)} IN DATABASE {quoted(catalog.row.database)} SET"
+        f" search_path = {listed};",
+        None,
+        f"the objects are in {hidden[0].schema}; then connect again",
+    )
+
+
+def _table(catalog: Catalog, table: str, wanted: dict[str, tuple[str, ...]]) -> Check:
     name, limit = f"shape of {table}", "the runbook's columns"
-    if columns is None:
-        return fails(name, "missing", "exists", "it does not exist", "rollout migrate --apply")
+    relation = catalog.relations.get(table)
+    if relation is None:
+        return _missing(catalog, table, name)
+    columns = relation.columns
     older = sorted(OLDER.get(table, set()) & set(columns))
     absent = [column for column in wanted if column not in columns]
     other = [
@@ -96,91 +286,87 @@ def _table(table: str, wanted: dict[str, tuple[str, ...]], columns: dict[str, st
         wrong.append(f"it has columns of an older system: {', '.join(older)}")
     if not wrong:
         return passes(name, f"{len(columns)} columns", limit)
-    if older or table == "webhook_routing_stats":
-        kind = "VIEW" if table == "webhook_routing_stats" else "TABLE"
-        mend = (
-            f"ALTER {kind} {table} RENAME TO {table}_old;  -- after asking whose it is; then:"
-            " rollout migrate"
+    said = "; ".join(wrong)
+    if older:
+        return fails(name, said, limit, said, _older(catalog, table))
+    if table == STATS:
+        aside = set_aside([relation], [], "_old")
+        made = make_view(STATS, relation.schema, service=catalog.row.service)
+        mend = as_role(f"{aside} {made}", relation.owner, "after asking who reads it")
+        return fails(name, said, limit, said, mend)
+    return fails(name, said, limit, said, _reshaped(catalog, relation, absent, other, wanted))
+
+
+def _missing(catalog: Catalog, table: str, name: str) -> Check:
+    """Not on the path, not there at all, or gone while the rest is in use."""
+    limit = "exists"
+    if away := _off_the_path(catalog, [table]):
+        schemas = ", ".join(item.schema for item in catalog.elsewhere if item.name == table)
+        seen = f"in {schemas}, which this connection's search path does not lead to"
+        return fails(name, seen, limit, seen, away)
+    if not catalog.in_use:
+        return fails(name, "missing", limit, "it does not exist", "rollout migrate --apply")
+    if table == STATS and LOGS in catalog.relations:
+        made = make_view(STATS, catalog.home, service=catalog.row.service)
+        owner = catalog.relations[LOGS].owner
+        return fails(name, "missing", limit, "it does not exist", as_role(made, owner))
+    by_hand = (
+        f"by hand, as {catalog.owner}: create {table} in {catalog.home}, with its indexes, grants"
+        f" and policies, from {RUNBOOK.name}; rollout migrate leaves what is in use alone"
+    )
+    return fails(name, "missing", limit, "it does not exist, the rest does", by_hand)
+
+
+def _older(catalog: Catalog, table: str) -> str:
+    """Set the whole older set aside at once: what is left of it would keep the migration away."""
+    aged = [
+        name
+        for name in OLDER
+        if OLDER[name] & set(getattr(catalog.relations.get(name), "columns", ()))
+    ]
+    if aged[0] != table:
+        return f"the statement of `shape of {aged[0]}` sets this aside, too"
+    visible = [item for item in catalog.functions if item.visible]
+    aside = set_aside(catalog.relations.values(), visible, "_old")
+    return as_role(aside, catalog.owner, "after asking whose it is; then: rollout migrate --apply")
+
+
+def _reshaped(
+    catalog: Catalog,
+    relation: Relation,
+    absent: Sequence[str],
+    other: Sequence[str],
+    wanted: Mapping[str, tuple[str, ...]],
+) -> str:
+    """Columns added and given the runbook's types, or who must do that by hand."""
+    if relation.kind not in ("r", "p"):
+        below = ", ".join(item["name"] for item in relation.tables) or "what it reads"
+        return (
+            f"by hand, as {relation.owner}: change {below}, then make {relation.full_name} again"
+            " with these columns: it is no table of this database"
         )
-    else:
-        parts = [f"ADD COLUMN {column} {wanted[column][0]}" for column in absent]
-        parts += [f"ALTER COLUMN {column} TYPE {wanted[column][0]}" for column in other]
-        mend = f"ALTER TABLE {table} {', '.join(parts)};"
-    return fails(name, "; ".join(wrong), limit, "; ".join(wrong), mend)
-
-
-def _types(arguments: str) -> tuple[str, ...]:
-    return tuple(part.strip().split(" ")[-1] for part in arguments.split(",") if part.strip())
-
-
-def exposure_checks(row: Any) -> Iterator[Check]:
-    """PostgREST exposes everything in public: with EXECUTE for everyone the anon key sets the
-    percentage.
-    """
-    functions = row.functions or []
-    open_to_all = [item for item in functions if item["public_may"]]
-    names = ", ".join(item["name"] for item in open_to_all)
-    if open_to_all:
-        # The router itself may live on everyone's right: it gets its own first.
-        keep = [
-            f"GRANT EXECUTE ON FUNCTION {_signature(item)} TO service_role;"
-            for item in open_to_all
-            if row.service
-        ]
-        revoke = [
-            f"REVOKE EXECUTE ON FUNCTION {_signature(item)} FROM PUBLIC{_api(row)};"
-            for item in open_to_all
-        ]
-        yield fails(
-            "functions not public",
-            names,
-            "no EXECUTE for everyone",
-            f"anyone with the public key may call {names}",
-            " ".join(keep + revoke),
+    parts = [f"ADD COLUMN {column} {wanted[column][0]}" for column in absent]
+    added = [f"ALTER TABLE {relation.full_name} {', '.join(parts)};"] if parts else []
+    if not other:
+        return as_role(added[0], relation.owner)
+    types = {column: wanted[column][0] for column in other}
+    changed = retype(relation, types, service=catalog.row.service)
+    if changed is None:
+        return (
+            f"by hand, as {relation.owner}: make a table with these types beside"
+            f" {relation.full_name} and copy the rows: {', '.join(other)} cannot be changed in place"
+            " (a partition key, or a materialized view reads it)"
         )
-    else:
-        yield passes("functions not public", "revoked", "no EXECUTE for everyone")
-    pathless = [item for item in functions if item["definer"] and not item["has_path"]]
-    if pathless:
-        mend = [
-            f"ALTER FUNCTION {_signature(item)} SET search_path = public, pg_temp;"
-            for item in pathless
-        ]
-        yield fails(
-            "search_path of functions",
-            ", ".join(item["name"] for item in pathless),
-            "set",
-            "SECURITY DEFINER without a search_path can be made to run foreign code",
-            " ".join(mend),
-        )
-    else:
-        yield passes("search_path of functions", "set", "set")
-    limit = "nothing for anon, authenticated"
-    if row.exposed:
-        yield fails(
-            "logs not public",
-            "; ".join(row.exposed),
-            limit,
-            "; ".join(row.exposed),
-            "REVOKE ALL ON webhook_routing_logs, webhook_routing_config, webhook_routing_stats "
-            "FROM anon, authenticated;",
-        )
-    else:
-        yield passes("logs not public", "closed", limit)
+    naive = any("without time zone" in relation.columns[column] for column in other)
+    note = "first ask in which zone it was written: UTC is assumed here" if naive else ""
+    return as_role(" ".join([*added, changed]), relation.owner, note)
 
 
-def _signature(item: Any) -> str:
-    return f"{item['name']}({', '.join(_types(item['arguments']))})"
-
-
-def _api(row: Any) -> str:
-    """Supabase's roles behind the public key; elsewhere they do not exist."""
-    return ", anon, authenticated" if row.service else ""
-
-
-def passes(name: str, observed: str, limit: str) -> Check:
-    """A check that passes; what was observed is its reason."""
-    return Check(name=name, outcome=Outcome.PASS, observed=observed, limit=limit, reason=observed)
+def passes(name: str, observed: str, limit: str, reason: str = "") -> Check:
+    """A check that passes; what was observed is its reason where none is given."""
+    return Check(
+        name=name, outcome=Outcome.PASS, observed=observed, limit=limit, reason=reason or observed
+    )
 
 
 def warns(name: str, observed: str, limit: str, reason: str, mend: str | None = None) -> Check:

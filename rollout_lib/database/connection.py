@@ -11,14 +11,16 @@ import fnmatch
 import importlib
 import ipaddress
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 import psycopg
 from psycopg import errors as pg
+from psycopg.rows import namedtuple_row
 from sqlalchemy import Connection, Engine, TextClause, create_engine, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -42,10 +44,7 @@ from rollout_lib.plan import Plan
 from rollout_lib.redaction import redact
 
 APPLICATION = "rollout"
-_LIMITS = (
-    "SET LOCAL statement_timeout = '{statement}'; SET LOCAL lock_timeout = '5s'; "
-    "SET LOCAL idle_in_transaction_session_timeout = '{idle}'"
-)
+Asked = tuple[TextClause, Mapping[str, Any]]  # a statement and its binds
 _TLS = ("require", "verify-ca", "verify-full")
 
 
@@ -71,17 +70,20 @@ class Database:
         """A transaction with limits; readonly ones see one snapshot. Database errors come out as
         ours.
         """
-        mode = "ISOLATION LEVEL REPEATABLE READ READ ONLY" if readonly else "READ WRITE"
+        with self.asking(readonly=readonly, statement_timeout=statement_timeout) as (connection, _):
+            yield connection
+
+    @contextmanager
+    def asking(
+        self, *asked: Asked, readonly: bool, statement_timeout: str = "5s"
+    ) -> Iterator[tuple[Connection, list[Any]]]:
+        """The same, with its first questions and their answers, in one round trip with its
+        beginning.
+        """
+        opening = _opening(readonly, statement_timeout)
         try:
             with self.engine.connect() as connection, connection.begin():
-                # Who only reads holds no row against anybody, and may take its time to judge
-                # between two reads.
-                limits = _LIMITS.format(
-                    statement="30s" if readonly else statement_timeout,
-                    idle="60s" if readonly else "5s",
-                )
-                connection.exec_driver_sql(f"SET TRANSACTION {mode}; {limits}")
-                yield connection
+                yield connection, ask(connection, *opening, *asked)[len(opening) :]
         except (SQLAlchemyError, psycopg.Error) as error:
             raise explain(error, self.place) from None
 
@@ -98,6 +100,35 @@ class Database:
                 return spool.drain(driver)
         except (SQLAlchemyError, psycopg.Error) as error:
             raise explain(error, self.place) from None
+
+
+def _opening(readonly: bool, statement_timeout: str) -> list[Asked]:
+    """What every transaction begins with. Who only reads holds no row against anybody, and may
+    take its time to judge between two reads."""
+    mode = "ISOLATION LEVEL REPEATABLE READ READ ONLY" if readonly else "READ WRITE"
+    limits = {
+        "statement_timeout": "30s" if readonly else statement_timeout,
+        "lock_timeout": "5s",
+        "idle_in_transaction_session_timeout": "60s" if readonly else "5s",
+    }
+    settings = [f"SET LOCAL {name} = '{value}'" for name, value in limits.items()]
+    return [(text(words), {}) for words in (f"SET TRANSACTION {mode}", *settings)]
+
+
+def ask(connection: Connection, *asked: Asked) -> list[Any]:
+    """Return the first row of each statement's answer, None where it has none: all in one round
+    trip.
+
+    asked: (statement, binds), each with a snapshot of its own unless the transaction has one. The
+    first that fails is the error."""
+    driver = cast(psycopg.Connection, connection.connection.driver_connection)
+    dialect = connection.engine.dialect
+    with driver.pipeline():
+        cursors = []
+        for statement, binds in asked:
+            cursor = driver.cursor(row_factory=namedtuple_row)
+            cursors.append(cursor.execute(str(statement.compile(dialect=dialect)), binds))
+    return [cursor.fetchone() if cursor.description else None for cursor in cursors]
 
 
 def connect(plan: Plan) -> Database:

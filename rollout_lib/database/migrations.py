@@ -6,16 +6,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from rollout_lib.database.catalog import shape_checks
+from rollout_lib.database.catalog import Catalog, catalog_of, shape_checks
 from rollout_lib.database.connection import Database, load_sql
+from rollout_lib.database.mends import FOLDER, RUNBOOK, quoted
 from rollout_lib.database.routing import hold_rollout_lock
 from rollout_lib.errors import ShapeRefused
 from rollout_lib.model import Outcome
 
-FOLDER = Path(__file__).parents[1] / "sql" / "migrations"
-RUNBOOK = FOLDER / "20251203140600_webhook_traffic_routing.sql"
 LEDGER = FOLDER / "20251203140700_rollout_ledger.sql"
 
 
@@ -48,14 +46,15 @@ def migrate(database: Database, *, apply: bool) -> Migration:
             hold_rollout_lock(
                 connection, "migrate"
             )  # of two at once, the second finds nothing to do
-        row = connection.execute(load_sql("inspection")).one()
-        found = sorted({item["table_name"] for item in row.columns or []})
-        found += sorted({f"{item['name']}()" for item in row.functions or []})
-        missing = [] if row.ledger else [LEDGER]
+        catalog = catalog_of(connection.execute(load_sql("inspection"), {"role": ""}).one())
+        found = sorted(catalog.relations) + sorted(
+            {f"{item.name}()" for item in catalog.functions if item.visible}
+        )
+        missing = [] if catalog.row.ledger else [LEDGER]
+        if differences := _differences(catalog):
+            raise ShapeRefused(differences="\n".join(differences))
         if not found:
             missing.insert(0, RUNBOOK)
-        elif differences := _differences(row):
-            raise ShapeRefused(differences="\n".join(differences))
         if apply:
             for path in missing:
                 connection.exec_driver_sql(_statements(path))
@@ -72,15 +71,25 @@ def _statements(path: Path) -> str:
     return "\n".join(line for line in lines if line not in ("BEGIN;", "COMMIT;")).replace("%", "%%")
 
 
-def _differences(row: Any) -> list[str]:
-    """One line for each object that exists in another shape, or is missing while others exist."""
+def _differences(catalog: Catalog) -> list[str]:
+    """One line for each object that exists in another shape, is missing while others exist, or is
+    where no query would find it. A second set is never made."""
+    if not (catalog.in_use or catalog.elsewhere or catalog.functions):
+        path = catalog.row.path or []
+        if "public" in path:
+            return []
+        return [
+            f"search path: {', '.join(path) or 'empty'}: no query would find what this makes in"
+            f" public. Mend: ALTER ROLE {quoted(catalog.row.role)} SET search_path = public;"
+        ]
     lines = []
-    for check in shape_checks(row):
+    for check in shape_checks(catalog):
         if check.outcome is Outcome.FAIL:
             mend = check.mend
-            if check.observed == "missing" or check.name == "functions":
+            if check.observed == "missing" or (check.name == "functions" and catalog.in_use):
                 mend = (
-                    f"create what is missing from {RUNBOOK.name}, by hand: the rest is in use here"
+                    f"create what is missing from {RUNBOOK.name}, by hand, as {catalog.owner}: the"
+                    f" rest is in use here. {mend}"
                 )
             lines.append(f"{check.name}: {check.observed}. Mend: {mend}")
     return lines

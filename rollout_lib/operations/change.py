@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from sqlalchemy import Connection
 
+from rollout_lib.database.inspection import read_catalog, refuse_other_shapes, try_writes
 from rollout_lib.database.ledger import Facts, append, read_facts
 from rollout_lib.database.routing import apply, hold_rollout_lock, read_config
 from rollout_lib.database.session import Session
@@ -240,7 +241,10 @@ def _gates(
     assert config is not None
     if lowers(config, standing, asked.to):
         return (expectation(config, asked.expected),)
-    checks = look_before(session, connection, facts, standing, probes)
+    seen = read_catalog(connection, session.plan)
+    refuse_other_shapes(seen.catalog, session.place)
+    trial = try_writes(connection, session.plan, seen.catalog, write=not asked.dry_run, calls=False)
+    checks = look_before(session, connection, facts, standing, probes, seen, trial)
     gates = may_raise(
         plan=session.plan,
         config=config,

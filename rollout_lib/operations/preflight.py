@@ -1,20 +1,32 @@
-"""Everything that must be true before the percentage may rise. It reads only."""
+"""Everything that must be true before the percentage may rise. What it tries is undone."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
-from rollout_lib.database.inspection import inspect_database, refuse_other_shapes
+from sqlalchemy import Connection
+
+from rollout_lib.database.connection import ask
+from rollout_lib.database.inspection import (
+    Seen,
+    Trial,
+    look_asked,
+    look_checks,
+    read_catalog,
+    refuse_other_shapes,
+    try_writes,
+)
 from rollout_lib.database.ledger import Facts, read_facts
 from rollout_lib.database.session import Session
 from rollout_lib.database.traffic import legacy_baseline
+from rollout_lib.errors import CouldNotMeasure
 from rollout_lib.judgement.baseline import judge_baseline, power_line
 from rollout_lib.judgement.gates import next_percentage
 from rollout_lib.judgement.state import fold
-from rollout_lib.model import Act, Check, CheckKind, Outcome, Standing, State, Verdict
+from rollout_lib.model import Act, Check, CheckKind, Outcome, Probe, Standing, State, Verdict
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.plan import Plan
 from rollout_lib.probes import take_probes
@@ -41,10 +53,13 @@ def preflight(session: Session) -> Recorded:
     """
     probes = take_probes(session.plan, function=_is_live(session))
     with session.database.transaction(readonly=True) as connection:
-        refuse_other_shapes(connection, session.place)
+        seen = read_catalog(connection, session.plan)
+        refuse_other_shapes(seen.catalog, session.place)
+    trial = _try(session, seen)
+    with session.database.transaction(readonly=True) as connection:
         facts = read_facts(connection, session.plan)
         standing = fold(facts.entries, session.plan)
-        before = look_before(session, connection, facts, standing, probes)
+        before = look_before(session, connection, facts, standing, probes, seen, trial)
     failed = [check for check in before.checks if check.outcome is Outcome.FAIL]
     sentence = _sentence(before, failed)
     verdict = Verdict(
@@ -73,26 +88,49 @@ def preflight(session: Session) -> Recorded:
     return record(session, facts, checkpoint)
 
 
+def _try(session: Session, seen: Seen) -> Trial:
+    """What the router will do is tried in a transaction that is given up, whatever comes of it."""
+    catalog = seen.catalog
+    if catalog.row.read_only:
+        with session.database.transaction(readonly=True) as connection:
+            return try_writes(connection, session.plan, catalog, write=False, calls=False)
+    try:
+        with session.database.transaction(readonly=False) as connection:
+            trial = try_writes(connection, session.plan, catalog, write=True, calls=True)
+            connection.rollback()
+            return trial
+    except CouldNotMeasure as error:
+        return Trial(rows=None, wrote=True, why=str(error))
+
+
 def look_before(
-    session: Session, connection: Any, facts: Facts, standing: Standing, probes: Any
+    session: Session,
+    connection: Connection,
+    facts: Facts,
+    standing: Standing,
+    probes: Sequence[Probe],
+    seen: Seen,
+    trial: Trial,
 ) -> Before:
     """The checks by themselves; called again inside the transaction that raises the percentage."""
-    plan = session.plan
+    plan, now = session.plan, session.now(facts.now)
     checks = list(
-        inspect_database(
-            connection,
+        look_checks(
             plan,
+            seen=seen,
+            answers=ask(connection, *look_asked(plan, seen.catalog, standing, now)),
+            trial=trial,
             facts=facts,
             standing=standing,
             live=_is_live(session),
-            now=session.now(facts.now),
+            now=now,
             probes=probes,
         )
     )
     if standing.phase is None:
-        legacy, router = legacy_baseline(connection, plan, session.now(facts.now))
+        legacy, router = legacy_baseline(connection, plan, now)
         checks += judge_baseline(plan=plan, legacy=legacy, router=router)
-    overridden = _overridden(plan, standing, session.now(facts.now))
+    overridden = _overridden(plan, standing, now)
     outcomes = [
         check.outcome for check in checks if not (overridden and check.kind in _OVERRIDABLE)
     ]

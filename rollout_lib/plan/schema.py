@@ -38,6 +38,7 @@ class DatabasePlan(_Strict):
     # the id that `rollout migrate --apply` gave this database, or its beginning
     marker: Annotated[str, Field(pattern=r"^[0-9a-f]{8}[0-9a-f-]{0,28}$")] | None = None
     require_tls: bool = True  # sslmode at least `require` for anything but loopback
+    router_role: str = ""  # whose inserts pre-flight tries; "" is service_role, where it exists
 
 
 class Phase(_Strict):

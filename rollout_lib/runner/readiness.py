@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from rollout_lib.database.connection import connect, load_sql
-from rollout_lib.database.inspection import refuse_other_shapes
+from rollout_lib.database.inspection import read_catalog, refuse_other_shapes
 from rollout_lib.database.ledger import read_facts
 from rollout_lib.errors import CouldNotMeasure, DatabaseUnreachable
 from rollout_lib.judgement.gates import lowers
@@ -60,7 +60,7 @@ def knock(name: str, given: Mapping[str, Any], plan: Plan) -> None:
     with database.transaction(
         readonly=True
     ) as connection:  # says every difference at once, where that is why
-        refuse_other_shapes(connection, database.place)
+        refuse_other_shapes(read_catalog(connection, plan).catalog, database.place)
     if failure is not None:
         raise failure
 

@@ -25,7 +25,7 @@ CREATE TABLE webhook_routing_config (id bigserial PRIMARY KEY, percentage decima
     created_at timestamptz DEFAULT now(), updated_at timestamptz DEFAULT now(), notes text, changed_by text);
 CREATE TABLE webhook_routing_logs (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), webhook_name varchar(100),
     domain varchar(50), routed_to varchar(20), status varchar(20), response_time_ms bigint, error_message text,
-    message_id text, created_at timestamptz DEFAULT now(), retries integer);
+    message_id text, from_number text, created_at timestamptz DEFAULT now(), retries integer);
 CREATE VIEW webhook_routing_stats AS
     SELECT domain, routed_to, count(*) AS request_count, avg(response_time_ms) AS avg_response_ms,
            percentile_cont(0.5) WITHIN GROUP (ORDER BY response_time_ms) AS p50_ms,
@@ -181,7 +181,7 @@ def test_a_deployed_database_is_operated_through_its_own_functions(empty_databas
         (
             "ALTER TABLE webhook_routing_logs DROP COLUMN message_id",
             (
-                "message_id is missing. Mend: ALTER TABLE webhook_routing_logs ADD COLUMN"
+                "message_id is missing. Mend: ALTER TABLE public.webhook_routing_logs ADD COLUMN"
                 " message_id text;"
             ),
         ),
