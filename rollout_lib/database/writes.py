@@ -135,9 +135,7 @@ def _why_not(catalog: Catalog) -> str:
     return ""
 
 
-def rows_check(
-    plan: Plan, catalog: Catalog, answer: str | None, *, wrote: bool, why: str
-) -> Check:
+def rows_check(plan: Plan, catalog: Catalog, answer: str | None, *, wrote: bool, why: str) -> Check:
     """Return whether every kind of row that the router writes would be taken.
 
     answer: of sql/tries/rows.sql, None where it could not be asked, for the reason why. wrote:

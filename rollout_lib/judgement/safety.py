@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from rollout_lib.judgement.legal import LOWEST_STEP, adopts, is_above_line, legal_line
 from rollout_lib.judgement.state import phase_index
@@ -191,24 +193,70 @@ def off_check(measurement: Measurement, settled: datetime, plan: Plan) -> Check:
     return _check(CheckKind.OFF, Outcome.PASS, "none", wanted, reason, State.OFF)
 
 
+# What a row of check_routing_health() may say, by the runbook's words and the deployed system's.
+_WELL = {"ok", "healthy", "pass", "good"}
+_BADLY = {
+    "investigate",
+    "warning",
+    "rollback",
+    "critical",
+    "unhealthy",
+    "degraded",
+    "error",
+    "fail",
+}
+_SILENT = {"no data", "quiet", "idle"}
+
+
 def health_check(health: Health, ours: State) -> Check:
-    """Does the runbook's check_routing_health() agree with our reading of the same hour?"""
-    wanted = ours.value
+    """Does the runbook's check_routing_health() agree with our reading of the same hour?
+
+    The runbook's answers by `status`, the deployed system's by `is_healthy` and `issue`. Unhealthy
+    is at least WATCH, whatever we see; what it says in other words is shown, and not compared."""
+    kind, wanted = CheckKind.HEALTH, ours.value
     if health.rows is None:
-        return _check(CheckKind.HEALTH, Outcome.NOT_APPLICABLE, "not asked", wanted, health.reason)
-    said = [str(row.get("status", "")).lower() for row in health.rows]
-    known = {"ok", "healthy", "investigate", "warning", "rollback", "critical", "no data"}
-    if not said or not set(said) <= known:
-        reason = (
-            f"Its answer has another shape here and is shown, not compared: {said or 'no row'}."
-        )
-        return _check(CheckKind.HEALTH, Outcome.COULD_NOT_LOOK, str(said), wanted, reason)
-    bad = {"investigate", "warning", "rollback", "critical"}
-    theirs = "not ok" if set(said) & bad else ("no data" if "no data" in said else "ok")
+        return _check(kind, Outcome.NOT_APPLICABLE, "not asked", wanted, health.reason)
+    rows = _unwrapped(health.rows)
+    said = [_word(row) for row in rows]
+    issues = "; ".join(dict.fromkeys(filter(None, map(_issue, rows))))
+    if "not ok" not in said and (not said or "unknown" in said):
+        shown = redact(str([dict(row) for row in rows])) if rows else "no row"
+        reason = f"Its answer has another shape here and is shown, not compared: {shown}."
+        return _check(kind, Outcome.COULD_NOT_LOOK, shown, wanted, reason)
+    theirs = next(word for word in ("not ok", "no data", "ok") if word in said)
     mine = {State.CLEAN: "ok", State.QUIET: "no data"}.get(ours, "not ok")
-    agree = theirs == mine
     reason = f"check_routing_health() says {theirs}, this suite {mine}, of the unclipped last hour."
-    return _check(CheckKind.HEALTH, Outcome.PASS if agree else Outcome.WARN, theirs, mine, reason)
+    reason += f" It says: {issues}" if issues else ""
+    outcome = Outcome.PASS if theirs == mine else Outcome.WARN
+    state = State.WATCH if theirs == "not ok" else None
+    return _check(kind, outcome, f"{theirs}: {issues}" if issues else theirs, mine, reason, state)
+
+
+def _unwrapped(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows, also where the function returns one JSON value or a boolean."""
+    found: list[Mapping[str, Any]] = []
+    for row in rows:
+        value = row.get("check_routing_health", row)
+        many = value if isinstance(value, list) else [value]
+        found += [v if isinstance(v, Mapping) else {"is_healthy": v} for v in many]
+    return found
+
+
+def _word(row: Mapping[str, Any]) -> str:
+    """Return "ok", "no data", "not ok" or "unknown"."""
+    for key in ("is_healthy", "healthy"):
+        if key in row:
+            return "ok" if row[key] is True else "not ok" if row[key] is False else "unknown"
+    status = str(row.get("status", "")).lower()
+    if status in _BADLY:
+        return "not ok"
+    return "ok" if status in _WELL else "no data" if status in _SILENT else "unknown"
+
+
+def _issue(row: Mapping[str, Any]) -> str:
+    """What it gives as the reason, redacted; "" where it gives none."""
+    value = row.get("issue") or row.get("issues") or row.get("message") or ""
+    return redact(value if isinstance(value, str) else str(value))
 
 
 def _check(

@@ -26,12 +26,17 @@ from rollout_lib.database import ledger as store
 from rollout_lib.database.connection import connect
 from rollout_lib.database.migrations import migrate
 from rollout_lib.database.session import open_session
+from rollout_lib.model import Check
 from rollout_lib.plan import Plan, load_plan
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.server import create_database, drop_database
 from rollout_lib.rehearsal.world import World
 
 PLAN = "parameters/week6.rehearsal.yaml"
+LEGACY = """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, webhook_name, status, response_time_ms,
+        message_id)
+    SELECT now() - interval '1 minute' * n, (ARRAY['jobs', 'marketplace', 'property'])[1 + n % 3], 'legacy',
+           'wa-webhook-jobs', 'success', 700 + n % 90, 'm' || n FROM generate_series(3, 602) n"""
 
 
 @dataclass
@@ -180,3 +185,34 @@ def rollout(database, plan, request):
     rollout = Rollout(database, plan, getattr(request, "param", "healthy"))
     yield rollout
     rollout.world.close()
+
+
+class Site:
+    """A migrated database with a clean day of legacy; `arrange` as its administrator, `look` as the
+    suite.
+    """
+
+    def __init__(self, direct: str, folder: Path) -> None:
+        self.direct, self.plan_file = direct, folder / "plan.yaml"
+        self.plan_file.write_text(Path("parameters/week6.rehearsal.yaml").read_text())
+        self.arrange(LEGACY)
+
+    def arrange(self, statements: str) -> None:
+        with psycopg.connect(self.direct, autocommit=True) as connection:
+            connection.execute(statements)
+
+    def configure(self, **probes: object) -> None:
+        """Addresses into the plan, as an operator writes them."""
+        text = self.plan_file.read_text() + f"\nprobes: {json.dumps(probes)}\n"
+        self.plan_file.write_text(text)
+
+    def run(self):
+        return op.preflight(open_session(str(self.plan_file), operator="Rita")).checkpoint
+
+    def look(self) -> dict[str, Check]:
+        return {check.name: check for check in self.run().verdict.checks}
+
+
+@pytest.fixture
+def site(database, direct, tmp_path) -> Site:
+    return Site(direct, tmp_path)

@@ -8,7 +8,6 @@ import json
 import threading
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -18,48 +17,14 @@ from rollout_lib import probes
 from rollout_lib.database.migrations import migrate
 from rollout_lib.database.session import open_session
 from rollout_lib.errors import CouldNotMeasure, ShapeRefused, TablesMissing
-from rollout_lib.model import Check, Outcome, State
+from rollout_lib.model import Outcome, State
 from rollout_lib.model.record import to_json
+from tests.db.conftest import Site
 
-LEGACY = """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, webhook_name, status, response_time_ms,
-        message_id)
-    SELECT now() - interval '1 minute' * n, (ARRAY['jobs', 'marketplace', 'property'])[1 + n % 3], 'legacy',
-           'wa-webhook-jobs', 'success', 700 + n % 90, 'm' || n FROM generate_series(3, 602) n"""
 CONSTRAINTS = (
     "ALTER TABLE webhook_routing_config DROP CONSTRAINT newest_is_unambiguous, "
     "DROP CONSTRAINT protected_domains_never_routed, DROP CONSTRAINT domains_not_empty"
 )
-
-
-class Site:
-    """A migrated database with a clean day of legacy; `arrange` as its administrator, `look` as the
-    suite.
-    """
-
-    def __init__(self, direct: str, folder: Path) -> None:
-        self.direct, self.plan_file = direct, folder / "plan.yaml"
-        self.plan_file.write_text(Path("parameters/week6.rehearsal.yaml").read_text())
-        self.arrange(LEGACY)
-
-    def arrange(self, statements: str) -> None:
-        with psycopg.connect(self.direct, autocommit=True) as connection:
-            connection.execute(statements)
-
-    def configure(self, **probes: object) -> None:
-        """Addresses into the plan, as an operator writes them."""
-        text = self.plan_file.read_text() + f"\nprobes: {json.dumps(probes)}\n"
-        self.plan_file.write_text(text)
-
-    def run(self):
-        return op.preflight(open_session(str(self.plan_file), operator="Rita")).checkpoint
-
-    def look(self) -> dict[str, Check]:
-        return {check.name: check for check in self.run().verdict.checks}
-
-
-@pytest.fixture
-def site(database, direct, tmp_path) -> Site:
-    return Site(direct, tmp_path)
 
 
 def test_a_database_as_it_should_be_passes(site):
