@@ -35,8 +35,7 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False)
     except RolloutError as error:
-        print(hide(str(error)), file=sys.stderr)
-        return error.exit_code
+        return _failed(arguments, error.exit_code, hide(str(error)))
     except typer.Exit as stop:
         return stop.exit_code
     except Exception as error:
@@ -44,16 +43,30 @@ def run(arguments: list[str]) -> int:
         if show is None:
             if os.environ.get("ROLLOUT_DEBUG"):
                 raise
-            print(
-                f"A defect of ours, please report it: {type(error).__name__}: {hide(str(error))}\nIt may have"
-                " come after a change: `rollout status` says what is true of the routing now."
-                " ROLLOUT_DEBUG=1 shows where.",
-                file=sys.stderr,
+            return _failed(
+                arguments,
+                1,
+                f"A defect of ours, please report it: {type(error).__name__}: {hide(str(error))}\nIt"
+                " may have come after a change: `rollout status` says what is true of the routing"
+                " now. ROLLOUT_DEBUG=1 shows where.",
             )
-            return 1
         show()
+        _as_json(arguments, 2, hide(str(getattr(error, "message", error))))
         return 2
     return int(code or 0)
+
+
+def _failed(arguments: list[str], code: int, words: str) -> int:
+    """Say why a command stopped, to the person and to a program that reads its output."""
+    print(words, file=sys.stderr)
+    _as_json(arguments, code, words)
+    return code
+
+
+def _as_json(arguments: list[str], code: int, words: str) -> None:
+    """Who asked for JSON gets some, also where there is no result."""
+    if "--json" in arguments:
+        print(json.dumps({"exit_code": code, "error": words}, ensure_ascii=False))
 
 
 def _notebook(name: str, parameters: dict, outputs: Path, as_json: bool) -> int:

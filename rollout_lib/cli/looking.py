@@ -31,60 +31,19 @@ def migrate(plan: Plan = "", apply: Apply = False, as_json: Json = False) -> int
 
 @app.command()
 def status(plan: Plan = "", as_of: AsOf = "", as_json: Json = False) -> int:
-    """The runbook's one-line status, and where the ledger stands."""
-    from rollout_lib.database.ledger import read_facts
+    """The runbook's one-line status, and where the ledger stands. What cannot be read is named."""
     from rollout_lib.database.session import open_session
-    from rollout_lib.database.traffic import one_line_status
-    from rollout_lib.display import header_line
-    from rollout_lib.judgement.state import fold
+    from rollout_lib.operations.status import look
 
     session = open_session(plan, as_of=as_of)
-    with session.database.transaction(readonly=True) as connection:
-        facts = read_facts(connection, session.plan)
-        now = session.now(facts.now)
-        line = one_line_status(connection, session.plan, now)
-    standing = fold(facts.entries, session.plan)
+    seen = look(session)
     if as_json:
-        place, began = session.place, standing.phase and standing.phase.began_at.isoformat()
-        shown = {
-            "environment": place.environment,
-            "host": place.host,
-            "database": place.database,
-            "rollout": place.rollout,
-            "at": now.isoformat(),
-            "routing": line.get("routing"),
-            "status": facts.config and facts.config.enabled,
-            "percentage": facts.config and float(facts.config.percentage),
-            "requests_1h": line.get("requests_1h"),
-            "error_pct": None if line.get("error_pct") is None else float(line["error_pct"]),
-            "head": standing.head,
-            "phase_began": began,
-            "latched": standing.latched,
-        }
-        print(json.dumps(shown, ensure_ascii=False))
-        return 0
-    config = facts.config
-    at = (
-        "no configuration"
-        if config is None
-        else f"{config.percentage:g} %"
-        if config.enabled
-        else "routing off"
-    )
-    print(header_line(session.place, now, at))
-    if line:
-        span = f"{session.plan.monitoring.window.total_seconds() / 3600:g} h"
-        print(
-            f"routing {line['routing']} · enabled {line['status']} · {line['requests_1h']:,}"
-            f" requests in {span} · errors"
-            f" {'–' if line['error_pct'] is None else line['error_pct']} %"
-        )
-    seq, digest = standing.head
-    print(
-        f"ledger #{seq}:{digest[:12]} · {len(standing.slots_done)} checks in this phase · latched: "
-        f"{standing.latched or 'nothing'}"
-    )
-    return 0
+        place = session.place
+        where = {key: getattr(place, key) for key in ("environment", "host", "database", "rollout")}
+        print(json.dumps(where | seen.values(), ensure_ascii=False))
+        return seen.exit_code
+    print("\n".join(seen.lines(session)))
+    return seen.exit_code
 
 
 @app.command()

@@ -316,6 +316,12 @@ def explain(error: Exception, place: Place) -> RolloutError:
         return CouldNotMeasure(
             reason=f"{where} did not answer in time ({words}). Nothing was left half-done."
         )
+    state = getattr(original, "sqlstate", None) or ""
+    if state.startswith("08") and state != "08P01":  # the server answers: it cannot reach another
+        return CouldNotMeasure(
+            reason=f"{where} answers, and a server behind it does not (a worker, or the host of a"
+            f" foreign table): {words}."
+        )
     lost = isinstance(original, psycopg.OperationalError | psycopg.InterfaceError)
     if lost and not isinstance(original, pg.InsufficientPrivilege | pg.DiskFull):
         return (

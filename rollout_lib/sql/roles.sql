@@ -6,6 +6,36 @@
 
 BEGIN;
 
+-- What this file needs, said before anything is done.
+DO $$
+DECLARE
+    name text;
+    found pg_class;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['webhook_routing_config', 'webhook_routing_logs'] LOOP
+        SELECT c.* INTO found FROM pg_class c WHERE c.oid = to_regclass('public.' || name);
+        IF found.oid IS NULL THEN
+            RAISE EXCEPTION 'public.% does not exist: rollout migrate --apply makes it; where the tables are in another '
+                'schema, replace public. by its name in a copy of this file', name;
+        ELSIF found.relkind NOT IN ('r', 'p') THEN
+            RAISE EXCEPTION 'public.% is a view, or a table of another server: it can have no policy. Run a copy of '
+                'this file with the name of the table that it reads, and GRANT SELECT on the view besides', name;
+        ELSIF NOT pg_has_role(found.relowner, 'USAGE') THEN
+            RAISE EXCEPTION 'this must run as %, who owns public.%, not as %', pg_get_userbyid(found.relowner), name,
+                current_user;
+        END IF;
+    END LOOP;
+    IF to_regclass('rollout.ledger') IS NULL THEN
+        RAISE EXCEPTION 'rollout.ledger does not exist: rollout migrate --apply makes it';
+    END IF;
+    IF (SELECT count(*) FROM pg_roles WHERE rolname IN ('rollout_observer', 'rollout_operator')) < 2
+       AND NOT (SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user) THEN
+        RAISE EXCEPTION '% may not create roles (CREATEROLE). Somebody who may runs this first: CREATE ROLE '
+            'rollout_observer LOGIN; CREATE ROLE rollout_operator LOGIN; GRANT rollout_observer TO rollout_operator;',
+            current_user;
+    END IF;
+END $$;
+
 -- First what the policies below need, and not after the grants: these hold the tables' rows of the catalogue, which an
 -- autovacuum that holds the table waits for. Whoever holds a table for longer is not waited for: run it again then.
 SET LOCAL lock_timeout = '5s';
@@ -20,8 +50,10 @@ BEGIN
             EXECUTE format('CREATE ROLE %I LOGIN', role_name);
         END IF;
     END LOOP;
+    IF NOT pg_has_role('rollout_operator', 'rollout_observer', 'MEMBER') THEN
+        GRANT rollout_observer TO rollout_operator;
+    END IF;
 END $$;
-GRANT rollout_observer TO rollout_operator;
 
 GRANT USAGE ON SCHEMA public, rollout TO rollout_observer;
 GRANT SELECT ON public.webhook_routing_config, public.webhook_routing_stats TO rollout_observer;

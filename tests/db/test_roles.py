@@ -233,3 +233,38 @@ def test_the_operator_changes_through_the_functions_alone(login):
         assert row == (Decimal("10.00"), True)
         with pytest.raises(pg.RaiseException):
             connection.execute("SELECT update_routing_percentage(101, 'mine')")
+
+
+def apply_as(address: str) -> str:
+    """What psql says of roles.sql, applied by the role of an address; "" where it is applied."""
+    program = embedded_server._binaries(None) / "psql"
+    command = [program, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", address, "-f", str(ROLES)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stderr if done.returncode else ""
+
+
+def test_roles_sql_says_what_it_needs(database, direct):
+    """An owner without CREATEROLE reads the statements that another runs first, and after them it
+    is applied; a view, and somebody else's tables, are named."""
+    with psycopg.connect(direct, autocommit=True) as admin:
+        admin.execute("CREATE ROLE owner_of_it LOGIN")
+        try:
+            address = psycopg.conninfo.make_conninfo(direct, user="owner_of_it")
+            admin.execute("GRANT USAGE ON SCHEMA rollout TO owner_of_it")
+            assert "this must run as postgres" in apply_as(address)
+            for name in ("TABLE webhook_routing_config", "TABLE webhook_routing_logs"):
+                admin.execute(f"ALTER {name} OWNER TO owner_of_it")
+            said = apply_as(address)
+            assert "CREATEROLE" in said
+            admin.execute(said.split("runs this first: ")[1].split(";\n")[0].splitlines()[0])
+            assert "CREATEROLE" not in apply_as(address)
+            admin.execute(
+                "DROP VIEW webhook_routing_stats; ALTER TABLE webhook_routing_logs RENAME TO rows;"
+                " CREATE VIEW webhook_routing_logs AS SELECT * FROM rows"
+            )
+            assert "webhook_routing_logs is a view" in apply_as(direct)
+        finally:
+            admin.execute(
+                f"DROP OWNED BY owner_of_it CASCADE; DROP ROLE owner_of_it;"
+                f" DROP ROLE IF EXISTS {OPERATOR}; DROP ROLE IF EXISTS {OBSERVER}"
+            )

@@ -1,0 +1,63 @@
+"""What a look says where something cannot be read: the routing first, and what is not known."""
+
+from __future__ import annotations
+
+import json
+
+import psycopg
+import pytest
+
+from rollout_lib.cli.app import run
+from rollout_lib.database.connection import explain
+from rollout_lib.errors import CouldNotMeasure, DatabaseUnreachable
+
+PLAN = ["--plan", "parameters/week6.rehearsal.yaml"]
+AWAY = {
+    "the log is gone": ("DROP VIEW webhook_routing_stats; DROP TABLE webhook_routing_logs", "log"),
+    "the log has another shape": (
+        "ALTER TABLE webhook_routing_logs RENAME COLUMN status TO success",
+        "log",
+    ),
+    "the ledger is gone": ("DROP SCHEMA rollout CASCADE", "ledger"),
+}
+
+
+@pytest.mark.parametrize("what", AWAY)
+def test_status_says_what_is_routed_whatever_else_is_away(database, direct, capsys, what):
+    """Exit 50, the percentage, and the part that could not be read by name, in text and JSON."""
+    arranged, part = AWAY[what]
+    with psycopg.connect(direct, autocommit=True) as admin:
+        admin.execute("SELECT update_routing_percentage(25, 'x'), set_routing_enabled(true, 'x')")
+        admin.execute(arranged)
+    assert run(["status", *PLAN]) == 50
+    said = capsys.readouterr().out
+    assert "25 %" in said
+    assert f"the {part} could not be read" in said
+    assert run(["status", *PLAN, "--json"]) == 50
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["percentage"], shown["status"], list(shown["unread"])) == (25.0, True, [part])
+
+
+@pytest.mark.parametrize("command", ["status", "errors", "migrate"])
+def test_json_is_never_empty(database, monkeypatch, plan, capsys, command):
+    """Without a database, and with an option that does not exist, a program reads why."""
+    monkeypatch.setenv(plan.database.variable, "postgresql://127.0.0.1:1/rehearsal_x")
+    assert run([command, *PLAN, "--json"]) == 50
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 50
+    assert run([command, *PLAN, "--json", "--nothing"]) == 2
+    assert json.loads(capsys.readouterr().out)["exit_code"] == 2
+
+
+def test_a_server_behind_the_database_is_not_the_database(database, direct):
+    """A worker or foreign host that is down: the database answers, and that is said."""
+    with psycopg.connect(direct, autocommit=True) as admin:
+        admin.execute(
+            """CREATE FUNCTION worker() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION
+               'connection to the remote node w1:5432 failed' USING ERRCODE = '08006'; END $$"""
+        )
+        with pytest.raises(psycopg.OperationalError) as caught:
+            admin.execute("SELECT worker()")
+    error = explain(caught.value, database.place)
+    assert isinstance(error, CouldNotMeasure)
+    assert not isinstance(error, DatabaseUnreachable)
+    assert "a server behind it does not" in str(error)
