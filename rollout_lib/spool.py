@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,9 @@ APPEND = """SELECT seq, hash FROM rollout.append_entry(
     CAST(%(at)s AS timestamptz), CAST(%(phase_began)s AS timestamptz), CAST(%(slot)s AS timestamptz),
     CAST(%(run_id)s AS text), CAST(%(body)s AS text))"""
 KNOWN = "SELECT 1 FROM rollout.ledger WHERE run_id = %(run_id)s AND operation = %(operation)s"
+ITS_RUN = "SELECT 1 FROM rollout.ledger WHERE run_id = %(run_id)s LIMIT 1"
+AHEAD = "SELECT 1 WHERE CAST(%(at)s AS timestamptz) > clock_timestamp() + interval '1 day'"
+_LARGEST = 8 << 20  # bytes; a checkpoint of a busy day has some hundred thousand
 # Not of one entry: the ledger is away, missing, locked, read-only or not ours to write.
 _OF_THE_LEDGER = (
     psycopg.OperationalError,
@@ -95,28 +100,26 @@ class Drained:
     left: tuple[str, ...] = ()
 
 
-def drain(connection: Any) -> Drained:
-    """Append what waits, oldest first; a file goes only after its entry is committed (psycopg
-    connection).
+def drain(connection: Any, believe: Callable[[dict[str, Any]], dict[str, Any]]) -> Drained:
+    """Append what waits and is believed, oldest first; a file goes only after its entry is
+    committed (psycopg connection).
 
-    A check whose slot somebody else has judged meanwhile becomes an extra one. A file of another
-    database's ledger waits for that one. One that cannot be read, appended or removed here stays,
-    is reported, and stops no other. Raises psycopg.Error where the ledger takes none of them."""
+    believe: from a file's entry to the one that may be appended; its ValueError says why there is
+    none. Anybody can write these files. One of another database's ledger waits for that one. One
+    that cannot be read, believed, appended or removed here stays, is reported, and stops no other.
+    Raises psycopg.Error where the ledger takes none of them."""
     appended, left, info = [], [], connection.info
     here = ledger_of(info.host, info.dbname, info.user)
     for path in waiting():
         try:
-            entry = json.loads(path.read_text(encoding="utf-8"))
-            missing = _NEEDED - entry.keys() if isinstance(entry, dict) else _NEEDED
-            if missing:
-                raise ValueError(f"no {', '.join(sorted(missing))} in it")
+            entry = _read(path)
             if entry.pop("ledger", here) == here:
-                appended += _append_late(connection, entry)
+                appended += _append_late(connection, entry, believe)
                 path.unlink(missing_ok=True)
         except FileNotFoundError:
             continue  # another run was faster
-        except (OSError, ValueError) as error:
-            left.append(f"{path} was kept for the ledger and stays: {error}")
+        except (OSError, ValueError, RecursionError) as error:
+            left.append(f"{path} was kept for the ledger and stays: {redact(str(error))}")
         except psycopg.Error as error:
             if connection.closed or isinstance(error, _OF_THE_LEDGER):
                 raise
@@ -125,17 +128,37 @@ def drain(connection: Any) -> Drained:
     return Drained(appended=tuple(appended), left=tuple(left))
 
 
-def _append_late(connection: Any, entry: dict[str, Any]) -> list[str]:
+def _read(path: Path) -> dict[str, Any]:
+    """A kept entry; ValueError for what is none. Neither a pipe nor a link is waited for or
+    followed.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+            raise ValueError(f"no file of an entry (at most {_LARGEST >> 20} MB)")
+        entry = json.loads(file.read(_LARGEST).decode("utf-8"))
+    missing = _NEEDED - entry.keys() if isinstance(entry, dict) else _NEEDED
+    if missing:
+        raise ValueError(f"no {', '.join(sorted(missing))} in it")
+    if not all(isinstance(entry[name], str) for name in _NEEDED):
+        raise ValueError("not every field of it is a text")
+    return {**_OPTIONAL, **entry}
+
+
+def _append_late(
+    connection: Any,
+    entry: dict[str, Any],
+    believe: Callable[[dict[str, Any]], dict[str, Any]],
+) -> list[str]:
     """Its head, none where it is on the ledger already; of two runs at once one appends it."""
-    for kind in (entry, {**entry, "kind": "extra", "slot": None}):
-        try:
-            with connection.transaction():
-                connection.execute(
-                    "SELECT pg_advisory_xact_lock(hashtextextended(%(run_id)s, 0))", entry
-                )
-                known = connection.execute(KNOWN, entry).fetchone()
-                return [] if known else [append(connection, kind)]
-        except pg.UniqueViolation:
-            if kind is not entry:
-                raise
-    return []
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%(run_id)s, 0))", entry)
+        if connection.execute(KNOWN, entry).fetchone():
+            return []
+        believed = believe(entry)
+        if believed["kind"] == "archived" and not connection.execute(ITS_RUN, entry).fetchone():
+            raise ValueError("the run that it archives is not on the ledger")
+        if connection.execute(AHEAD, entry).fetchone():
+            raise ValueError("it is of a time to come, by the database's clock")
+        return [append(connection, believed)]

@@ -15,6 +15,7 @@ import typer
 
 from rollout_lib.cli.options import FOLDER, Apply, AsOf, Json, Operator, Outputs, Plan, Reason, app
 from rollout_lib.errors import ParameterError, RolloutError
+from rollout_lib.judgement.persons import is_reason
 from rollout_lib.redaction import hide
 
 ROOMS = (
@@ -216,7 +217,7 @@ def rollback(
     """One phase down the plan (25 -> 10 -> 5 -> disabled). In an emergency: --emergency --reason
     '…'.
     """
-    if not reason.strip():
+    if not is_reason(reason):
         raise ParameterError(problems="reason: a rollback needs one; it stands on the ledger")
     if not apply:
         return _would_roll_back(plan, off, as_json)

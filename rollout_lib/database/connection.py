@@ -55,6 +55,7 @@ class Database:
     place: Place
     engine: Engine = field(repr=False)
     address: str = field(repr=False)
+    plan: Plan = field(repr=False)
     found: Found
     note: str = ""  # what of the address was not used
 
@@ -88,18 +89,14 @@ class Database:
             raise explain(error, self.place) from None
 
     def drain(self) -> spool.Drained:
-        """Append what an earlier run had to keep; the database is asked only
+        """Append what an earlier run had to keep and may be believed; the database is asked only
         where something waits.
         """
         if not spool.waiting():
             return spool.Drained()
-        try:
-            with self.engine.connect() as connection:
-                driver = connection.connection.driver_connection
-                driver.autocommit = True
-                return spool.drain(driver)
-        except (SQLAlchemyError, psycopg.Error) as error:
-            raise explain(error, self.place) from None
+        from rollout_lib.database.kept import append_kept  # it reads the ledger, by this module
+
+        return append_kept(self)
 
 
 def _opening(readonly: bool, statement_timeout: str) -> list[Asked]:
@@ -162,7 +159,12 @@ def connect(plan: Plan) -> Database:
         time_zone=plan.time_zone,
     )
     return Database(
-        place=place, engine=_engine(address), address=address, found=found, note=given.note
+        place=place,
+        engine=_engine(address),
+        address=address,
+        found=found,
+        note=given.note,
+        plan=plan,
     )
 
 

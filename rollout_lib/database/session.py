@@ -13,14 +13,11 @@ from decimal import Decimal, InvalidOperation
 
 from rollout_lib.database.connection import Database, connect
 from rollout_lib.errors import ParameterError
+from rollout_lib.judgement.persons import is_person
 from rollout_lib.model import Place
 from rollout_lib.plan import Plan, load_plan
 from rollout_lib.redaction import name_of
 from rollout_lib.surroundings import account
-
-ACCOUNTS = frozenset(
-    {"root", "postgres", "nobody", "daemon", "www-data", "rollout", "airflow", "ubuntu", "jovyan"}
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +38,11 @@ class Session:
 
     @property
     def person(self) -> str:
-        """Who can answer for a statement: "" where only an account of the system is known, which is
-        nobody.
+        """Who can answer for a statement: "" where only an account or a role is known, which is
+        nobody. A rehearsal has no people, and takes any name.
         """
-        account = self.operator in ACCOUNTS and self.plan.environment != "rehearsal"
-        return "" if account else self.operator.strip()
+        known = self.plan.environment == "rehearsal" or is_person(self.operator)
+        return self.operator.strip() if known else ""
 
     def now(self, clock: datetime) -> datetime:
         """The one instant of this run: as_of where it is set, else the database's clock as just

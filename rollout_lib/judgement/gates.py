@@ -224,7 +224,10 @@ def _frozen(plan: Plan, now: datetime) -> Gate:
 def _named(plan: Plan, operator: str, typed: str) -> Gate:
     if not operator.strip():
         return _gate(
-            "operator", False, "a raise needs a named person: --operator, or $ROLLOUT_OPERATOR"
+            "operator",
+            False,
+            "a raise needs a person's name, not an account or a role: --operator, or"
+            " $ROLLOUT_OPERATOR",
         )
     if plan.environment != "production":
         return _gate("operator", True, f"by {operator}")

@@ -183,7 +183,10 @@ def _judged(standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan
     if standing.phase is None or entry.phase_began != standing.phase.began_at:
         return standing
     if entry.operation in COUNTED:
-        standing = replace(standing, protected=with_run(standing.protected, body))
+        # Of a slot that it did not get: too slow, or kept in a file, which is no good news.
+        late = entry.kind is EntryKind.EXTRA and body.slot is not None
+        tally = with_run(standing.protected, body, failed_only=late)
+        standing = replace(standing, protected=tally)
     if entry.operation == "monitor":
         standing = _looked(standing, entry, body, plan)
         if standing.evaluation and is_at_least(state, State.HOLD):

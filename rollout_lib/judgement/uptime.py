@@ -44,9 +44,14 @@ def counted(
     return after
 
 
-def with_run(known: Mapping[str, Uptime], run: Checkpoint) -> dict[str, Uptime]:
-    """Each webhook's tally with what one more run asked and read."""
-    return counted(known, said_in(run), (run.slot or run.at).isoformat())
+def with_run(
+    known: Mapping[str, Uptime], run: Checkpoint, *, failed_only: bool = False
+) -> dict[str, Uptime]:
+    """Each webhook's tally with what one more run asked and read; failed_only: its good news is
+    not counted.
+    """
+    said = [item for item in said_in(run) if not failed_only or item[1] is Outcome.FAIL]
+    return counted(known, said, (run.slot or run.at).isoformat())
 
 
 def over(runs: Iterable[Checkpoint]) -> dict[str, Uptime]:

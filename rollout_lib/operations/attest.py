@@ -10,6 +10,7 @@ from rollout_lib.database.ledger import append, read_facts
 from rollout_lib.database.session import Session
 from rollout_lib.errors import CouldNotMeasure, ParameterError
 from rollout_lib.judgement.findings import extension, written
+from rollout_lib.judgement.persons import is_reason
 from rollout_lib.judgement.state import fold, held_until
 from rollout_lib.model import Finding, Standing, State, Subject
 from rollout_lib.model.record import COMPLAINTS, LONGEST_EXTENSION_S
@@ -49,7 +50,7 @@ def attest(session: Session, *, subject: str, value: str, reason: str = "") -> A
         problems.append(f"subject: one of {', '.join(SUBJECTS)}, not {subject!r}")
     if subject == "complaints" and value not in COMPLAINTS:
         problems.append(f"complaints: one of {', '.join(COMPLAINTS)}, not {value!r}")
-    if subject != "complaints" and not reason.strip():
+    if subject != "complaints" and not is_reason(reason):
         problems.append("reason: it stands on the ledger beside your name, and must say why")
     if subject == "extension" and value != AUTO:
         problems += _too_long(value)

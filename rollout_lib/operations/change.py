@@ -17,6 +17,7 @@ from rollout_lib.database.routing import apply, hold_rollout_lock, read_config
 from rollout_lib.database.session import Session
 from rollout_lib.errors import CouldNotMeasure, ParameterError
 from rollout_lib.judgement.gates import expectation, lowers, may_raise, off_the_plan
+from rollout_lib.judgement.persons import is_reason
 from rollout_lib.judgement.state import fold
 from rollout_lib.model import (
     Change,
@@ -222,7 +223,7 @@ def _known_percentage(session: Session, to: Decimal, reason: str, dry_run: bool)
     problems = [off_the_plan(session.plan, to)] if off_the_plan(session.plan, to) else []
     if not isinstance(dry_run, bool):  # 0 is no answer to "only look?"
         problems.append(f"dry_run: must be True or False, not {dry_run!r}")
-    if not dry_run and not reason.strip():
+    if not dry_run and not is_reason(reason):
         problems.append("reason: a change needs one; it stands on the ledger")
     if problems:
         raise ParameterError(problems="\n".join(problems))

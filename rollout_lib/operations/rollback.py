@@ -10,6 +10,7 @@ from rollout_lib.database.routing import read_config
 from rollout_lib.database.session import Session
 from rollout_lib.errors import ChangeRefused, ParameterError
 from rollout_lib.judgement.gates import step_back_target
+from rollout_lib.judgement.persons import is_reason
 from rollout_lib.judgement.state import fold
 from rollout_lib.model import Change, RoutingConfig, Standing, State
 from rollout_lib.notify import metrics
@@ -30,14 +31,20 @@ def roll_back(
     when done.
 
     expected: what a person saw who asks for one phase down; where somebody was quicker, it is not
-    gone down twice (ChangeRefused). Without it, and for off, nothing is refused. dry_run: who asks
-    for one is refused (ParameterError), and told what only looks.
+    gone down twice (ChangeRefused). dry_run: who asks for one is refused (ParameterError), and told
+    what only looks. Outside rehearsals an empty reason is refused too: it is what running every
+    notebook with its defaults would give. `rollout rollback --emergency` refuses nothing.
 
     The change is committed before anything else is read, so that nothing else can stop it: neither
     a ledger that is missing, nor one entry of it that cannot be read."""
     if dry_run is not False:
         raise ParameterError(
             problems="dry_run: there is none here; `rollout rollback` without --apply only looks"
+        )
+    if session.plan.environment != "rehearsal" and not is_reason(reason):
+        raise ParameterError(
+            problems="reason: a rollback needs one; it stands on the ledger. Without one, and at"
+            " once: rollout rollback --emergency --reason '…'"
         )
     reason = redact(reason)
     change = _one_down(session, reason, expected) if gradual else disable(session, reason)
