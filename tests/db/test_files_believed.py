@@ -104,7 +104,10 @@ UP = {
     "a pass": {"operation": "evaluate", "body": {"state": "PASS"}},
     "an inconclusive end": {
         "operation": "evaluate",
-        "body": {"state": "INCONCLUSIVE", "evidence": {"phase": {"bad": 10**6, "total": 10**6}}},
+        "body": {
+            "state": "INCONCLUSIVE",
+            "evidence": {"phase": {"bad": 9, "total": 10, "percentage": "10"}},
+        },
     },
     "a pass that lowers": {
         "operation": "evaluate",
