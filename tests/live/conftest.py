@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import time
+from collections.abc import Callable
 
 import psycopg
 import pytest
@@ -53,9 +54,15 @@ class Live:
         self.connection.execute("SELECT set_routing_enabled(%s, 'test')", (enabled,))
         self.connection.execute("SELECT update_routing_percentage(%s, 'test')", (percentage,))
         at = time.time()
-        while not self._decides_by(percentage, enabled):
-            time.sleep(0.02)
+        self.until(lambda: self._decides_by(percentage, enabled))
         return at
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for what must come; a minute without it is a failure, whatever the machine does."""
+        end = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < end, self.stage.health()
+            time.sleep(0.02)
 
     def _decides_by(self, percentage: float, enabled: bool) -> bool:
         config = self.stage.health()["configuration"]
@@ -71,8 +78,7 @@ class Live:
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:
         """(correlation id, domain, routed_to, webhook name, status), once the buffer is empty."""
-        while self.stage.health()["log"]["buffered"]:
-            time.sleep(0.02)
+        self.until(lambda: not self.stage.health()["log"]["buffered"])
         return self.connection.execute(
             "SELECT correlation_id, domain, routed_to, webhook_name, status FROM"
             " webhook_routing_logs ORDER BY id"

@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from rollout_lib.rehearsal.live.beside import pool
 from rollout_lib.rehearsal.live.logbook import Decision, Logbook
-from rollout_lib.rehearsal.live.router import pool
 from rollout_lib.rehearsal.live.stage import Stage
 from rollout_lib.rehearsal.server import create_database, embedded, stop
 

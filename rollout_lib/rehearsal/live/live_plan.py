@@ -60,7 +60,7 @@ def write_live_plan(
             "protected": {
                 name: stage.address(f"wa-webhook-{name}") for name in source.protected_domains
             },
-            "router_health": stage.address("router"),
+            "router_health": stage.address("router") + "/health",
             "witness": stage.address("management"),
             "management_project": PROJECT,
             "management_address": stage.address("management"),

@@ -1,14 +1,17 @@
-"""Which domain a WhatsApp webhook belongs to. Pure; the payload is hostile input of any shape.
+"""What a WhatsApp POST holds, and which domain each message of it belongs to. Pure; hostile input.
 
-All of a webhook is looked at, so that nothing hides a protected message. Buttons and list choices
-come first (their ids begin with the domain: `jobs_apply_17`), then whole words of a text. What
-nothing recognises is `unknown`; where a protected domain is named too, it is the protected one."""
+A POST may carry many messages, statuses of messages, and what is neither. Buttons and list choices
+come first (their ids begin with the domain: `jobs_apply_17`), then whole words of texts and
+captions. What nothing recognises is `unknown`; a protected domain named anywhere in a message wins.
+"""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 UNKNOWN = "unknown"
@@ -23,35 +26,69 @@ WORDS: Mapping[str, tuple[str, ...]] = {
 _DOMAIN_OF = {word: domain for domain, words in WORDS.items() for word in words}
 _WORD = re.compile(r"\w+")
 _BUTTON = re.compile(r"[^\W_]+")
+MOST_ITEMS = 2_000  # the platform's own limit of a batch is 1,000
+_CAPTIONED = ("image", "video", "document", "audio")
+REST = ""  # in a Place: what of a POST, an entry or a change is neither messages nor statuses
+
+
+class TooMany(Exception):
+    """More messages in one POST than the platform ever sends."""
+
+
+class Kind(Enum):
+    """What an item of a POST is."""
+
+    MESSAGE = "message"
+    STATUS = "status"  # sent, delivered, read: about a message that is named by its id
+    OTHER = "other"  # everything that cannot be read as one of the two
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recognised:
-    """The domain, and what the log needs to count distinct webhooks; None where the payload has
-    none.
+class Place:
+    """Where an item stands: entry[entry].changes[change].value.<part>[index]; -1 is the whole."""
+
+    entry: int = -1
+    change: int = -1
+    part: str = REST
+    index: int = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One message, one status, or all the rest of a POST together.
+
+    message_id is the full text as it came (of a status: the id it speaks of); sender is the
+    customer. A status has no domain of its own: it is `unknown` until something says what it
+    follows.
     """
 
+    kind: Kind
+    places: tuple[Place, ...]
     domain: str
-    message_id: str | None
-    from_number: str | None
+    message_id: str | None = None
+    sender: str | None = None
+    status: str = ""
+    timestamp: str = ""
 
 
-def recognise(payload: Any, protected: Collection[str]) -> Recognised:
-    """Never raises: whatever cannot be read is not recognised."""
-    messages = list(_messages(payload))
-    found = [
-        (message, domain)
-        for message in messages
-        for domain in [_domain(message, protected)]
-        if domain
-    ]
-    shielded = [pair for pair in found if pair[1] in protected]
-    message, domain = (shielded or found or [(messages[0] if messages else {}, UNKNOWN)])[0]
-    return Recognised(
-        domain=domain,
-        message_id=clean(message.get("id"), 200),
-        from_number=clean(message.get("from"), 40),
-    )
+def contents(payload: Any, protected: Collection[str]) -> tuple[Item, ...]:
+    """Return everything in a POST, at least one item: what cannot be read is the rest. Raise
+    TooMany over MOST_ITEMS messages and statuses, and nothing else.
+    """
+    items: list[Item] = []
+    rest: list[Place] = []
+    for place, found in _walk(payload):
+        if place.part == "messages" and isinstance(found, Mapping):
+            items.append(_message(place, found, protected))
+        elif place.part == "statuses" and isinstance(found, Mapping):
+            items.append(_status(place, found))
+        else:
+            rest.append(place)
+        if len(items) > MOST_ITEMS:
+            raise TooMany
+    if rest:
+        items.append(Item(kind=Kind.OTHER, places=tuple(rest), domain=UNKNOWN))
+    return tuple(items)
 
 
 def clean(value: Any, longest: int) -> str | None:
@@ -64,39 +101,92 @@ def clean(value: Any, longest: int) -> str | None:
     return kept or None
 
 
-def _messages(payload: Any) -> Iterator[Mapping[str, Any]]:
-    """The messages of entry[].changes[].value.messages[], as far as the shape holds."""
-    for entry in _list(payload, "entry"):
-        for change in _list(entry, "changes"):
-            for message in _list(_get(change, "value"), "messages"):
-                if isinstance(message, Mapping):
-                    yield message
+def domain_of(message: Mapping[str, Any], protected: Collection[str]) -> str:
+    """Return the domain of one message: a protected one that is named anywhere, else the first."""
+    named = [domain for domain in _named(message) if domain]
+    return next((domain for domain in named if domain in protected), named[0] if named else UNKNOWN)
 
 
-def _domain(message: Mapping[str, Any], protected: Collection[str]) -> str | None:
+def _message(place: Place, found: Mapping[str, Any], protected: Collection[str]) -> Item:
+    return Item(
+        kind=Kind.MESSAGE,
+        places=(place,),
+        domain=domain_of(found, protected),
+        message_id=_text(found, "id"),
+        sender=_text(found, "from"),
+    )
+
+
+def _status(place: Place, found: Mapping[str, Any]) -> Item:
+    return Item(
+        kind=Kind.STATUS,
+        places=(place,),
+        domain=UNKNOWN,
+        message_id=_text(found, "id"),
+        sender=_text(found, "recipient_id"),
+        status=_text(found, "status") or "",
+        timestamp=_text(found, "timestamp") or "",
+    )
+
+
+def _walk(payload: Any) -> Iterator[tuple[Place, Any]]:
+    """Each message and status with its place; where the shape does not hold, the place alone."""
+    entries = _list(payload, "entry")
+    if not entries:
+        yield Place(), None
+    for number, entry in enumerate(entries):
+        changes = _list(entry, "changes")
+        if not changes:
+            yield Place(entry=number), None
+        for count, change in enumerate(changes):
+            yield from _walk_change(number, count, _get(change, "value"))
+
+
+def _walk_change(entry: int, change: int, value: Any) -> Iterator[tuple[Place, Any]]:
+    whole = Place(entry=entry, change=change)
+    lists = {part: _get(value, part) for part in ("messages", "statuses")}
+    found = False
+    for part, items in lists.items():
+        if isinstance(items, list):
+            for index, item in enumerate(items):
+                found = True
+                yield Place(entry=entry, change=change, part=part, index=index), item
+    misshapen = any(items is not None and not isinstance(items, list) for items in lists.values())
+    if misshapen or not found:
+        yield whole, None
+
+
+def _named(message: Mapping[str, Any]) -> Iterator[str | None]:
+    interactive = _get(message, "interactive")
     for kind in ("button_reply", "list_reply"):
-        if domain := _of_button(_get(_get(_get(message, "interactive"), kind), "id")):
-            return domain
-    if domain := _of_button(_get(_get(message, "button"), "payload")):
-        return domain
-    return _of_words(_get(_get(message, "text"), "body"), protected)
+        yield _of_button(_get(_get(interactive, kind), "id"))
+    yield _of_button(_get(_get(message, "button"), "payload"))
+    yield from _of_words(_get(_get(message, "text"), "body"))
+    for kind in _CAPTIONED:
+        yield from _of_words(_get(_get(message, kind), "caption"))
+    yield from _of_words(_get(_get(message, "order"), "text"))
+    yield from _of_words(_get(_get(interactive, "nfm_reply"), "name"))
 
 
 def _of_button(identity: Any) -> str | None:
     if not isinstance(identity, str):
         return None
-    first = _BUTTON.match(identity.casefold())
+    first = _BUTTON.match(_folded(identity))
     return _DOMAIN_OF.get(first[0]) if first else None
 
 
-def _of_words(text: Any, protected: Collection[str]) -> str | None:
-    if not isinstance(text, str):
-        return None
-    words = _WORD.findall(text.casefold())
-    domains = [_DOMAIN_OF[word] for word in words if word in _DOMAIN_OF]
-    return next(
-        (domain for domain in domains if domain in protected), domains[0] if domains else None
-    )
+def _of_words(text: Any) -> Iterator[str | None]:
+    if isinstance(text, str):
+        yield from (_DOMAIN_OF.get(word) for word in _WORD.findall(_folded(text)))
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def _text(value: Mapping[str, Any], key: str) -> str | None:
+    found = value.get(key)
+    return found if isinstance(found, str) and found else None
 
 
 def _get(value: Any, key: str) -> Any:

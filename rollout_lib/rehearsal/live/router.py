@@ -1,9 +1,9 @@
 """The reference webhook-traffic-router: `python -m rollout_lib.rehearsal.live.router --port 8600
 --to …`.
 
-POST takes a webhook: signature, domain, one draw, one destination, one row. GET says version,
-configuration and counts. A refused request (4xx) is no webhook: it reaches no destination and no
-row, or anybody could fill the log and trip the alarms; it is counted in the health."""
+POST takes a webhook: signature, items, each one's side, one row each. GET is the platform's
+handshake, or health on its own path. A refused request (4xx) is no webhook: it reaches no
+destination and no row, or anybody could fill the log and trip the alarms; health counts it."""
 
 from __future__ import annotations
 
@@ -11,58 +11,61 @@ import argparse
 import asyncio
 import contextlib
 import os
-import random
 import re
-import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from psycopg_pool import AsyncConnectionPool
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from rollout_lib.model import LEGACY, ROUTER_ERROR, UNIFIED
+from rollout_lib.rehearsal.live import wellbeing
+from rollout_lib.rehearsal.live.beside import pool, running
 from rollout_lib.rehearsal.live.configuration import Configuration, reader
-from rollout_lib.rehearsal.live.forward import CONNECT_S, Answer, Forwarder
-from rollout_lib.rehearsal.live.logbook import Decision, Logbook
-from rollout_lib.rehearsal.live.recognise import UNKNOWN, Recognised, recognise
+from rollout_lib.rehearsal.live.dispatch import (
+    SIGNATURE,
+    UNIFIED_NAME,
+    Dispatch,
+    Hands,
+    Post,
+    Settings,
+    legacy_name,
+)
+from rollout_lib.rehearsal.live.door import Door, Limits, protocol_behind, raise_open_files
+from rollout_lib.rehearsal.live.forward import CONNECT_S, Forwarder
+from rollout_lib.rehearsal.live.logbook import Logbook
+from rollout_lib.rehearsal.live.memory import Outcome
+from rollout_lib.rehearsal.live.recognise import TooMany, contents
 from rollout_lib.rehearsal.live.serving import QuietServer, configured, listen, pairs, until_stopped
-from rollout_lib.rehearsal.live.webhook import Refusal, read_body, read_payload
+from rollout_lib.rehearsal.live.webhook import Held, Refusal, parsed, prove, read_body
 
-NAME, VERSION = "webhook-traffic-router", 1
-UNIFIED_NAME = "wa-webhook-unified"
-SECRET, DATABASE = "ROLLOUT_REHEARSAL_APP_SECRET", "ROLLOUT_REHEARSAL_URL"  # environment variables
-MOST_CONNECTIONS = 2_000  # more are told 503 before anything ran: bodies in memory stay bounded
-DRAIN_S = 10.0  # for the buffer to be written after SIGTERM
-_STOPPED = Answer(status=None, problem="the router was stopped before the answer")
+__all__ = [
+    "DATABASE",
+    "SECRET",
+    "UNIFIED_NAME",
+    "Router",
+    "Settings",
+    "legacy_name",
+    "pool",
+    "running",
+]
+
+NAME, VERSION = "webhook-traffic-router", 2
+# environment variables
+SECRET, DATABASE = "ROLLOUT_REHEARSAL_APP_SECRET", "ROLLOUT_REHEARSAL_URL"
+VERIFY, OPERATOR = "ROLLOUT_REHEARSAL_VERIFY_TOKEN", "ROLLOUT_REHEARSAL_OPERATOR_TOKEN"
+HEALTH = "health"  # the last part of its path
 _CORRELATION = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What is fixed for a router's life. app_secret None takes unsigned webhooks, and health says
-    so.
-    """
-
-    protected: frozenset[str]
-    app_secret: bytes | None
-
-
-def legacy_name(domain: str) -> str:
-    """The function that has served a domain until now."""
-    return f"wa-webhook-{domain}"
-
-
 class Router:
-    """Decides and forwards. Everything it needs is handed in; only the logbook and the forwarder
-    hold I/O.
+    """The application: what comes in over HTTP, and what goes back. Everything it needs is handed
+    in.
     """
 
     def __init__(
@@ -70,107 +73,87 @@ class Router:
         settings: Settings,
         configuration: Configuration,
         logbook: Logbook,
-        forwarder: Forwarder,
-        draw: Callable[[], float] = random.random,
+        forwarder: Hands,
+        *,
+        verify_token: str | None = None,
+        operator_token: str | None = None,
+        door: Door | None = None,
     ) -> None:
-        self._settings, self._configuration = settings, configuration
-        self._logbook, self._forwarder, self._draw = logbook, forwarder, draw
+        self._settings, self._configuration, self._logbook = settings, configuration, logbook
+        self._verify_token, self._operator_token = verify_token, operator_token
         self._counts: Counter[str] = Counter()
+        self._dispatch = Dispatch(settings, configuration, logbook, forwarder, self._counts)
+        self._signatures, self._held = wellbeing.Signatures(), Held()
+        self._door = door or Door(Limits())
         self._since = datetime.now(UTC)
 
-    def goes_to_unified(self, domain: str) -> bool:
-        """One draw for one request. Protected, unknown, not listed, switched off, unreadable:
-        legacy.
-        """
-        config = self._configuration.current()
-        if (
-            config is None
-            or not config.enabled
-            or domain == UNKNOWN
-            or domain in self._settings.protected
-        ):
-            return False
-        return domain in config.domains and self._draw() * 100 < config.percentage
-
     async def take(self, request: Request) -> Response:
-        """POST: one webhook."""
-        began = time.monotonic()
+        """POST: read once, proven over the raw bytes, then dispatched."""
+        began, body = time.monotonic(), b""
         try:
-            body = await read_body(request)
-            given = request.headers.get("x-hub-signature-256", "")
-            payload = read_payload(body, given, self._settings.app_secret)
+            body = await read_body(request, self._held)
+            self._prove(body, request.headers.get(SIGNATURE, ""))
+            payload = parsed(body)
+            items = contents(payload, self._settings.protected)
+            post = Post(body=body, payload=payload, headers=_passed_on(request), began=began)
+            outcomes, now = await self._dispatch.take(post, items)
+        except TooMany:
+            return self._refused(Refusal(413, "more messages than a batch may have"))
         except Refusal as refusal:
-            self._counts[f"refused {refusal.status}"] += 1
-            return JSONResponse({"error": refusal.reason}, refusal.status)
+            return self._refused(refusal)
         except ClientDisconnect:
             self._counts["client left"] += 1
             return Response(status_code=400)
-        known = recognise(payload, self._settings.protected)
-        return await self._route(known, body, _passed_on(request, known), began)
+        finally:
+            self._held.bytes -= len(body)
+        return _handed_back(outcomes, post.correlation_id, again=not now)
 
-    async def _route(self, known: Recognised, body: bytes, headers, began: float) -> Response:
-        name, routed_to = legacy_name(known.domain), LEGACY
-        if self.goes_to_unified(known.domain):
-            name, routed_to = UNIFIED_NAME, UNIFIED
+    def _prove(self, body: bytes, given: str) -> None:
         try:
-            answer = await self._forwarder.post(name, body, headers)
-        except (
-            asyncio.CancelledError
-        ):  # the process is ending, and may not wait: it was sent, so it is a row
-            self._note(known, routed_to, name, _STOPPED, headers, began)
+            prove(body, given, self._settings.app_secret)
+        except Refusal:
+            self._signatures.note(accepted=False)
             raise
-        if routed_to == UNIFIED and not answer.sent:
-            # Nothing left for unified, so nothing ran: legacy, once. The failure is a row of its
-            # own.
-            self._note(known, routed_to, name, answer, headers, began)
-            self._counts["fell back"] += 1
-            name, routed_to = legacy_name(known.domain), LEGACY
-            answer = await self._forwarder.post(name, body, headers)
-        if not answer.sent:
-            routed_to = ROUTER_ERROR  # it reached no destination
-        self._note(known, routed_to, name, answer, headers, began)
-        return _handed_back(answer, routed_to, name, headers["x-correlation-id"])
+        self._signatures.note(accepted=True)
 
-    def _note(self, known: Recognised, routed_to, name, answer: Answer, headers, began) -> None:
-        status = "success" if answer.status is not None and answer.status < 400 else "error"
-        self._counts[f"{routed_to} {status}"] += 1
-        self._logbook.note(
-            Decision(
-                created_at=datetime.now(UTC),
-                domain=known.domain,
-                routed_to=routed_to,
-                webhook_name=name,
-                status=status,
-                response_time_ms=round((time.monotonic() - began) * 1000),
-                error_message=answer.problem,
-                message_id=known.message_id,
-                from_number=known.from_number,
-                correlation_id=headers["x-correlation-id"],
-            )
+    def _refused(self, refusal: Refusal) -> Response:
+        self._counts[f"refused {refusal.status}"] += 1
+        headers = {"retry-after": "1"} if refusal.status == 503 else {}
+        return JSONResponse({"error": refusal.reason}, refusal.status, headers)
+
+    async def ask(self, request: Request) -> Response:
+        """GET: the platform's handshake, or health; nothing else is here."""
+        if any(name.startswith("hub.") for name in request.query_params):
+            answer = wellbeing.handshake(request.query_params, self._verify_token)
+            self._counts[f"handshake {answer.status_code}"] += 1
+            return answer
+        if request.path_params["path"].rsplit("/", 1)[-1] == HEALTH:
+            return self._health(request)
+        return PlainTextResponse("not found", 404)
+
+    def _health(self, request: Request) -> Response:
+        """Alive and well, for anybody; all of it for an operator, who says so with a token."""
+        said = wellbeing.public(NAME, VERSION, self._configuration, self._logbook, self._signatures)
+        given = request.headers.get("authorization")
+        if given is None:
+            return JSONResponse(said)
+        right = wellbeing.same(given, f"Bearer {self._operator_token}")
+        if not (right and self._operator_token):
+            return PlainTextResponse("forbidden", 403)
+        shown = wellbeing.private(
+            self._configuration, self._logbook, self._signatures, self._counts
         )
-
-    async def health(self, request: Request) -> Response:
-        """GET: alive; what it decides by, and whether its log arrives."""
-        config, log = self._configuration.current(), self._logbook
-        well = config is not None and not (log.dropped or log.refused or log.problem)
-        decides_by = config and {
-            "percentage": str(config.percentage),
-            "enabled": config.enabled,
-            "domains": sorted(config.domains),
-            "read_at": config.read_at.isoformat(),
-        }
         return JSONResponse(
             {
-                "function": NAME,
-                "version": VERSION,
-                "status": "ok" if well else "degraded",
+                **said,
                 "since": self._since.isoformat(),
                 "signed": self._settings.app_secret is not None,
                 "protected": sorted(self._settings.protected),
-                "configuration": decides_by,
-                "configuration_problem": self._configuration.problem or None,
-                "log": log.counts(),
-                "requests": dict(sorted(self._counts.items())),
+                **shown,
+                "connections": {
+                    "open": self._door.inside.total(),
+                    **dict(sorted(self._door.counts.items())),
+                },
             }
         )
 
@@ -180,77 +163,44 @@ class Router:
         """The ASGI application, on any path: a deployed function has one of its own."""
         routes = [
             Route("/{path:path}", self.take, methods=["POST"]),
-            Route("/{path:path}", self.health),
+            Route("/{path:path}", self.ask, methods=["GET"]),
         ]
         return Starlette(routes=routes, lifespan=lifespan)
 
 
-def _passed_on(request: Request, known: Recognised) -> dict[str, str]:
+def _passed_on(request: Request) -> dict[str, str]:
     """The few headers that a destination needs; none that a stranger could smuggle through."""
     offered = request.headers.get("x-correlation-id", "")
     headers = {
         "content-type": "application/json",
         "x-correlation-id": offered if _CORRELATION.fullmatch(offered) else uuid.uuid4().hex,
-        "x-routed-domain": known.domain,
     }
-    given = request.headers.get("x-hub-signature-256", "")
+    given = request.headers.get(SIGNATURE, "")
     if re.fullmatch(r"sha256=[0-9a-f]{64}", given):
-        headers["x-hub-signature-256"] = given
+        headers[SIGNATURE] = given
     return headers
 
 
-def _handed_back(answer: Answer, routed_to: str, name: str, correlation_id: str) -> Response:
-    """The destination's own answer; 502 and 504 are the router's, where there was none."""
-    headers = {"x-correlation-id": correlation_id, "x-routed-to": routed_to, "x-webhook-name": name}
-    if answer.status is None:
-        return JSONResponse({"error": answer.problem}, 504 if answer.timed_out else 502, headers)
-    return Response(answer.body, answer.status, headers, media_type=answer.content_type)
+def _handed_back(outcomes: Sequence[Outcome], correlation_id: str, *, again: bool) -> Response:
+    """The worst of the functions' own answers: a POST is done when all of it is done. 502 and 504
+    are the router's, where there was none.
 
-
-@contextlib.asynccontextmanager
-async def running(
-    configuration: Configuration, logbook: Logbook, drain_s: float = DRAIN_S
-) -> AsyncIterator[None]:
-    """The tasks beside the traffic. At the end the buffer is written out, for at most drain_s
-    seconds.
-    """
-    await configuration.renew()
-    reading, writing = asyncio.create_task(configuration.run()), asyncio.create_task(logbook.run())
-    try:
-        yield
-    finally:
-        reading.cancel()
-        logbook.close()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(writing, drain_s)
-        if logbook.buffered or logbook.dropped:
-            lost = f"{logbook.buffered} rows were not written, {logbook.dropped} were dropped"
-            print(
-                f"{NAME}: {lost}; the database answers: {logbook.problem}",
-                file=sys.stderr,
-                flush=True,
-            )
-
-
-def pool(address: str, name: str) -> AsyncConnectionPool:
-    """One connection that comes back by itself, for as long as it takes. Open it inside the event
-    loop.
-    """
-    settings = {
-        "autocommit": True,
-        "prepare_threshold": None,
-        "application_name": name,
-        "connect_timeout": 3,
+    again: nothing was handed on for this POST; the headers say who answered the first delivery."""
+    worst = max(outcomes, key=lambda one: _badness(one.answer.status)).answer
+    headers = {
+        "x-correlation-id": correlation_id,
+        "x-routed-to": ",".join(dict.fromkeys(one.routed_to for one in outcomes)),
+        "x-webhook-name": ",".join(dict.fromkeys(one.name for one in outcomes)),
     }
-    return AsyncConnectionPool(
-        address,
-        min_size=1,
-        max_size=1,
-        open=False,
-        kwargs=settings,
-        reconnect_timeout=float("inf"),
-        num_workers=1,
-    )
+    if again:
+        headers["x-answered-again"] = outcomes[0].correlation_id
+    if worst.status is None:
+        return JSONResponse({"error": worst.problem}, 504 if worst.timed_out else 502, headers)
+    return Response(worst.body, worst.status, headers, media_type=worst.content_type)
+
+
+def _badness(status: int | None) -> int:
+    return 1_000 if status is None else status
 
 
 async def serve(arguments: argparse.Namespace, address: str, secret: bytes | None) -> None:
@@ -262,12 +212,23 @@ async def serve(arguments: argparse.Namespace, address: str, secret: bytes | Non
     forwarder = Forwarder(
         arguments.to, timeout_s=arguments.timeout, connect_s=arguments.connect_timeout
     )
-    configuration, logbook = Configuration(reader(reading)), Logbook(writing)
+    configuration = Configuration(reader(reading), protected=arguments.protected)
+    logbook = Logbook(writing)
+    door = Door(
+        Limits(
+            connections=arguments.connections,
+            per_client=arguments.per_client,
+            headers_s=arguments.header_timeout,
+        )
+    )
     router = Router(
         Settings(protected=frozenset(arguments.protected), app_secret=secret),
         configuration,
         logbook,
         forwarder,
+        verify_token=os.environ.get(VERIFY) or None,
+        operator_token=os.environ.get(OPERATOR) or None,
+        door=door,
     )
 
     @contextlib.asynccontextmanager
@@ -281,14 +242,15 @@ async def serve(arguments: argparse.Namespace, address: str, secret: bytes | Non
         await writing.close(timeout=1)
 
     server = QuietServer(
-        configured(router.app(lifespan), lifespan="on", limit_concurrency=MOST_CONNECTIONS)
+        configured(router.app(lifespan), lifespan="on", http=protocol_behind(door))
     )
     await until_stopped((server, bound), ready={"router": bound.getsockname()[1]})
 
 
 def main() -> None:
-    """The command. The database is $ROLLOUT_REHEARSAL_URL, the signature's secret
-    $ROLLOUT_REHEARSAL_APP_SECRET.
+    """The command. From the environment come the database, the signature's secret, the handshake's
+    token and the operator's (for all of health): ROLLOUT_REHEARSAL_URL, …_APP_SECRET,
+    …_VERIFY_TOKEN, …_OPERATOR_TOKEN.
     """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -304,6 +266,13 @@ def main() -> None:
     parser.add_argument(
         "--connect-timeout", type=float, default=CONNECT_S, help="seconds for a connection to it"
     )
+    parser.add_argument(
+        "--header-timeout", type=float, default=Limits.headers_s, help="seconds for all headers"
+    )
+    parser.add_argument("--connections", type=int, default=Limits.connections, help="at most")
+    parser.add_argument(
+        "--per-client", type=int, default=Limits.per_client, help="connections of one address"
+    )
     parser.add_argument("--unsigned", action="store_true", help="take webhooks without a signature")
     arguments = parser.parse_args()
     arguments.to = pairs(arguments.to, parser)
@@ -315,6 +284,7 @@ def main() -> None:
             f"${SECRET} is not set: webhooks could not be proven to be Meta's (--unsigned takes"
             " them all)"
         )
+    raise_open_files()
     asyncio.run(serve(arguments, address, secret))
 
 

@@ -66,7 +66,7 @@ def configured(app, **more) -> uvicorn.Config:
     """
     return uvicorn.Config(
         app,
-        log_level="warning",
+        log_level="error",  # each garbled request is a warning: strangers would fill the log
         access_log=False,
         server_header=False,
         loop="asyncio",

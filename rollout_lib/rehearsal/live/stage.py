@@ -18,7 +18,14 @@ import httpx2
 
 from rollout_lib.errors import CouldNotMeasure
 from rollout_lib.rehearsal.live.recognise import UNKNOWN
-from rollout_lib.rehearsal.live.router import DATABASE, SECRET, UNIFIED_NAME, legacy_name
+from rollout_lib.rehearsal.live.router import (
+    DATABASE,
+    OPERATOR,
+    SECRET,
+    UNIFIED_NAME,
+    VERIFY,
+    legacy_name,
+)
 
 _LIVE = "rollout_lib.rehearsal.live"
 READY_S, STOP_S, CONNECT_S = 60.0, 30.0, 10.0
@@ -46,7 +53,8 @@ class Stage:
             *(legacy_name(name) for name in (*domains, *self.protected, UNKNOWN)),
         )
         self._timeout_s, self._median_ms, self._seed = timeout_s, median_ms, seed
-        self.environment = {**os.environ, DATABASE: database, SECRET: secrets.token_hex(16)}
+        own = {name: secrets.token_hex(16) for name in (SECRET, VERIFY, OPERATOR)}
+        self.environment = {**os.environ, DATABASE: database, **own}
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self._client = httpx2.Client(timeout=10.0, trust_env=False)
         self.ports: dict[str, int] = {}
@@ -106,8 +114,9 @@ class Stage:
         }
 
     def health(self) -> dict[str, Any]:
-        """The router's own words."""
-        return self._client.get(self.address("router")).json()
+        """The router's own words, as its operator sees them."""
+        headers = {"authorization": f"Bearer {self.environment[OPERATOR]}"}
+        return self._client.get(self.address("router") + "/health", headers=headers).json()
 
     def start(self, name: str, *command: str, announces: bool = False) -> subprocess.Popen[str]:
         """Another process of the rehearsal, ended with the rest. announces: it prints a line when
