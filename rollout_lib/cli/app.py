@@ -23,6 +23,7 @@ ROOMS = (
     "looking",
     "proof",
     "replaying",
+    "routers",
     "watching",
 )  # modules of rollout_lib.cli with further commands
 

@@ -14,6 +14,7 @@ from rollout_lib.errors import ParameterError
 from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.conductor import Rehearsal, rehearse
 from rollout_lib.rehearsal.live.conductor import FAULTS, LiveRun, refuse_wrong, run_live
+from rollout_lib.rehearsal.live.load import HANDSHAKES, Kind
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 
 
@@ -66,22 +67,31 @@ def rehearse_live(
 def _show_live(console: Console, result: LiveRun) -> None:
     counted = result.tally
     console.print(result.place, soft_wrap=True)
-    requests = Table("requests", "", title="What became of each request", title_justify="left")
-    requests.columns[1].justify = "right"
-    for name, number in (
-        ("sent", counted.sent),
-        ("answered", counted.answered),
-        ("logged", counted.logged),
-        ("lost", len(counted.lost)),
-        ("answered with an error", counted.failed),
-        ("served by legacy after unified could not be reached", counted.fell_back),
-        ("sent to unified more than 1 s after the rollback", counted.late),
+    requests = Table("", "requests", "messages", title="What became of them", title_justify="left")
+    for column in requests.columns[1:]:
+        column.justify = "right"
+    said = counted.messages
+    for name, number, messages in (
+        ("sent", counted.sent, said.sent),
+        ("answered", counted.answered, said.answered),
+        ("logged", counted.logged, said.logged),
+        ("lost", len(counted.lost), len(said.lost)),
+        ("run twice", None, len(said.twice)),
+        ("delivered again", counted.kinds.get(Kind.REDELIVERY, 0), said.redelivered),
+        ("statuses", counted.kinds.get(Kind.STATUS, 0), None),
+        ("handshakes", sum(counted.kinds.get(kind, 0) for kind in HANDSHAKES), None),
+        ("signed with an old secret", counted.kinds.get(Kind.FORGED, 0), None),
+        ("wrongly let in or refused", len(counted.wrong), None),
+        ("answered with an error", counted.failed, None),
+        ("served by legacy: no unified", None, counted.fell_back),
+        ("to unified > 1 s after the rollback", counted.late, None),
     ):
-        requests.add_row(name, f"{number:,}")
+        shown = ("–" if value is None else f"{value:,}" for value in (number, messages))
+        requests.add_row(name, *shown)
     console.print(requests)
     shares = Table(
         "domain",
-        "requests",
+        "messages",
         "unified",
         "share %",
         "configured %",

@@ -52,7 +52,9 @@ class Live:
     def route(self, percentage: float, enabled: bool = True) -> float:
         """Configure, and wait until the router decides by it; when it was committed."""
         self.connection.execute("SELECT set_routing_enabled(%s, 'test')", (enabled,))
-        self.connection.execute("SELECT update_routing_percentage(%s, 'test')", (percentage,))
+        self.connection.execute(
+            "SELECT update_routing_percentage(%s::numeric, 'test')", (percentage,)
+        )
         at = time.time()
         self.until(lambda: self._decides_by(percentage, enabled))
         return at

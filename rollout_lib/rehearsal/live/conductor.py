@@ -6,7 +6,6 @@ looks at what the suite did about it. It never lowers the routing itself."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -31,7 +30,7 @@ from rollout_lib.probes import TOKEN
 from rollout_lib.rehearsal.live import management
 from rollout_lib.rehearsal.live.configuration import QUERY
 from rollout_lib.rehearsal.live.live_plan import write_live_plan
-from rollout_lib.rehearsal.live.load import Sent, refuse_unbounded
+from rollout_lib.rehearsal.live.load import read_sent, refuse_unbounded
 from rollout_lib.rehearsal.live.router import DATABASE, UNIFIED_NAME
 from rollout_lib.rehearsal.live.stage import Stage
 from rollout_lib.rehearsal.live.tally import Moments, Tally, tally
@@ -189,6 +188,7 @@ class _Live:
             str(seed),
             "--out",
             str(out),
+            "--platform",
         )
         began = time.monotonic()
         with psycopg.connect(self.database.address, autocommit=True) as connection:
@@ -211,17 +211,19 @@ class _Live:
                 raise CouldNotMeasure(
                     reason=f"the client failed; see {self.stage.folder / 'load.log'}."
                 )
-            received = self.stage.received()
+            ran = self.stage.ran()
             router_exit = self.stage.end("router")  # writes what is in its buffer
-            statement = "SELECT correlation_id, domain, routed_to FROM webhook_routing_logs"
+            statement = (
+                "SELECT correlation_id, domain, routed_to, message_id FROM webhook_routing_logs"
+            )
             rows = connection.execute(statement).fetchall()
             enabled = connection.execute(QUERY).fetchone()[1]
-        lines = [Sent(**json.loads(line)) for line in out.read_text(encoding="utf-8").splitlines()]
+        lines = read_sent(out.read_text(encoding="utf-8").splitlines())
         percentage = self.plan.phases[0].percentage
         counted = tally(
             lines,
             rows,
-            received,
+            ran,
             unified_name=UNIFIED_NAME,
             protected=self.plan.protected_domains,
             configured_pct=float(percentage),
@@ -274,9 +276,11 @@ class _Live:
             problems.append("routing is off and the ledger does not say why")
         found = {
             "lost requests": len(counted.lost),
-            "webhooks run twice": len(counted.doubled),
-            "requests with a wrong number of rows": len(counted.miscounted),
-            "protected requests that went to unified": counted.protected_touched,
+            "lost messages": len(counted.messages.lost),
+            "messages run twice": len(counted.messages.twice),
+            "messages with a wrong number of rows": len(counted.miscounted),
+            "handshakes or forged requests with a wrong answer": len(counted.wrong),
+            "protected messages that went to unified": counted.protected_touched,
             "requests to unified later than the cache's second after the rollback": counted.late,
         }
         if not self.breaks.protected_suffer:

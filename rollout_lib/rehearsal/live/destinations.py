@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from rollout_lib.errors import UsageError
 from rollout_lib.rehearsal.live import management
+from rollout_lib.rehearsal.live.recognise import Kind, TooMany, contents
 from rollout_lib.rehearsal.live.serving import QuietServer, configured, listen, pairs, until_stopped
 
 REMEMBERED = (
@@ -73,6 +74,7 @@ class Destination:
     def __init__(self, name: str, port: int, behaviour: Behaviour, draw: random.Random) -> None:
         self.name, self.port, self.behaviour, self._draw = name, port, behaviour, draw
         self.received: list[tuple[float, str]] = []  # (when, correlation id)
+        self.messages: list[list[Any]] = []  # [when, message id, HTTP status or None while it runs]
         self.forgotten = 0
         self._server: QuietServer | None = None
         self._task: asyncio.Task[None] | None = None
@@ -120,12 +122,32 @@ class Destination:
     async def _answer(self, request: Request) -> Response:
         if request.method == "GET":
             return JSONResponse({"function": self.name, "status": "ok"})
-        await request.body()
-        correlation_id = request.headers.get("x-correlation-id", "")
-        if len(self.received) < REMEMBERED:
-            self.received.append((time.time(), correlation_id))
-        else:
+        noted = self._receive(await request.body(), request.headers.get("x-correlation-id", ""))
+        answer = await self._behave()
+        for one in noted:
+            one[2] = answer.status_code
+        return answer
+
+    def _receive(self, body: bytes, correlation_id: str) -> list[list[Any]]:
+        """Remember a request and its messages; what the answer is to be written into."""
+        if len(self.received) >= REMEMBERED:
             self.forgotten += 1
+            return []
+        at = time.time()
+        self.received.append((at, correlation_id))
+        try:
+            found = contents(json.loads(body), ())
+        except (ValueError, TooMany):
+            found = ()
+        noted = [
+            [at, item.message_id, None]
+            for item in found
+            if item.kind is Kind.MESSAGE and item.message_id
+        ]
+        self.messages.extend(noted)
+        return noted
+
+    async def _behave(self) -> Response:
         behaviour, released = self.behaviour, self._released
         if behaviour.outage == "reset" and self._server is not None:
             self._break(self._server)
@@ -162,6 +184,7 @@ def control(destinations: dict[str, Destination]) -> Starlette:
                     "address": f"http://127.0.0.1:{one.port}",
                     "behaviour": asdict(one.behaviour),
                     "received": one.received,
+                    "messages": one.messages,
                     "forgotten": one.forgotten,
                 }
                 for name, one in destinations.items()

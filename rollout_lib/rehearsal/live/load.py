@@ -14,39 +14,49 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import IO
 
 import httpx2
 
 from rollout_lib.errors import UsageError
-from rollout_lib.rehearsal.live.router import SECRET
+from rollout_lib.rehearsal.live.platform import (
+    MIX,
+    PLAIN,
+    PLATFORM,
+    Habits,
+    Message,
+    message,
+    post,
+    status,
+)
+from rollout_lib.rehearsal.live.router import SECRET, VERIFY
 from rollout_lib.rehearsal.live.serving import pairs, refuse_far_addresses
 from rollout_lib.rehearsal.live.webhook import signature
 
 MOST_PER_SECOND, MOST_SECONDS, MOST_REQUESTS, MOST_IN_FLIGHT = 2_000.0, 3_600.0, 500_000, 1_000
+AGAIN_S = (0.2, 4.0)  # after which the platform sends again: while it runs, and later
 ANSWER_S = 30.0  # longer than the router's own timeouts: what it answers is what is recorded
-# The runbook's requests an hour, with protected traffic and some that nothing recognises.
-MIX: Mapping[str, float] = {
-    "jobs": 550,
-    "marketplace": 350,
-    "property": 250,
-    "mobility": 60,
-    "profile": 60,
-    "insurance": 60,
-    "unknown": 4,
-}
-_SAYS: Mapping[str, str] = {
-    "jobs": "is the job still open?",
-    "marketplace": "I want to sell a bicycle",
-    "property": "a house to rent, please",
-    "mobility": "I need a driver",
-    "profile": "change my account",
-    "insurance": "about my policy",
-    "unknown": "good morning",
-}
+
+
+class Kind(StrEnum):
+    """What a request of the client is."""
+
+    MESSAGES = "messages"
+    STATUS = "status"
+    REDELIVERY = "redelivery"
+    HANDSHAKE = "handshake"
+    WRONG_HANDSHAKE = "wrong handshake"
+    FORGED = "forged"
+
+
+HANDSHAKES = (Kind.HANDSHAKE, Kind.WRONG_HANDSHAKE)
+# What the router must answer to a request that never reaches a function.
+EXPECTED = {Kind.HANDSHAKE: 200, Kind.WRONG_HANDSHAKE: 403, Kind.FORGED: 401}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,23 +72,9 @@ class Sent:
     routed_to: str | None
     ms: float
     problem: str | None = None
-
-
-def webhook(domain: str, number: int, draw: random.Random) -> bytes:
-    """A WhatsApp-like webhook of a domain: a button, a list's choice or a text."""
-    message: dict = {
-        "from": f"4915{draw.randrange(10**8):08d}",
-        "id": f"wamid.{draw.getrandbits(96):024x}",
-    }
-    kind = draw.choice(("button_reply", "list_reply", "text")) if domain != "unknown" else "text"
-    if kind == "text":
-        message |= {"type": "text", "text": {"body": _SAYS[domain]}}
-    else:
-        choice = {"id": f"{domain}_show_{number}", "title": "Show"}
-        message |= {"type": "interactive", "interactive": {"type": kind, kind: choice}}
-    value = {"messaging_product": "whatsapp", "messages": [message]}
-    entry = {"id": "0", "changes": [{"field": "messages", "value": value}]}
-    return json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
+    kind: Kind = Kind.MESSAGES
+    messages: tuple[tuple[str, str], ...] = ()  # (message id, domain)
+    again: str | None = None  # what the router says: it was answered before, to this request
 
 
 def schedule(rate: float, seconds: float, draw: random.Random) -> Iterator[float]:
@@ -115,60 +111,178 @@ async def send(
     seed: int,
     out: IO[str],
     stop: asyncio.Event | None = None,
+    habits: Habits = PLAIN,
+    verify_token: str = "",
 ) -> int:
     """Send for `seconds`, write a line for each request, wait for the last answers; how many were
-    sent.
+    sent by the schedule (redeliveries come on top).
     """
     refuse_far_addresses([address])
     refuse_unbounded(rate, seconds)
-    draw, run = random.Random(seed), f"{random.getrandbits(32):08x}"
-    gate, tasks = asyncio.Semaphore(MOST_IN_FLIGHT), set()
+    draw = random.Random(seed)
     limits = httpx2.Limits(
         max_connections=MOST_IN_FLIGHT, max_keepalive_connections=200, keepalive_expiry=4.0
     )
+    number = -1
     async with httpx2.AsyncClient(timeout=ANSWER_S, limits=limits, trust_env=False) as client:
+        sender = _Sender(client, address, secret, out, verify_token)
+        requests = Requests(mix, draw, habits)
         began = time.monotonic()
         for number, after in enumerate(schedule(rate, seconds, draw)):
-            domain = draw.choices(list(mix), list(mix.values()))[0]
-            body = webhook(domain, number, draw)
+            request = requests.next(number)
             if (wait := began + after - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
             if stop is not None and stop.is_set():
                 break
-            await gate.acquire()
-            task = asyncio.create_task(
-                _one(client, address, f"{run}-{number:06d}", domain, body, secret, out)
-            )
-            tasks.add(task)
-            task.add_done_callback(lambda done: (tasks.discard(done), gate.release()))
-        await asyncio.gather(*tasks)
+            await sender.start(request)
+            if request.kind is Kind.MESSAGES and draw.random() < habits.redelivered:
+                again = replace(request, kind=Kind.REDELIVERY)
+                await sender.start(again, later_s=draw.choice(AGAIN_S))
+        await sender.finish()
     return number + 1
 
 
-async def _one(
-    client, address: str, correlation_id: str, domain: str, body: bytes, secret, out: IO[str]
-) -> None:
-    headers = {"content-type": "application/json", "x-correlation-id": correlation_id}
-    if secret is not None:
-        headers["x-hub-signature-256"] = signature(secret, body)
-    at, began = time.time(), time.monotonic()
-    status = routed_to = problem = None
-    try:
-        answer = await client.post(address, content=body, headers=headers)
-        status, routed_to = answer.status_code, answer.headers.get("x-routed-to")
-    except httpx2.HTTPError as error:
-        problem = type(error).__name__
-    ms = (time.monotonic() - began) * 1000
-    sent = Sent(
-        at=at,
-        correlation_id=correlation_id,
-        domain=domain,
-        status=status,
-        routed_to=routed_to,
-        ms=round(ms, 2),
-        problem=problem,
-    )
-    out.write(json.dumps(asdict(sent)) + "\n")
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is to be sent."""
+
+    kind: Kind
+    domain: str
+    body: bytes = b""
+    messages: tuple[tuple[str, str], ...] = ()
+
+
+class Requests:
+    """Makes one request after the other, as the platform's habits say; remembers a few messages."""
+
+    def __init__(self, mix: Mapping[str, float], draw: random.Random, habits: Habits) -> None:
+        self._names, self._weights = list(mix), list(mix.values())
+        self._draw, self._habits = draw, habits
+        self._before: deque[Message] = deque(maxlen=500)
+
+    def next(self, number: int) -> Request:
+        habits, chance = self._habits, self._draw.random()
+        for share, make in (
+            (habits.handshake, self._handshake),
+            (habits.rotated, self._forged),
+            (habits.status if self._before else 0.0, self._status),
+            (habits.batch, self._batch),
+        ):
+            if chance < share:
+                return make(number)
+            chance -= share
+        return self._messages(number, 1)
+
+    def _handshake(self, number: int) -> Request:
+        kind = self._draw.choice((Kind.HANDSHAKE, Kind.WRONG_HANDSHAKE))
+        return Request(kind=kind, domain="unknown")
+
+    def _forged(self, number: int) -> Request:
+        return replace(self._messages(number, 1), kind=Kind.FORGED)
+
+    def _status(self, number: int) -> Request:
+        of = self._draw.choice(self._before)
+        said = status(of, self._draw.choice(("sent", "delivered", "read")))
+        return Request(kind=Kind.STATUS, domain=of.domain, body=post("statuses", said))
+
+    def _batch(self, number: int) -> Request:
+        return self._messages(number, self._draw.randint(2, 4))
+
+    def _messages(self, number: int, count: int) -> Request:
+        found = [self._message(number) for _ in range(count)]
+        self._before.extend(found)
+        return Request(
+            kind=Kind.MESSAGES,
+            domain=found[0].domain,
+            body=post("messages", *(one.content for one in found)),
+            messages=tuple((one.identity, one.domain) for one in found),
+        )
+
+    def _message(self, number: int) -> Message:
+        domain = self._draw.choices(self._names, self._weights)[0]
+        sender = ""
+        if self._before and self._draw.random() < self._habits.known_sender:
+            sender = self._draw.choice(self._before).content["from"]
+        return message(domain, number, self._draw, sender)
+
+
+class _Sender:
+    """Sends requests beside each other, at most MOST_IN_FLIGHT, and writes what came back."""
+
+    def __init__(
+        self,
+        client: httpx2.AsyncClient,
+        address: str,
+        secret: bytes | None,
+        out: IO[str],
+        verify_token: str,
+    ) -> None:
+        self._client, self._address, self._secret = client, address, secret
+        self._out, self._verify_token = out, verify_token
+        self._run, self._number = f"{random.getrandbits(32):08x}", 0
+        self._gate = asyncio.Semaphore(MOST_IN_FLIGHT)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, request: Request, later_s: float = 0.0) -> None:
+        await self._gate.acquire()
+        self._number += 1
+        identity = f"{self._run}-{self._number:06d}"
+        task = asyncio.create_task(self._one(request, identity, later_s))
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: (self._tasks.discard(done), self._gate.release()))
+
+    async def finish(self) -> None:
+        await asyncio.gather(*self._tasks)
+
+    async def _one(self, request: Request, correlation_id: str, later_s: float) -> None:
+        if later_s:
+            await asyncio.sleep(later_s)
+        at, began = time.time(), time.monotonic()
+        status = routed_to = problem = again = None
+        try:
+            answer = await self._asked(request, correlation_id)
+            status, routed_to = answer.status_code, answer.headers.get("x-routed-to")
+            again = answer.headers.get("x-answered-again")
+        except httpx2.HTTPError as error:
+            problem = type(error).__name__
+        sent = Sent(
+            at=at,
+            correlation_id=correlation_id,
+            domain=request.domain,
+            status=status,
+            routed_to=routed_to,
+            ms=round((time.monotonic() - began) * 1000, 2),
+            problem=problem,
+            kind=request.kind,
+            messages=request.messages,
+            again=again,
+        )
+        self._out.write(json.dumps(asdict(sent)) + "\n")
+
+    async def _asked(self, request: Request, correlation_id: str) -> httpx2.Response:
+        if request.kind in HANDSHAKES:
+            right = request.kind is Kind.HANDSHAKE
+            asked = {
+                "hub.mode": "subscribe",
+                "hub.challenge": correlation_id,
+                "hub.verify_token": self._verify_token if right else "a guess",
+            }
+            return await self._client.get(self._address, params=asked)
+        headers = {"content-type": "application/json", "x-correlation-id": correlation_id}
+        secret = b"of before" if request.kind is Kind.FORGED else self._secret
+        if secret is not None:
+            headers["x-hub-signature-256"] = signature(secret, request.body)
+        return await self._client.post(self._address, content=request.body, headers=headers)
+
+
+def read_sent(lines: Iterable[str]) -> list[Sent]:
+    """The lines that `send` wrote, parsed once."""
+    found = []
+    for line in lines:
+        value = json.loads(line)
+        messages = tuple((identity, domain) for identity, domain in value.pop("messages"))
+        found.append(Sent(**{**value, "kind": Kind(value["kind"]), "messages": messages}))
+    return found
 
 
 async def _run(arguments: argparse.Namespace, secret: bytes | None) -> None:
@@ -188,6 +302,8 @@ async def _run(arguments: argparse.Namespace, secret: bytes | None) -> None:
             seed=arguments.seed,
             out=out,
             stop=stop,
+            habits=PLATFORM if arguments.platform else PLAIN,
+            verify_token=os.environ.get(VERIFY, ""),
         )
 
 
@@ -203,6 +319,11 @@ def main() -> None:
         "--mix", action="append", default=[], metavar="jobs=550", help="the runbook's without it"
     )
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--platform",
+        action="store_true",
+        help="batches, statuses, redeliveries, handshakes and wrong signatures, too",
+    )
     parser.add_argument("--out", type=Path, help="file of JSON lines; standard output without it")
     arguments = parser.parse_args()
     arguments.mix = {

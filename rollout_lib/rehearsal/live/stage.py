@@ -113,6 +113,20 @@ class Stage:
             for name, one in answer.items()
         }
 
+    def ran(self) -> list[tuple[float, str, str, int | None]]:
+        """Each message at each function, the earliest first: (when, function, message id, what it
+        answered; None where it has not).
+        """
+        answer = self._client.get(self.address("control")).json()
+        return sorted(
+            (
+                (at, name, identity, status)
+                for name, one in answer.items()
+                for at, identity, status in one["messages"]
+            ),
+            key=lambda one: one[0],
+        )
+
     def health(self) -> dict[str, Any]:
         """The router's own words, as its operator sees them."""
         headers = {"authorization": f"Bearer {self.environment[OPERATOR]}"}
