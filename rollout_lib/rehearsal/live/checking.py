@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +18,7 @@ import httpx2
 from sqlalchemy import text
 
 from rollout_lib.database.connection import Database, connect
-from rollout_lib.errors import CouldNotMeasure, RolloutError, UsageError
+from rollout_lib.errors import CouldNotMeasure, UsageError
 from rollout_lib.model import UNIFIED
 from rollout_lib.plan import Plan
 from rollout_lib.rehearsal.live.configuration import VALID_S
@@ -27,12 +26,12 @@ from rollout_lib.rehearsal.live.contract import (
     Asked,
     Contract,
     Difference,
-    State,
     Step,
     Wording,
     differing_row,
     domain_of,
 )
+from rollout_lib.rehearsal.live.staging import TakenConfiguration, taken_configuration
 from rollout_lib.rehearsal.live.webhook import signature
 
 SECRET, VERIFY = "ROLLOUT_REHEARSAL_APP_SECRET", "ROLLOUT_REHEARSAL_VERIFY_TOKEN"
@@ -40,7 +39,6 @@ SETTLE_S = VALID_S + 0.5  # a router decides by a change within its cache's seco
 ROWS_S, ANSWER_S = 15.0, 30.0
 TRIES = 3  # where legacy had what unified should have: a router that stalled does that
 AT_ONCE = 12
-_NEWEST = "(SELECT max(created_at) FROM public.webhook_routing_config)"
 Progress = Callable[[str, int, int], None]
 
 
@@ -91,7 +89,7 @@ def check_router(
     database = connect(plan)
     with (
         httpx2.Client(timeout=ANSWER_S, follow_redirects=False) as client,
-        _configuration(database) as configuration,
+        taken_configuration(database) as configuration,
     ):
         check = _Check(client, url, secret, token, database, contract)
         found: list[Difference] = []
@@ -108,98 +106,6 @@ def check_router(
         differences=tuple(dict.fromkeys(found)),
         put_back=configuration.trouble,
     )
-
-
-class _Configuration:
-    """The newest row while the check has it: what it was, what we made of it, and putting it back."""
-
-    def __init__(self, database: Database) -> None:
-        self._database, self.trouble = database, ""
-        self.refused = ""
-        with database.transaction(readonly=True) as connection:
-            rows = connection.execute(
-                text(
-                    "SELECT percentage, enabled, domains, notes FROM public.webhook_routing_config"
-                )
-            ).all()
-        if len(rows) != 1:
-            raise CouldNotMeasure(
-                reason=f"webhook_routing_config has {len(rows)} rows; the check needs exactly one."
-            )
-        self._before = dict(rows[0]._mapping)
-        self._ours: dict[str, Any] = self._before
-
-    def set(self, state: State) -> None:
-        """Make it so; what the table itself refuses is noted, and cannot happen to a router."""
-        ours = {"percentage": state.percentage, "enabled": state.enabled, "domains": state.domains}
-        self.refused = ""
-        self._write({**ours, "notes": "rollout router check"})
-        if state.second_row:
-            self._run(
-                "INSERT INTO public.webhook_routing_config (percentage, enabled, domains, created_at)"
-                f" SELECT 0, false, domains, created_at - interval '1 day'"
-                f" FROM public.webhook_routing_config WHERE created_at = {_NEWEST}"
-            )
-
-    def put_back(self) -> None:
-        """As it was; where somebody else changed it meanwhile, it stays theirs, and is told."""
-        self._write(self._before)
-
-    def _write(self, values: dict[str, Any]) -> None:
-        delete = f"DELETE FROM public.webhook_routing_config WHERE created_at < {_NEWEST}"
-        update = (
-            "UPDATE public.webhook_routing_config SET percentage = :percentage, enabled = :enabled,"
-            " domains = :domains, notes = :notes, updated_at = clock_timestamp()"
-            f" WHERE created_at = {_NEWEST} AND percentage = :was_percentage"
-            " AND enabled = :was_enabled"
-        )
-        was = {
-            "was_percentage": self._ours["percentage"],
-            "was_enabled": self._ours["enabled"],
-        }
-        try:
-            with self._database.transaction(readonly=False) as connection:
-                connection.execute(text(delete))
-                done = connection.execute(text(update), {**values, **was}).rowcount
-        except RolloutError as error:
-            if not _by_constraint(error):
-                raise
-            self.refused = "the table refuses this configuration"
-            return
-        if done != 1:
-            raise CouldNotMeasure(
-                reason="the configuration was changed by somebody else during the check; it is"
-                " theirs now."
-            )
-        self._ours = values
-
-    def _run(self, statement: str) -> None:
-        try:
-            with self._database.transaction(readonly=False) as connection:
-                connection.execute(text(statement))
-        except RolloutError as error:
-            if not _by_constraint(error):
-                raise
-            self.refused = "the table refuses this configuration"
-
-
-def _by_constraint(error: RolloutError) -> bool:
-    """The database's own words are in the cause: a constraint of the table."""
-    cause = getattr(error.__cause__ or error.__context__, "orig", None)
-    return str(getattr(cause, "sqlstate", "")).startswith("23")
-
-
-@contextmanager
-def _configuration(database: Database) -> Iterator[_Configuration]:
-    """Take the configuration, and put it back whatever happens."""
-    taken = _Configuration(database)
-    try:
-        yield taken
-    finally:
-        try:
-            taken.put_back()
-        except RolloutError as error:
-            taken.trouble = f"The configuration was NOT put back: {error}"
 
 
 class _Check:
@@ -223,7 +129,7 @@ class _Check:
         self._rows: dict[str, tuple[str, tuple[str, str] | None]] = {}  # id: (name, expected row)
         self._sides: dict[str, dict[int, str]] = {}  # of many: customer's number -> side
 
-    def step(self, step: Step, configuration: _Configuration) -> list[Difference]:
+    def step(self, step: Step, configuration: TakenConfiguration) -> list[Difference]:
         """All of a step, again where legacy alone had what unified should have."""
         if configuration.refused:
             return []  # no router can meet it in this database

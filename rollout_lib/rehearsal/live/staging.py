@@ -1,0 +1,107 @@
+"""The configuration of a staging database while a check has it: set for a step, put back at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import text
+
+from rollout_lib.database.connection import Database
+from rollout_lib.errors import CouldNotMeasure, RolloutError
+from rollout_lib.rehearsal.live.contract import State
+
+_NEWEST = "(SELECT max(created_at) FROM public.webhook_routing_config)"
+
+
+class TakenConfiguration:
+    """The newest row while the check has it: what it was, what we made of it, and putting it back."""
+
+    def __init__(self, database: Database) -> None:
+        self._database, self.trouble = database, ""
+        self.refused = ""
+        with database.transaction(readonly=True) as connection:
+            rows = connection.execute(
+                text(
+                    "SELECT percentage, enabled, domains, notes FROM public.webhook_routing_config"
+                )
+            ).all()
+        if len(rows) != 1:
+            raise CouldNotMeasure(
+                reason=f"webhook_routing_config has {len(rows)} rows; the check needs exactly one."
+            )
+        self._before = dict(rows[0]._mapping)
+        self._ours: dict[str, Any] = self._before
+
+    def set(self, state: State) -> None:
+        """Make it so; what the table itself refuses is noted, and cannot happen to a router."""
+        ours = {"percentage": state.percentage, "enabled": state.enabled, "domains": state.domains}
+        self.refused = ""
+        self._write({**ours, "notes": "rollout router check"})
+        if state.second_row:
+            self._run(
+                "INSERT INTO public.webhook_routing_config (percentage, enabled, domains, created_at)"
+                f" SELECT 0, false, domains, created_at - interval '1 day'"
+                f" FROM public.webhook_routing_config WHERE created_at = {_NEWEST}"
+            )
+
+    def put_back(self) -> None:
+        """As it was; where somebody else changed it meanwhile, it stays theirs, and is told."""
+        self._write(self._before)
+
+    def _write(self, values: dict[str, Any]) -> None:
+        delete = f"DELETE FROM public.webhook_routing_config WHERE created_at < {_NEWEST}"
+        update = (
+            "UPDATE public.webhook_routing_config SET percentage = :percentage, enabled = :enabled,"
+            " domains = :domains, notes = :notes, updated_at = clock_timestamp()"
+            f" WHERE created_at = {_NEWEST} AND percentage = :was_percentage"
+            " AND enabled = :was_enabled"
+        )
+        was = {
+            "was_percentage": self._ours["percentage"],
+            "was_enabled": self._ours["enabled"],
+        }
+        try:
+            with self._database.transaction(readonly=False) as connection:
+                connection.execute(text(delete))
+                done = connection.execute(text(update), {**values, **was}).rowcount
+        except RolloutError as error:
+            if not _by_constraint(error):
+                raise
+            self.refused = "the table refuses this configuration"
+            return
+        if done != 1:
+            raise CouldNotMeasure(
+                reason="the configuration was changed by somebody else during the check; it is"
+                " theirs now."
+            )
+        self._ours = values
+
+    def _run(self, statement: str) -> None:
+        try:
+            with self._database.transaction(readonly=False) as connection:
+                connection.execute(text(statement))
+        except RolloutError as error:
+            if not _by_constraint(error):
+                raise
+            self.refused = "the table refuses this configuration"
+
+
+def _by_constraint(error: RolloutError) -> bool:
+    """The database's own words are in the cause: a constraint of the table."""
+    cause = getattr(error.__cause__ or error.__context__, "orig", None)
+    return str(getattr(cause, "sqlstate", "")).startswith("23")
+
+
+@contextmanager
+def taken_configuration(database: Database) -> Iterator[TakenConfiguration]:
+    """Take the configuration, and put it back whatever happens."""
+    taken = TakenConfiguration(database)
+    try:
+        yield taken
+    finally:
+        try:
+            taken.put_back()
+        except RolloutError as error:
+            taken.trouble = f"The configuration was NOT put back: {error}"

@@ -1,0 +1,90 @@
+"""The contract: the reference router passes it, a router that breaks it is told, production never
+hears of it.
+"""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from rollout_lib.cli.app import run
+from rollout_lib.plan import load_plan
+from rollout_lib.rehearsal.live.checking import check_router
+from rollout_lib.rehearsal.live.contract import TABLE, Contract, read_contract
+from rollout_lib.rehearsal.live.router import SECRET, VERIFY
+
+
+@pytest.fixture
+def staged(live, plan, monkeypatch):
+    """The secrets of the router in the environment, as `rollout router check` finds them."""
+    for name in (SECRET, VERIFY):
+        monkeypatch.setenv(name, live.stage.environment[name])
+    # As the migration is deployed, but a protected domain may be listed: the router must refuse it.
+    live.connection.execute(
+        "ALTER TABLE webhook_routing_config DROP CONSTRAINT protected_domains_never_routed"
+    )
+    return live
+
+
+def test_the_reference_router_does_what_the_contract_says(staged, plan):
+    """Every configuration and request of the table, through real sockets; the configuration is as
+    it was.
+    """
+    statement = "SELECT percentage, enabled, domains, notes FROM webhook_routing_config"
+    before = staged.connection.execute(statement).fetchall()
+    report = check_router(plan, staged.stage.address("router"), read_contract())
+    assert report.differences == ()
+    assert report.ok
+    assert report.requests > 400
+    assert staged.connection.execute(statement).fetchall() == before
+    handed = staged.stage.ran()
+    assert len({identity for _, _, identity, _ in handed}) == len(handed)
+    at_unified = {identity for _, name, identity, _ in handed if name == "wa-webhook-unified"}
+    assert not [identity for identity in at_unified if "taxi" in identity or "mobil" in identity]
+
+
+def test_what_comes_otherwise_is_a_difference(staged, plan):
+    """A table that demands mobility at unified, another answer and another domain: three lines,
+    exit 20.
+    """
+    table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+    table["steps"] = [table["steps"][1]]
+    table["steps"][0]["requests"] = [
+        {"name": "a", "messages": [["ann", "mobility"]], "answer": 200, "routed_to": ["unified"]},
+        {"name": "b", "body": "{", "answer": 200},
+    ]
+    report = check_router(plan, staged.stage.address("router"), Contract.model_validate(table))
+    assert [difference.line() for difference in report.differences] == [
+        "b: the answer must be 200, is 400.",
+        "a: the rows of message 0 must be mobility to unified, is mobility to legacy.",
+    ]
+
+
+def test_production_is_refused_and_nothing_is_asked(tmp_path, capsys):
+    """Exit 2, whatever the address is."""
+    url = "http://127.0.0.1:9"
+    plan = load_plan("parameters/week6.production.yaml").path
+    assert run(["router", "check", "--url", url, "--plan", plan]) == 2
+    assert "production" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "a", "answer": 200},
+        {"name": "a", "messages": [["ann", "jobs"]], "answer": 200},
+        {"name": "a", "messages": [["ann", "nonsense"]], "answer": 200, "routed_to": []},
+        {"name": "a", "again": "nobody", "answer": 200},
+        {"name": "a", "body": "{", "answer": 200, "typo": 1},
+    ],
+)
+def test_a_table_is_checked_whole_before_anything_is_sent(tmp_path, wrong, capsys):
+    """A request that says nothing, forgets its sides, or refers to nothing: exit 2."""
+    table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+    table["steps"][0]["requests"] = [wrong]
+    table["steps"] = table["steps"][:1]
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump(table), encoding="utf-8")
+    asked = ["router", "check", "--url", "http://127.0.0.1:9", "--contract", str(path)]
+    assert run([*asked, "--plan", "parameters/week6.rehearsal.yaml"]) == 2
+    assert "own.yaml" in capsys.readouterr().err
