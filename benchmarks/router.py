@@ -13,6 +13,7 @@ import os
 import statistics
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import psycopg
@@ -30,7 +31,7 @@ ROUNDS, SECONDS = 5, 6.0
 
 
 def main(rate: float) -> None:
-    """Direct and through the router, alternating, at the same rate; then two live rehearsals."""
+    """Direct and through the router, alternating, at the same rate; then the cache; then live rehearsals."""
     with tempfile.TemporaryDirectory() as folder:
         server = embedded(Path(folder) / "server", durable=False)
         os.environ[DATABASE] = server
@@ -40,8 +41,10 @@ def main(rate: float) -> None:
                 " turn\n"
             )
             print(_overhead(server, Path(folder), rate), flush=True)
+            print("\n### The cache's second, at the same rate, 100 % routed\n")
+            print(_cache(server, Path(folder), rate), flush=True)
             print("\n### From a fault to the last request that went to unified, at the client\n")
-            for fault in ("errors", "outage"):
+            for fault in ("errors", "outage", "hang"):
                 run = run_live(minutes=2, rate=30, fault=fault, outputs=Path(folder) / "live")
                 found = run.tally
                 took = (
@@ -51,7 +54,7 @@ def main(rate: float) -> None:
                 )
                 print(
                     f"- `{fault}`: {took} ({found.sent:,} requests, {len(found.lost)} lost,"
-                    f" {found.late} late)",
+                    f" {len(found.messages.twice)} run twice, {found.late} late)",
                     *run.problems,
                     sep="; ",
                     flush=True,
@@ -96,6 +99,65 @@ def _overhead(server: str, folder: Path, rate: float) -> str:
         f"{log['refused']} refused."
     )
     return "\n".join(lines)
+
+
+def _cache(server: str, folder: Path, rate: float) -> str:
+    """How long unified still gets requests after a rollback, and after the database stops answering:
+    seconds from the commit, or from the lock, to the last such request as its sender saw it.
+    """
+    plan = load_plan("parameters/week6.rehearsal.yaml")
+    os.environ[DATABASE] = address = create_database(server, "rehearsal_bench_cache")
+    migrate(connect(plan), apply=True)
+    os.environ[DATABASE] = server
+    off = "SELECT set_routing_enabled(false, 'bench')"
+    # Every read of the configuration waits for this one; nothing is refused and nothing breaks.
+    hang = "LOCK TABLE webhook_routing_config IN ACCESS EXCLUSIVE MODE"
+    found = []
+    with Stage(address, plan.domains, plan.protected_domains, folder, median_ms=5) as stage:
+        for name, statement in (("rollback committed", off), ("configuration hangs", hang)):
+            with psycopg.connect(address, autocommit=True) as connection:
+                connection.execute(
+                    "SELECT set_routing_enabled(true, 'bench'),"
+                    " update_routing_percentage(100, 'bench')"
+                )
+                lines, at = asyncio.run(_while_sending(stage, rate, connection, statement))
+            last = max(line["at"] for line in lines if line["routed_to"] == "unified")
+            later = sum(line["routed_to"] == "legacy" and line["at"] > last for line in lines)
+            found.append(
+                f"- {name}: the last request to unified was sent {last - at:.2f} s after it;"
+                f" {later:,} later ones went to legacy"
+            )
+    return "\n".join(found)
+
+
+async def _while_sending(
+    stage: Stage, rate: float, connection: psycopg.Connection, statement: str
+) -> tuple[list[dict], float]:
+    """Send for SECONDS; half-way the statement runs, in a transaction that stays open until the end
+    where it is no commit. The client's lines, and when the statement was done.
+    """
+    out = io.StringIO()
+    sending = asyncio.create_task(
+        send(
+            stage.address("router"),
+            rate=rate,
+            seconds=SECONDS,
+            mix={"jobs": 1.0},
+            secret=stage.environment[SECRET].encode(),
+            seed=7,
+            out=out,
+        )
+    )
+    await asyncio.sleep(SECONDS / 2)
+    locks = statement.startswith("LOCK")
+    if locks:
+        await asyncio.to_thread(connection.execute, "BEGIN")
+    await asyncio.to_thread(connection.execute, statement)
+    at = time.time()
+    await sending
+    if locks:
+        connection.execute("ROLLBACK")
+    return [json.loads(line) for line in out.getvalue().splitlines()], at
 
 
 def _sent(to: str, rate: float, secret: bytes) -> list[float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 TOKEN = "SUPABASE_ACCESS_TOKEN"
 ROUTER_FUNCTION = "webhook-traffic-router"
 TRIES, PAUSE_S = 2, 1.0  # the second try is not part of the same blink
+_REFUSED = re.compile(r"[0-9,]{1,12} of [0-9,]{1,12} refused since [0-9:]{5} UTC: secret rotated\?")
 _GONE = (404, 410)  # the platform answers for a function that is not there
 
 
@@ -99,18 +101,33 @@ def _ask(kind: str, name: str, address: str, timeout: float) -> Probe:
         if attempt:
             time.sleep(PAUSE_S)
         try:
-            status = _get(address, timeout).status_code
+            answer = _get(address, timeout)
+            status = answer.status_code
         except httpx2.HTTPError as error:
             detail = f"no answer ({type(error).__name__})"
         except (ValueError, OSError) as error:
             detail = f"could not be asked ({type(error).__name__})"
         else:
-            detail = f"HTTP {status}"
+            detail = f"HTTP {status}{_refused(answer) if kind in ('router', 'function') else ''}"
             # A webhook may well refuse a GET: that is its own answer, and it is up. A redirect is
             # somebody else's.
             if 200 <= status < 300 or (400 <= status < 500 and status not in _GONE):
                 return _probe(kind, name, True, 0, detail)
     return _probe(kind, name, False, 1, detail)
+
+
+def _refused(answer: httpx2.Response) -> str:
+    """What the router's health says of refused signatures; only those words, whatever else it
+    says.
+    """
+    if len(answer.content) > 10_000:
+        return ""
+    try:
+        said = answer.json()
+    except ValueError:
+        return ""
+    words = said.get("signatures") if isinstance(said, dict) else None
+    return f", {words}" if isinstance(words, str) and _REFUSED.fullmatch(words) else ""
 
 
 def look_for_function(plan: Plan) -> Probe:

@@ -9,8 +9,10 @@ import socket
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
+import httpx2
 import pytest
 
+from rollout_lib.probes import _refused
 from rollout_lib.rehearsal.live.door import Door, Limits, protocol_behind
 from rollout_lib.rehearsal.live.serving import QuietServer, configured, listen
 from rollout_lib.rehearsal.live.webhook import Held, Refusal, signature
@@ -274,3 +276,19 @@ def test_what_left_is_no_longer_counted():
         assert not door._waited_for
 
     behind_a_door(Limits(per_client=300), told)
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (b'{"signatures": "50 of 50 refused since 10:02 UTC: secret rotated?"}', True),
+        (b'{"signatures": "<b>50 of 50</b>"}', False),
+        (b'{"signatures": null}', False),
+        (b"[]", False),
+        (b"ok", False),
+    ],
+)
+def test_a_probe_of_the_routers_health_says_what_it_asks(said, shown):
+    """The words of a rotated secret and no others, whatever a health address answers."""
+    detail = _refused(httpx2.Response(200, content=said))
+    assert detail == (", 50 of 50 refused since 10:02 UTC: secret rotated?" if shown else "")

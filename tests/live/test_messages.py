@@ -347,3 +347,16 @@ def test_any_batch_any_order_any_redelivery(deliveries, together):
     assert sum(handed.values()) == sum(
         row.error_message != "no connection" for row in bench.logbook.rows
     )
+
+
+def test_a_status_without_an_id_follows_no_message_without_an_id():
+    """Beside a jobs message that has no id either, it is the customer's, or unknown: all stays on
+    legacy.
+    """
+    bench = Bench()
+    value = {"messages": [{"text": {"body": "a job"}}], "statuses": [{"status": "read"}]}
+    asyncio.run(bench.send(post(value)))
+    assert [name for name, _, _ in bench.destinations.handed] == [
+        "wa-webhook-jobs",
+        "wa-webhook-unknown",
+    ]

@@ -106,13 +106,17 @@ class Dispatch:
 
     def _followed(self, items: Sequence[Item]) -> list[Item]:
         """Statuses with the domain of what they speak of; a message of the same POST counts."""
-        here = {item.message_id: item.domain for item in items if item.kind is Kind.MESSAGE}
+        here = {
+            item.message_id: item.domain
+            for item in items
+            if item.kind is Kind.MESSAGE and item.message_id is not None
+        }
         return [
             item
             if item.kind is not Kind.STATUS
             else replace(
                 item,
-                domain=here.get(item.message_id) or self._conversations.followed(item).domain,
+                domain=here.get(item.message_id or "") or self._conversations.followed(item).domain,
             )
             for item in items
         ]
