@@ -22,7 +22,7 @@ from rollout_lib.database.connection import connect
 from rollout_lib.database.migrations import migrate
 from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.live.conductor import run_live
-from rollout_lib.rehearsal.live.load import send
+from rollout_lib.rehearsal.live.load import Sent, read_sent, send
 from rollout_lib.rehearsal.live.router import DATABASE, SECRET, legacy_name
 from rollout_lib.rehearsal.live.stage import Stage
 from rollout_lib.rehearsal.server import create_database, embedded, stop
@@ -120,9 +120,9 @@ def _cache(server: str, folder: Path, rate: float) -> str:
                     "SELECT set_routing_enabled(true, 'bench'),"
                     " update_routing_percentage(100, 'bench')"
                 )
-                lines, at = asyncio.run(_while_sending(stage, rate, connection, statement))
-            last = max(line["at"] for line in lines if line["routed_to"] == "unified")
-            later = sum(line["routed_to"] == "legacy" and line["at"] > last for line in lines)
+                lines, at = _while_sending(stage, rate, connection, statement)
+            last = max(line.at for line in lines if line.routed_to == "unified")
+            later = sum(line.routed_to == "legacy" and line.at > last for line in lines)
             found.append(
                 f"- {name}: the last request to unified was sent {last - at:.2f} s after it;"
                 f" {later:,} later ones went to legacy"
@@ -130,34 +130,31 @@ def _cache(server: str, folder: Path, rate: float) -> str:
     return "\n".join(found)
 
 
-async def _while_sending(
+def _while_sending(
     stage: Stage, rate: float, connection: psycopg.Connection, statement: str
-) -> tuple[list[dict], float]:
-    """Send for SECONDS; half-way the statement runs, in a transaction that stays open until the end
-    where it is no commit. The client's lines, and when the statement was done.
+) -> tuple[list[Sent], float]:
+    """Send for SECONDS from a process of its own; half-way the statement runs, in a transaction
+    that stays open until the end where it is a lock. The client's lines, and when it was done.
     """
-    out = io.StringIO()
-    sending = asyncio.create_task(
-        send(
-            stage.address("router"),
-            rate=rate,
-            seconds=SECONDS,
-            mix={"jobs": 1.0},
-            secret=stage.environment[SECRET].encode(),
-            seed=7,
-            out=out,
-        )
-    )
-    await asyncio.sleep(SECONDS / 2)
+    out = stage.folder / "bench.jsonl"
+    options = {"--to": stage.address("router"), "--rate": rate, "--seconds": SECONDS, "--out": out}
+    given = [str(part) for pair in options.items() for part in pair]
+    client = ("-m", "rollout_lib.rehearsal.live.load", *given, "--mix", "jobs=1")
+    loading = stage.start("load", *client)
+    while not out.exists() or not out.stat().st_size:
+        time.sleep(0.05)
+    time.sleep(SECONDS / 2)
     locks = statement.startswith("LOCK")
     if locks:
-        await asyncio.to_thread(connection.execute, "BEGIN")
-    await asyncio.to_thread(connection.execute, statement)
+        connection.execute("BEGIN")
+    connection.execute(statement)
     at = time.time()
-    await sending
+    loading.wait()
     if locks:
         connection.execute("ROLLBACK")
-    return [json.loads(line) for line in out.getvalue().splitlines()], at
+    lines = read_sent(out.read_text(encoding="utf-8").splitlines())
+    out.unlink()
+    return lines, at
 
 
 def _sent(to: str, rate: float, secret: bytes) -> list[float]:
