@@ -19,7 +19,7 @@ from rollout_lib.archive.history import Row, rows
 from rollout_lib.archive.page import page
 from rollout_lib.display.page import badge
 from rollout_lib.display.words import BADGES, HATCHED
-from rollout_lib.judgement.timeline import expected_slots
+from rollout_lib.judgement.timeline import slots_of
 from rollout_lib.model import STATES, State
 from rollout_lib.plan import Plan
 from rollout_lib.redaction import redact
@@ -36,6 +36,7 @@ class _Stretch:
 
     words: str
     began: datetime
+    runs: bool = False  # does anything go to unified?
     ended: datetime | None = None
     rows: list[Row] = field(default_factory=list)
     gaps: list[datetime] = field(default_factory=list)
@@ -133,12 +134,15 @@ def _stretches(group: Sequence[Row], plan: Plan | None) -> list[_Stretch]:
         stretches[-1].rows.append(row)
         if after and judges:
             stretches.append(_begin(after, row, stretches[-1]))
-    done = {row["slot"] for row in group if row["kind"] == "checkpoint" and row.get("slot")}
+    done = {
+        datetime.fromisoformat(row["slot"])
+        for row in group
+        if row["kind"] == "checkpoint" and row["operation"] == "monitor" and row.get("slot")
+    }
     for stretch in stretches:
         until = stretch.ended or (_at(stretch.rows[-1]) if stretch.rows else stretch.began)
-        if plan and stretch.words.endswith("%"):
-            gaps = expected_slots(stretch.began, until, plan)
-            stretch.gaps = [gap for gap in gaps if f"{gap:%Y-%m-%dT%H:%M:%S.%fZ}" not in done]
+        if plan and stretch.runs:
+            stretch.gaps = list(slots_of(stretch.began, until, done, plan).missed)
         else:
             stretch.gaps = [
                 datetime.fromisoformat(row["slot"] or row["at"])
@@ -152,7 +156,9 @@ def _begin(after, row: Row, before: _Stretch) -> _Stretch:
     before.ended = _at(row)
     percentage, enabled = float(after[0]), after[1]
     return _Stretch(
-        words=f"{percentage:g} %" if enabled and percentage else "routing off", began=_at(row)
+        words=f"{percentage:g} %" if enabled and percentage else "routing off",
+        began=_at(row),
+        runs=bool(enabled and percentage),
     )
 
 

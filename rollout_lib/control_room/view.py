@@ -14,7 +14,7 @@ from rollout_lib.database.lease import Holder
 from rollout_lib.judgement.figures import table_rows
 from rollout_lib.judgement.gates import next_percentage, step_back_target
 from rollout_lib.judgement.state import held_until, phase_index
-from rollout_lib.judgement.timeline import slot_of
+from rollout_lib.judgement.timeline import slot_of, slots_of
 from rollout_lib.model import (
     Archived,
     Body,
@@ -180,9 +180,9 @@ def _late(plan: Plan, standing: Standing, now: datetime) -> timedelta | None:
     """
     if standing.phase is None:
         return None
-    slot = slot_of(now, plan.monitoring.interval)
-    due = slot > standing.phase.began_at and slot not in standing.slots_done
-    return now - slot if due and now - slot > plan.monitoring.interval / 2 else None
+    slot = slots_of(standing.phase.began_at, now, standing.slots_done, plan).open
+    late = slot is not None and now - slot > plan.monitoring.interval / 2
+    return now - slot if slot is not None and late else None
 
 
 def steps_of(entries: Sequence[LedgerEntry]) -> tuple[Step, ...]:

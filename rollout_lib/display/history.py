@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from rollout_lib.judgement.timeline import became, expected_slots
+from rollout_lib.judgement.timeline import slots_of, spans, turns
 from rollout_lib.model import TOTAL, UNIFIED, Checkpoint, EntryKind, Look, PhaseRun
 from rollout_lib.plan import Plan
 
@@ -37,17 +37,10 @@ def is_look(run: Checkpoint) -> bool:
 def changes(history: History) -> list[dict[str, Any]]:
     """Each change of percentage: at, percentage (0 while off), words for the rule."""
     found = []
-    for run in history:
-        now = became(run)
-        if now is not None:
-            value = float(now[0]) if now[1] else 0.0
-            found.append(
-                {
-                    "at": run.at,
-                    "percentage": value,
-                    "words": f"{value:g} %" if value else "off",
-                }
-            )
+    for turn, _ in turns(history):
+        value = float(turn.percentage) if turn.runs else 0.0
+        words = f"{value:g} %" if value else "off"
+        found.append({"at": turn.at, "percentage": value, "words": words})
     return found
 
 
@@ -57,17 +50,12 @@ def missing(history: History, plan: Plan) -> list[datetime]:
     """
     if not history:
         return []
-    done = {run.slot for run, _ in monitors(history) if run.slot}
-    steps = changes(history)
-    gaps = []
-    # Before the first change there is an end and no step.
-    for step, end in zip(
-        steps, [*(item["at"] for item in steps[1:]), history[-1].at], strict=False
-    ):
-        if step["percentage"]:
-            gaps += [slot for slot in expected_slots(step["at"], end, plan) if slot not in done]
-    open_from = history[-1].at - plan.monitoring.interval
-    return [slot for slot in gaps if slot <= open_from]
+    done = {run.slot for run, _ in monitors(history) if run.slot and is_look(run)}
+    return [
+        slot
+        for span in spans(history)
+        for slot in slots_of(span.began_at, span.ended_at or history[-1].at, done, plan).missed
+    ]
 
 
 def totals(history: History, gaps: Sequence[datetime]) -> list[dict[str, Any]]:

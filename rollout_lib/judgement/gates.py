@@ -10,7 +10,7 @@ from decimal import Decimal
 from rollout_lib.judgement.legal import LOWEST_STEP, NONE, legal_line, share_of
 from rollout_lib.judgement.safety import unreadable_words
 from rollout_lib.judgement.state import held_until, phase_index
-from rollout_lib.judgement.timeline import expected_slots
+from rollout_lib.judgement.timeline import slots_of
 from rollout_lib.model import Attestation, Gate, RoutingConfig, Standing, State
 from rollout_lib.plan import Plan
 
@@ -305,10 +305,11 @@ def _slots(plan: Plan, standing: Standing, now: datetime) -> Gate:
     """
     if standing.phase is None or standing.evaluation is None:
         return _gate("slots accounted for", False, "there is no evaluated phase")
-    last = now - plan.monitoring.interval
-    expected = expected_slots(standing.evaluation[0], last, plan)
-    missing = [slot for slot in expected if slot not in standing.slots_done]
-    reason = f"{len(missing)} of {len(expected)} checks since the evaluation are missing"
+    since = standing.evaluation[0]
+    slots = slots_of(standing.phase.began_at, now, standing.slots_done, plan)
+    missing = [slot for slot in slots.missed if slot > since]
+    expected = sum(slot > since for slot in slots.expected)
+    reason = f"{len(missing)} of {expected} checks since the evaluation are missing"
     return _gate("slots accounted for", not missing, reason)
 
 

@@ -47,8 +47,8 @@ def adopts(
     return Adopted(percentage=percentage, enabled=enabled) if lowered else None
 
 
-def moves_the_line(operation: str, percentage: Decimal, enabled: bool, standing: Standing) -> bool:
+def moves_the_line(operation: str, percentage: Decimal, enabled: bool, line: Decimal) -> bool:
     """Say whether an entry that left routing so may move the line: upwards only a change may,
     which asked every gate; a rollback or a check that ends above it has made nothing legal.
     """
-    return operation == "change" or not enabled or percentage <= legal_line(standing)
+    return operation == "change" or not enabled or percentage <= line

@@ -16,7 +16,7 @@ from rollout_lib.judgement.figures import percentile, share
 from rollout_lib.judgement.slot import split_check
 from rollout_lib.judgement.state import held_until, is_at_least
 from rollout_lib.judgement.streams import ACT_AT, judge_streams
-from rollout_lib.judgement.timeline import expected_slots
+from rollout_lib.judgement.timeline import slots_of
 from rollout_lib.model import (
     TOTAL,
     Attestation,
@@ -276,11 +276,10 @@ def hold_check(standing: Standing, plan: Plan, now: datetime) -> Check:
 
 def slots_check(standing: Standing, plan: Plan, now: datetime) -> Check:
     """Every scheduled check ran; the open slot has until its end."""
-    expected = expected_slots(standing.phase.began_at, now, plan) if standing.phase else []
-    missed = [slot for slot in expected if slot not in standing.slots_done]
-    if missed and missed[-1] == expected[-1] and expected[-1] + plan.monitoring.interval >= now:
-        missed = missed[:-1]
-    observed = f"{len(expected) - len(missed)} of {len(expected)}"
+    began = standing.phase.began_at if standing.phase else now
+    slots = slots_of(began, now, standing.slots_done, plan)
+    expected, missed = slots.expected, slots.missed
+    observed = f"{len(slots.done)} of {len(expected)}"
     if expected and not missed:
         return Check(
             kind=CheckKind.SLOTS,

@@ -15,7 +15,7 @@ from decimal import Decimal
 
 from rollout_lib.judgement.legal import LOWEST_STEP as LOWEST_STEP
 from rollout_lib.judgement.legal import adopts as adopts
-from rollout_lib.judgement.legal import moves_the_line
+from rollout_lib.judgement.timeline import Turn, turns_in
 from rollout_lib.judgement.uptime import COUNTED, with_run
 from rollout_lib.model import (
     RUNS,
@@ -122,30 +122,9 @@ def _after(now: _Fold, entry: LedgerEntry, plan: Plan) -> Standing:
 def _ran(standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan) -> Standing:
     """What a completed run found, and what was made of the routing."""
     standing = _judged(standing, entry, body, plan)
-    if body.adopted:
-        lowered = body.adopted
-        after = lowered.percentage, lowered.enabled
-        why = "routing was found off: by hand, or by a run that could not record it (notes: "
-        why += f"{lowered.notes or 'none'})"
-        if moves_the_line("adopted", *after, standing):
-            standing = _changed(standing, entry, body, plan, after, why)
-    if body.change and body.change.applied:
-        after = body.change.after
-        legal = moves_the_line(entry.operation, *after, standing)
-        why = body.change.reason or body.sentence or "routing was switched off"
-        if legal and not _is_over(standing, entry.at, after):
-            standing = _changed(standing, entry, body, plan, after, why)
+    for turn in turns_in(body, standing.last_change):
+        standing = _turned(standing, body, plan, turn)
     return standing
-
-
-def _is_over(standing: Standing, at: datetime, after: tuple[Decimal, bool]) -> bool:
-    """A lowering that reached the ledger late, kept in a file meanwhile: the phase that was begun
-    since goes on.
-    """
-    if standing.last_change is None or not standing.last_change[2]:
-        return False
-    changed, known, _ = standing.last_change
-    return at < changed and (not after[1] or after[0] < known)
 
 
 def _attested(standing: Standing, entry: Entry[Body], said: Statement) -> Standing:
@@ -243,35 +222,26 @@ def _with_streams(look: Look, plan: Plan) -> Look:
     return replace(look, errors={**nothing, **look.errors}, latency={**nothing, **look.latency})
 
 
-def _changed(
-    standing: Standing,
-    entry: Entry[Body],
-    body: Checkpoint,
-    plan: Plan,
-    after: tuple[Decimal, bool],
-    why_off: str,
-) -> Standing:
-    """A phase begins at the entry's instant, or routing is off."""
-    percentage, enabled = after
-    running = enabled and percentage > 0
-    again = standing.phase is not None and standing.phase.percentage == percentage
+def _turned(standing: Standing, body: Checkpoint, plan: Plan, turn: Turn) -> Standing:
+    """A phase begins at the turn's instant, or routing is off."""
+    again = standing.phase is not None and standing.phase.percentage == turn.percentage
     phase = PhaseRun(
-        index=phase_index(plan, percentage),
-        percentage=percentage,
-        began_at=entry.at,
+        index=phase_index(plan, turn.percentage),
+        percentage=turn.percentage,
+        began_at=turn.at,
         attempt=standing.phase.attempt + 1 if again and standing.phase else 1,
     )
     return replace(
         standing,
-        phase=phase if running else None,
-        last_change=(entry.at, percentage, enabled),
+        phase=phase if turn.runs else None,
+        last_change=turn.last_change,
         looks=(),
         slots_done=(),
         slots_missed=(),
-        latched=None if running else State.ROLL_BACK,
-        latched_reason="" if running else why_off,
-        rolled_back_at=None if running else entry.at,
-        highest_passed=standing.highest_passed if running else None,
+        latched=None if turn.runs else State.ROLL_BACK,
+        latched_reason="" if turn.runs else _why_off(body, turn),
+        rolled_back_at=None if turn.runs else turn.at,
+        highest_passed=standing.highest_passed if turn.runs else None,
         evaluation=None,
         evaluated=None,
         findings=(),
@@ -281,3 +251,13 @@ def _changed(
         plan_digest=body.plan_digest,
         protected={},
     )
+
+
+def _why_off(body: Checkpoint, turn: Turn) -> str:
+    if turn.by_hand and body.adopted:
+        notes = body.adopted.notes or "none"
+        return (
+            f"routing was found off: by hand, or by a run that could not record it (notes: {notes})"
+        )
+    change = body.change
+    return (change and change.reason) or body.sentence or "routing was switched off"

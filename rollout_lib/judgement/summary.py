@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from rollout_lib.judgement.state import LOWEST_STEP, fold, held_until, phase_index
-from rollout_lib.judgement.timeline import became, expected_slots
+from rollout_lib.judgement.timeline import Slots, Turn, slots_of, turns, turns_in
 from rollout_lib.judgement.uptime import over, together, words
 from rollout_lib.model import (
     STATES,
@@ -45,8 +45,7 @@ class PhaseSummary:
     percentage: Decimal
     began_at: datetime
     ended_at: datetime | None  # None while it runs
-    checks: int
-    expected: int  # slots that should have been checked
+    slots: Slots  # which should have been checked, which were, which were not
     verdicts: Mapping[str, int]
     worst: State | None
     evaluation: State | None
@@ -54,6 +53,16 @@ class PhaseSummary:
     unified: Mapping[str, Any]  # the total row of unified at the evaluation, else at the last check
     ended_by: str
     uptime: Mapping[str, Uptime]  # each protected endpoint that was probed
+
+    @property
+    def checks(self) -> int:
+        """How many of the expected slots were checked."""
+        return len(self.slots.done)
+
+    @property
+    def expected(self) -> int:
+        """How many slots should have been checked."""
+        return len(self.slots.expected)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +108,7 @@ def summarise(entries: Sequence[LedgerEntry], plan: Plan, now: datetime) -> Summ
         phases=phases,
         differed=tuple(_differed(ran)),
         stated=tuple(_stated(entries)),
-        gaps=tuple(gap for phase in phases for gap in missing_slots(entries, phase, plan, now)),
+        gaps=tuple(gap for phase in phases for gap in phase.slots.missed),
         unsealed=standing.unsealed,
         refused=tuple(
             {"at": entry.at.isoformat(), "why": entry.body.sentence}
@@ -111,56 +120,35 @@ def summarise(entries: Sequence[LedgerEntry], plan: Plan, now: datetime) -> Summ
     )
 
 
-def missing_slots(
-    entries: Iterable[LedgerEntry], phase: PhaseSummary, plan: Plan, now: datetime
-) -> list[datetime]:
-    """Scheduled instants of a phase without a completed check."""
-    done = {
-        entry.slot
-        for entry in entries
-        if entry.kind == EntryKind.CHECKPOINT and entry.operation == "monitor"
-    }
-    return [
-        slot
-        for slot in expected_slots(phase.began_at, phase.ended_at or now, plan)
-        if slot not in done
-    ]
-
-
 def _days(
     ran: Sequence[Run], phases: Sequence[PhaseSummary], plan: Plan, now: datetime
 ) -> Iterable[DaySummary]:
     """From the first phase's day to today, in the plan's zone; a slot at midnight
     is the new day's.
     """
-    slots = [
-        slot
-        for phase in phases
-        for slot in expected_slots(phase.began_at, phase.ended_at or now, plan)
-    ]
+    expected = [slot for phase in phases for slot in phase.slots.expected]
+    done = [slot for phase in phases for slot in phase.slots.done]
     first = (
         phases[0].began_at.astimezone(plan.zone).date()
         if phases
         else now.astimezone(plan.zone).date()
     )
-    at = "off"
+    at, made = "off", list(turns(run.body for run in ran))
     for number in range((now.astimezone(plan.zone).date() - first).days + 1 if phases else 0):
         day = first + timedelta(days=number)
         mine = [run for run in ran if run.at.astimezone(plan.zone).date() == day]
         judged = [run for run in mine if run.operation in _JUDGING]
         route = [at] + [
-            f"{now_at[0]:g} %" if now_at[1] else "off"
-            for run in mine
-            if (now_at := became(run.body))
+            f"{turn.percentage:g} %" if turn.enabled else "off"
+            for turn, _ in made
+            if turn.at.astimezone(plan.zone).date() == day
         ]
         at = route[-1]
         yield DaySummary(
             day=day,
             routing=" → ".join(route),
-            checks=sum(
-                run.operation == "monitor" and run.kind is EntryKind.CHECKPOINT for run in mine
-            ),
-            expected=sum(slot.astimezone(plan.zone).date() == day for slot in slots),
+            checks=sum(slot.astimezone(plan.zone).date() == day for slot in done),
+            expected=sum(slot.astimezone(plan.zone).date() == day for slot in expected),
             worst=worst([run.body.state for run in judged]) if judged else None,
             evaluations=tuple(
                 f"{run.body.state} {run.at.astimezone(plan.zone):%H:%M}"
@@ -196,7 +184,7 @@ def _handover(
         "latched",
         f"{stands}. The pass was revoked: {standing.revoked}" if standing.revoked else stands,
     )
-    gaps = [gap for one in phases for gap in missing_slots(entries, one, plan, now)]
+    gaps = [gap for one in phases for gap in one.slots.missed]
     missing = [f"{len(gaps)} checks, the last of {clock(gaps[-1])}"] if gaps else []
     missing += [f"{len(standing.unsealed)} runs are not archived"] if standing.unsealed else []
     yield "missing", "; ".join(missing) or "nothing"
@@ -236,37 +224,41 @@ def _next_step(standing: Standing, plan: Plan, clock: Callable[[datetime], str])
 
 def _phases(entries: Sequence[LedgerEntry], plan: Plan, now: datetime) -> Iterable[PhaseSummary]:
     ran = runs(entries)
-    begun = [(run, after) for run in ran if (after := became(run.body)) is not None]
-    for index, (run, (percentage, enabled)) in enumerate(begun):
-        if not enabled or percentage == 0:
+    made: list[tuple[Turn, Run]] = []
+    for run in ran:
+        last = made[-1][0].last_change if made else None
+        made += [(turn, run) for turn in turns_in(run.body, last)]
+    for index, (turn, run) in enumerate(made):
+        if not turn.runs:
             continue
-        following = begun[index + 1][0] if index + 1 < len(begun) else None
+        following = made[index + 1] if index + 1 < len(made) else None
         # An entry written when the phase ends belongs to it; its verdict is what ended it.
         mine = [
-            one for one in ran if one.seq > run.seq and (not following or one.seq <= following.seq)
+            one
+            for one in ran
+            if one.seq > run.seq and (not following or one.seq <= following[1].seq)
         ]
-        yield _phase(run.at, percentage, mine, plan, now, following)
+        yield _phase(turn, mine, plan, now, following)
 
 
 def _phase(
-    began_at: datetime,
-    percentage: Decimal,
+    turn: Turn,
     ran: Sequence[Run],
     plan: Plan,
     now: datetime,
-    following: Run | None,
+    following: tuple[Turn, Run] | None,
 ) -> PhaseSummary:
     checks = [run for run in ran if run.operation == "monitor" and run.kind is EntryKind.CHECKPOINT]
+    done = [run.slot for run in checks if run.slot and run.phase_began == turn.at]
     states = [run.body.state for run in ran if run.operation in _JUDGING]
     evaluations = [run for run in ran if run.operation == "evaluate"]
     last = evaluations[-1] if evaluations else checks[-1] if checks else None
-    until = following.at if following else None
+    until = following[0].at if following else None
     return PhaseSummary(
-        percentage=percentage,
-        began_at=began_at,
+        percentage=turn.percentage,
+        began_at=turn.at,
         ended_at=until,
-        checks=len(checks),
-        expected=len(expected_slots(began_at, until or now, plan)),
+        slots=slots_of(turn.at, until or now, done, plan),
         verdicts=dict(Counter(state.value for state in states)),
         worst=worst(states) if states else None,
         evaluation=evaluations[-1].body.state if evaluations else None,
@@ -284,15 +276,15 @@ def _total(run: Checkpoint) -> Mapping[str, Any]:
     return found[0] if found else {}
 
 
-def _ended_by(following: Run | None, plan: Plan) -> str:
-    after = became(following.body) if following else None
-    if following is None or after is None:
+def _ended_by(following: tuple[Turn, Run] | None, plan: Plan) -> str:
+    if following is None:
         return "still running"
-    percentage, enabled = after
-    if not enabled or percentage == 0:
-        return f"rolled back: {following.body.sentence}"
-    known = phase_index(plan, percentage) is not None
-    return f"changed to {percentage:g} %" + ("" if known else ", which is off the plan")
+    turn, run = following
+    if not turn.runs:
+        return f"rolled back: {run.body.sentence}"
+    known = phase_index(plan, turn.percentage) is not None
+    words = f"changed to {turn.percentage:g} %" + (" by hand" if turn.by_hand else "")
+    return words + ("" if known else ", which is off the plan")
 
 
 def _outcome(

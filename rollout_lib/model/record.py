@@ -186,7 +186,7 @@ def _body(
     if isinstance(body, Checkpoint):
         # A check that was written late claims no slot any more: the column says so.
         body = replace(body, kind=kind.value, verdict=body.verdict and _with_kinds(body.verdict))
-    why = _wrong(body, row)
+    why = _wrong(body, row) or _elsewhere(body, instants)
     return (None, why) if why else (body, "")
 
 
@@ -256,6 +256,17 @@ def _kind_of(label: str) -> tuple[CheckKind, str]:
         if label.startswith(start):
             return kind, _WHOLE_PHASE.get(kind, label.removeprefix(start))
     return CheckKind.OTHER, ""
+
+
+def _elsewhere(body: Body, instants: Mapping[str, datetime | None]) -> str:
+    """Where a checkpoint is of another instant or phase than its columns say; "" where it is not."""
+    if not isinstance(body, Checkpoint):
+        return ""
+    if body.at != instants["at"]:
+        return f"at: the body says {body.at.isoformat()}, its column another instant"
+    if (body.phase.began_at if body.phase else None) != instants["phase_began"]:
+        return "phase: the body is of another phase than its column"
+    return ""
 
 
 def _wrong(body: Body, row: Mapping[str, Any]) -> str:

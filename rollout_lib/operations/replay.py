@@ -24,7 +24,7 @@ from rollout_lib.judgement.slot import judge_slot
 from rollout_lib.judgement.state import EMPTY, is_at_least, phase_index
 from rollout_lib.judgement.streams import look_from
 from rollout_lib.judgement.summary import PhaseSummary, summarise
-from rollout_lib.judgement.timeline import expected_slots
+from rollout_lib.judgement.timeline import slots_of
 from rollout_lib.model import (
     STATES,
     Change,
@@ -174,7 +174,7 @@ def _phase(
     }
     standing, checks = _begun(summary, plan), []
     history = [_change(session, summary)]
-    for slot in expected_slots(summary.began_at, until, plan):
+    for slot in slots_of(summary.began_at, until, list(taken), plan).expected:
         recorded: Entry[Checkpoint] | None = taken.get(slot)
         at = recorded.at if recorded else slot
         verdict, look, shown = _check(connection, summary, standing, plan, slot, at)

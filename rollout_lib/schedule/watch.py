@@ -18,7 +18,7 @@ from rollout_lib.database.ledger import Facts, append, read_clock
 from rollout_lib.database.session import Session, open_session
 from rollout_lib.errors import PlanError, RolloutError, SlotTaken, UsageError
 from rollout_lib.judgement.state import held_until
-from rollout_lib.judgement.timeline import expected_slots, slot_of
+from rollout_lib.judgement.timeline import slot_of, slots_of
 from rollout_lib.model import BLIND, STATES
 from rollout_lib.notify import metrics
 from rollout_lib.notify.send import shout
@@ -204,8 +204,8 @@ def _slots(held: _Watch, seen: Round) -> None:
     slot = slot_of(seen.now, interval)
     accounted = {*seen.standing.slots_done, *seen.standing.slots_missed}
     if phase is not None:
-        passed = expected_slots(phase.began_at, slot - interval, held.session.plan)
-        for missed in [one for one in passed if one not in accounted]:
+        passed = slots_of(phase.began_at, seen.now, seen.standing.slots_done, held.session.plan)
+        for missed in [one for one in passed.missed if one not in accounted]:
             body = {"slot": missed.isoformat(), "reason": "nobody checked it in its time"}
             _append(held, "missed", body, missed, phase.began_at)
             _say(

@@ -67,14 +67,20 @@ def row(body, **columns):
         "kind": "checkpoint",
         "operation": "monitor",
         "rollout": PLAN.rollout,
-        "at": INSTANTS[0],
-        "phase_began": None,
+        "at": body.get("at", INSTANTS[0]) if isinstance(body, dict) else INSTANTS[0],
+        "phase_began": began(body),
         "slot": None,
         "run_id": "r",
         "hash": "ab" * 32,
         "body": body if isinstance(body, str) else json.dumps(body),
         **columns,
     }
+
+
+def began(body):
+    """When the phase of a body began, as its column would say."""
+    phase = body.get("phase") if isinstance(body, dict) else None
+    return phase.get("began_at") if isinstance(phase, dict) else None
 
 
 def a_check(day):
@@ -99,6 +105,7 @@ SPOILED = {
     "a percentage of 300": {"phase.percentage": "300"},
     "no percentage": {"phase.percentage": "NaN"},
     "another operation": {"operation": "evaluate"},
+    "another instant": {"recorded_at": "1999-12-03T08:15:00Z"},
     "figures that are none": {"figures.rows": [1, 2]},
     "figures without a domain": {"figures.rows.0.domain": ...},
     "rows that are text": {"figures.rows": "many"},

@@ -14,6 +14,7 @@ from rich.console import Console
 from rollout_lib.cli.rehearsing import _show
 from rollout_lib.display.words import BADGES
 from rollout_lib.judgement.summary import summarise
+from rollout_lib.judgement.timeline import Slots
 from rollout_lib.model import State
 from rollout_lib.rehearsal.conductor import Rehearsal
 from rollout_lib.rehearsal.scenarios import End
@@ -29,11 +30,11 @@ def rehearsed(day) -> Rehearsal:
     day.check(errors=1)
     summary = summarise(day.entries, day.plan, day.now)
     wide = {"errors": 13, "requests": 12_740, "p95_ms": 1912}
+    slots = (day.now,) * 96
     phases = [
         replace(
             phase,
-            checks=96,
-            expected=96,
+            slots=Slots(expected=slots, done=slots, missed=(), open=None),
             unified=wide,
             worst=State.CLEAN_UNPROVEN,
             evaluation=State.COULD_NOT_LOOK,
