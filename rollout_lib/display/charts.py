@@ -18,6 +18,7 @@ from rollout_lib.display.missing import still_missing
 from rollout_lib.display.ribbon import timeline, uptime
 from rollout_lib.display.theme import Picture, enable
 from rollout_lib.evidence import rate_interval
+from rollout_lib.judgement.explain import bound
 from rollout_lib.model import LEGACY, TOTAL, UNIFIED
 from rollout_lib.plan import Plan
 from rollout_lib.text import e_value
@@ -91,18 +92,13 @@ def interval(history: History, plan: Plan) -> Picture:
             "No unified request in this phase yet.",
         )
     last = rows[-1]
-    reach = (
-        f"up to {last['high']:.2f} %"
-        if not last["low"]
-        else f"from {last['low']:.2f} % to {last['high']:.2f} %"
-    )
+    limits = plan.thresholds
+    reach = bound(bad, total, (limits.error_rate_rollback_pct, limits.error_rate_investigate_pct))
     finding = (
         f"{bad:,} of {total:,} requests of the phase to {clock(last['at'], plan, history)} failed: "
     )
-    finding += f"compatible with any error rate {reach} "
-    return _rates(
-        rows, "error rate of the phase, %", shared, plan, finding + "(95 %, at any look)."
-    )
+    finding += f"the true rate is below {reach} (95 % sure)."
+    return _rates(rows, "error rate of the phase, %", shared, plan, finding)
 
 
 def p95(history: History, plan: Plan) -> Picture:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import timedelta
+from decimal import Decimal
 
 from rollout_lib import evidence as engine
 from rollout_lib.judgement.figures import select
@@ -21,7 +22,7 @@ from rollout_lib.model import (
     Verdict,
 )
 from rollout_lib.plan import Plan
-from rollout_lib.text import e_value, hours, limit, percent, rate
+from rollout_lib.text import e_value, hours, limit, percent, percent_up, rate
 
 _ROUTING = (CheckKind.SPLIT, CheckKind.PHASE_SPLIT, CheckKind.DRIFT, CheckKind.PLAN)
 _KINDS = {
@@ -32,40 +33,35 @@ _KINDS = {
 
 
 def clean_sentence(stream: StreamEvidence, plan: Plan, looks: Sequence[Look]) -> str:
-    """How much the data can exclude by now, and what is still missing in requests and hours."""
-    if stream.interval is None:
+    """What the data excludes by now, and what is still missing in requests and hours."""
+    if not stream.total:
         return "No unified request yet in this phase: nothing is shown, nothing is excluded."
-    high = percent(100 * stream.interval[1])
-    planned = percent(100 * engine.upper_bound(stream.bad, stream.total))
-    noun = "error" if stream.bad == 1 else "errors"
-    words = (
-        f"{stream.bad:,} {noun} in {stream.total:,} requests: compatible with any error rate up to"
-        f" {high}"
-    )
-    words += f" (95 %, at any look; {planned} for a single planned one)."
-    per_hour = _per_hour(stream.total, looks)
+    failed = f"{stream.bad:,}" if stream.bad else "None"
     limits = plan.thresholds
-    words += _missing(
-        stream.bad, stream.total, limits.error_rate_rollback_pct, per_hour, first=True
+    thresholds = (limits.error_rate_rollback_pct, limits.error_rate_investigate_pct)
+    high = bound(stream.bad, stream.total, thresholds)
+    per_hour = _per_hour(stream.total, looks)
+    words = (
+        f"{failed} of {stream.total:,} requests failed. The true rate is below {high} (95 % sure)."
     )
-    return words + _missing(
-        stream.bad, stream.total, limits.error_rate_investigate_pct, per_hour, first=False
-    )
+    return words + "".join(_missing(stream.bad, stream.total, one, per_hour) for one in thresholds)
 
 
-def _missing(bad: int, total: int, threshold, per_hour: float, *, first: bool) -> str:
+def bound(bad: int, total: int, thresholds: Sequence[Decimal]) -> str:
+    """The rate that is certified, as text: rounded up where rounding would put it at or under a
+    threshold that it has not reached.
+    """
+    value = 100 * engine.certified_bound(bad, total)
+    over = any(float(one) < value and round(value, 2) <= float(one) for one in thresholds)
+    return percent_up(value) if over else percent(value)
+
+
+def _missing(bad: int, total: int, threshold: Decimal, per_hour: float) -> str:
     needed = engine.required_total_anytime(bad, float(threshold) / 100) - total
     if needed <= 0:
         return f" Shown: < {limit(threshold)}."
-    when = (
-        f" ({hours(needed / per_hour)}{f' at {per_hour:,.0f}/h' if first else ''})"
-        if per_hour
-        else ""
-    )
-    return (
-        f" To state < {limit(threshold)}: {needed:,}"
-        f" more{' without an error' if first else ''}{when}."
-    )
+    when = f"{hours(needed / per_hour)} more" if per_hour else "more requests"
+    return f" Proving < {limit(threshold)} takes {when} without an error ({needed:,} requests)."
 
 
 def _per_hour(total: int, looks: Sequence[Look]) -> float:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from rollout_lib import evidence
 from rollout_lib.judgement import phase_checks as checkpoints
-from rollout_lib.judgement.explain import next_command
+from rollout_lib.judgement.explain import bound, next_command
 from rollout_lib.judgement.findings import uncovered
 from rollout_lib.judgement.literal import literal_checks
 from rollout_lib.judgement.protected import uptime_checks
@@ -31,7 +30,7 @@ from rollout_lib.model import (
     worst,
 )
 from rollout_lib.plan import Plan
-from rollout_lib.text import e_value, percent_up, rate
+from rollout_lib.text import e_value, rate
 
 _ACTS = {State.ROLL_BACK: Act.ROLL_BACK, State.STEP_BACK: Act.STEP_BACK}
 
@@ -70,7 +69,7 @@ def judge_phase_end(
     if given is not None and not uncovered(checks, given.findings):
         sentence = _two_sentences(given, checks, slot, plan)
         return _concluded(slot, State.PASS, sentence, [*checks, _acknowledged(given, plan)], plan)
-    sentence = _sentence(state, checks, whole.counted)
+    sentence = _sentence(state, checks, whole.counted, plan)
     if given is not None:
         more = ", ".join(check.name for check in uncovered(checks, given.findings))
         sentence += f" {given.by}'s acknowledgement was not of: {more}."
@@ -201,11 +200,16 @@ def _two_sentences(item: Attestation, checks: Sequence[Check], slot: Verdict, pl
     )
 
 
-def _sentence(state: State, checks: Sequence[Check], counts: Counts) -> str:
+def _sentence(state: State, checks: Sequence[Check], counts: Counts, plan: Plan) -> str:
     """The figure first; an undecided end names every point of it, with what would settle it."""
     figures = f"Unified failed {rate(counts.bad, counts.total)} of the phase's requests."
     if state is State.PASS:
-        high = percent_up(100 * evidence.certified_bound(counts.bad, counts.total))
+        limits = plan.thresholds
+        high = bound(
+            counts.bad,
+            counts.total,
+            (limits.error_rate_rollback_pct, limits.error_rate_investigate_pct),
+        )
         return (
             f"The phase passes. {figures[:-1]}; the true rate is below {high} (95 % sure, however"
             " often one looks)."

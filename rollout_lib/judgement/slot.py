@@ -75,11 +75,9 @@ def judge_slot(
         return _verdict(
             plan, standing, [check], (), State.COULD_NOT_LOOK, State.COULD_NOT_LOOK, [check]
         )
-    first = [
-        safety.leak_check(config, measurement, plan),
-        *protected_checks(probes, plan, standing.protected),
-        *rows_checks(measurement.increment, plan),
-    ]
+    leak = safety.leak_check(config, measurement, plan)
+    down = protected_checks(probes, plan, standing.protected)
+    first = [leak, *down, *rows_checks(measurement.increment, plan)]
     drift, ledger = safety.drift_check(config, standing, plan), safety.ledger_check(standing)
     if not config.enabled or config.percentage == 0:
         return _off(plan, config, standing, measurement, [*first, drift, ledger])
@@ -119,7 +117,17 @@ def judge_slot(
     literal_state = _column([*literal_states.values(), *shares], blind, data)
     evidence_state = _column([*(stream.evidence for stream in streams), *alarms], blind, data)
     others = [check for check in checks if check not in literal]
-    verdict = _verdict(plan, standing, checks, streams, literal_state, evidence_state, others)
+    verdict = _verdict(
+        plan,
+        standing,
+        checks,
+        streams,
+        literal_state,
+        evidence_state,
+        others,
+        leak=leak,
+        down=down,
+    )
     return _explained(verdict, plan, looks, measurement)
 
 
@@ -287,7 +295,16 @@ def _off_by(unified: int, legacy: int, percentage: Decimal, plan: Plan) -> bool:
 
 
 def _verdict(
-    plan, standing, checks, streams, literal: State, by_evidence: State, others
+    plan,
+    standing,
+    checks,
+    streams,
+    literal: State,
+    by_evidence: State,
+    others,
+    *,
+    leak: Check | None = None,
+    down: Sequence[Check] = (),
 ) -> Verdict:
     """Overall: the mode's column, or worse where another check says so; latches
     last for the phase.
@@ -307,11 +324,10 @@ def _verdict(
     if latched is state and not why:
         sentence = f"Latched since an earlier check of this phase: {standing.latched_reason}"
     act = _ACTS.get(state, Act.NONE)
-    leak = any(check.state is State.ROLL_BACK for check in others)
     alone = {
         Act.NONE: False,
         Act.STEP_BACK: plan.acts_alone.step_back,
-        Act.ROLL_BACK: plan.acts_alone.protected_leak if leak else plan.acts_alone.roll_back,
+        Act.ROLL_BACK: _off_alone(plan, column, leak, down),
     }[act]
     return Verdict(
         state=state,
@@ -327,6 +343,19 @@ def _verdict(
         streams=streams,
         next_step=(why and why[0].mend) or next_command(state, plan, why[0].kind if why else None),
     )
+
+
+def _off_alone(plan: Plan, column: State, leak: Check | None, down: Sequence[Check]) -> bool:
+    """May routing go off without asking? One cause that the plan lets act alone is enough."""
+    acts = plan.acts_alone
+    causes = []
+    if leak is not None and leak.state is State.ROLL_BACK:
+        causes.append(acts.protected_leak)
+    if any(check.state is State.ROLL_BACK for check in down):
+        causes.append(acts.endpoint_down)
+    if column is State.ROLL_BACK or not causes:
+        causes.append(acts.roll_back)
+    return any(causes)
 
 
 def _explained(
@@ -361,7 +390,10 @@ def _explained(
     if by_errors and shared_incident(
         looks, select(measurement.window, LEGACY, list(plan.domains)), plan
     ):
-        sentence += " Shared incident: legacy is over its line too; rolling back will not help."
+        sentence += (
+            " Shared incident: legacy is over its line too, and nothing shows that unified is worse;"
+            " rolling back may not help."
+        )
     return replace(
         verdict, sentence=sentence, next_step=next_step, differ=differ_sentence(verdict, plan)
     )

@@ -191,7 +191,7 @@ def split_alarm(looks: Sequence[Look], share: float) -> tuple[float, ...]:
 
 
 def shared_incident(looks: Sequence[Look], legacy: Cell, plan: Plan) -> bool:
-    """Is legacy over its line too, without evidence that unified is worse? Then rolling back will
+    """Is legacy over its line too, without evidence that unified is worse? Then rolling back may
     not help.
     """
     over = legacy.errors * 100 > float(plan.thresholds.error_rate_investigate_pct) * legacy.requests

@@ -76,8 +76,14 @@ class ActsAlone(_Strict):
     """What is done without asking; everything else asks."""
 
     protected_leak: bool
+    protected_down: bool | None = None  # as protected_leak where a plan does not say
     roll_back: bool
     step_back: bool
+
+    @property
+    def endpoint_down(self) -> bool:
+        """May a protected endpoint that does not answer switch routing off without asking?"""
+        return self.protected_leak if self.protected_down is None else self.protected_down
 
 
 class Freeze(_Strict):

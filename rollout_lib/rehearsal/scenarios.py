@@ -183,7 +183,7 @@ _ALL = (
     Scenario(
         name="legacy-too",
         story=(
-            "From the second hour both destinations fail 5 %: a shared incident, rolling back will"
+            "From the second hour both destinations fail 5 %: a shared incident, rolling back may"
             " not help."
         ),
         events=(

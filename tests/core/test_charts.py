@@ -39,7 +39,7 @@ def test_captions_of_a_clean_phase_state_what_was_not_seen(day):
     said = [repr(chart(day.history, day.plan)) for chart in ALL]
     assert said[0] == "No unified request failed in the window of any of the 4 checks."
     assert said[1].startswith(
-        "0 of 116 requests of the phase to 10:00 failed: compatible with any error rate up to"
+        "0 of 116 requests of the phase to 10:00 failed: the true rate is below"
     )
     assert said[2] == "p95 stayed under 2,000 ms in all 4 checks; highest 851 ms at 09:15."
     assert said[3] == "Jobs was slowest on unified: p95 861 ms at 09:15."

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout_lib.evidence import CountError
-from rollout_lib.judgement.explain import differ_sentence
+from rollout_lib.judgement.explain import clean_sentence, differ_sentence
 from rollout_lib.judgement.literal import error_state, latency_state
 from rollout_lib.judgement.slot import judge_slot
 from rollout_lib.judgement.streams import ACT_AT, HOLD_AT, error_bets, judge_streams, ladder_state
-from rollout_lib.model import STATES, Act, Outcome, State, worst
+from rollout_lib.model import STATES, Act, Leak, Outcome, Probe, State, worst
 
 ACTS = (State.STEP_BACK, State.ROLL_BACK)
 
@@ -421,14 +421,14 @@ def test_routing_found_off_is_not_called_a_router_that_does_not_obey(phase):
 
 def test_a_shared_incident_is_said_and_never_blocks(phase):
     """Both fail alike: the act stays an act, and the sentence says that rolling
-    back will not help.
+    back may not help.
     """
     verdict = phase().check(errors=4, total=30, legacy=270, legacy_errors=36)
     assert verdict.act is Act.ROLL_BACK
     assert verdict.acts_alone
-    assert "rolling back will not help" in verdict.sentence
+    assert "rolling back may not help" in verdict.sentence
     alone = phase().check(errors=4, total=30, legacy=270, legacy_errors=1)
-    assert "rolling back will not help" not in alone.sentence
+    assert "rolling back may not help" not in alone.sentence
 
 
 def test_a_leak_is_never_called_a_shared_incident(phase):
@@ -437,7 +437,7 @@ def test_a_leak_is_never_called_a_shared_incident(phase):
     run.more = {"leak": replace(run.measure().leak, rows=1, domains=("mobility",))}
     verdict = run.check(legacy_errors=30)
     assert verdict.state is State.ROLL_BACK
-    assert "will not help" not in verdict.sentence
+    assert "may not help" not in verdict.sentence
 
 
 def test_the_unclipped_hour_stands_beside_the_clipped_window(phase):
@@ -488,8 +488,8 @@ def test_another_error_limit_moves_the_alternatives(limit):
 
 
 def test_the_clean_sentence_says_what_is_missing(phase):
-    """0 of 460 in four hours: the bound at any look, the planned one, and the requests and hours
-    still missing.
+    """0 of 460 in four hours: the bound that the certificate inverts to, and the hours and requests
+    still missing; it never contradicts what is shown.
     """
     run = phase()
     for _ in range(15):
@@ -497,10 +497,14 @@ def test_the_clean_sentence_says_what_is_missing(phase):
     verdict = run.check(total=25, legacy=225)
     assert (
         verdict.sentence
-        == "0 errors in 460 requests: compatible with any error rate up to 0.90 % (95 %, at any"
-        " look; 0.65 % for a single planned one). To state < 0.5 %: 347 more without an error"
-        " (3.0 h at 115/h). To state < 0.1 %: 3,581 more (31 h)."
+        == "None of 460 requests failed. The true rate is below 0.87 % (95 % sure)."
+        " Proving < 0.5 % takes 3.0 h more without an error (347 requests)."
+        " Proving < 0.1 % takes 31 h more without an error (3,581 requests)."
     )
+    for total in (800, 806, 807, 808):
+        words = clean_sentence(replace(stream(verdict), total=total), run.plan, ())
+        printed = float(words.split("below ")[1].split(" %")[0])
+        assert (printed <= 0.5) is ("Shown: < 0.5 %" in words), words
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(4, 60)), min_size=1, max_size=24))
@@ -557,3 +561,49 @@ def test_the_benchmark_decides_as_a_check_does(phase, rate, phases):
                 acted = slot
                 break
         assert acted == simulated
+
+
+@pytest.mark.parametrize(
+    ("leak", "down", "roll_back", "facts", "alone"),
+    [
+        (True, False, False, "leak", True),
+        (False, True, True, "leak", False),
+        (True, False, True, "down", False),
+        (False, True, False, "down", True),
+        (True, None, False, "down", True),  # a plan of before: one switch for both
+        (False, None, True, "down", False),
+        (False, False, True, "errors", True),
+        (True, True, False, "errors", False),
+        (False, False, True, "leak errors", True),  # one cause that acts alone is enough
+        (False, False, False, "leak down errors", False),
+    ],
+)
+def test_each_cause_of_a_rollback_has_its_own_switch(phase, leak, down, roll_back, facts, alone):
+    """A leak, a dead protected endpoint and the evidence act alone as the plan says of each."""
+    run = phase()
+    acts = run.plan.acts_alone.model_copy(
+        update={"protected_leak": leak, "protected_down": down, "roll_back": roll_back}
+    )
+    run.plan = run.plan.model_copy(update={"acts_alone": acts})
+    if "leak" in facts:
+        seen = Leak(rows=3, domains=("mobility",), first_at=run.began, last_at=run.began)
+        run.more = {"leak": seen}
+    measurement = run.measure(errors=4 if "errors" in facts else 0, total=30)
+    probes = [
+        Probe(kind=kind, name=name, up=up, failures=0 if up else 2, at=run.now, detail="HTTP 502")
+        for kind, name, up in (
+            ("protected", "mobility", "down" not in facts),
+            ("witness", "own", True),
+        )
+    ]
+    verdict = judge_slot(
+        plan=run.plan,
+        config=run.config(),
+        standing=run.standing,
+        measurement=measurement,
+        slot=run.now,
+        now=run.now,
+        probes=probes,
+    )
+    assert verdict.state is State.ROLL_BACK
+    assert verdict.acts_alone is alone
