@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable
+from datetime import timedelta
 
 from rollout_lib.evidence.bets import CERTIFYING, log_certificate
 from rollout_lib.evidence.counts import CountError, a_count, a_share, counts
@@ -16,7 +17,23 @@ from rollout_lib.evidence.counts import CountError, a_count, a_share, counts
 _RATE_PRIOR = (0.5, 50.0)
 _QUANTILE_PRIOR = (1.0, 19.0)
 _FAR = 700.0  # log odds of a rate that is 0 or 1 to every digit
+_REFRACTORY_SHARE = 0.02  # of the time between two failures that the limit allows
+_LONGEST_REFRACTORY_S = 60.0
 _UNDER_ONE = math.nextafter(1.0, 0.0)  # where one request was good, not all of them are bad
+
+
+def refractory(limit: float, expected_per_hour: float) -> timedelta:
+    """How long after a failing webhook that counted another of its stream does not: bursts are one.
+
+    min(60 s, 0.02 x 3600 s / (limit x expected requests an hour)), so that it takes away at most a
+    fiftieth of what the limit itself allows; expected_per_hour 0 or less is refused."""
+    a_share(limit, "limit")
+    if not (math.isfinite(expected_per_hour) and expected_per_hour > 0):
+        raise CountError(
+            reason=f"expected_per_hour must be over 0 and finite, not {expected_per_hour!r}."
+        )
+    spared = _REFRACTORY_SHARE * 3600 / (limit * expected_per_hour)
+    return timedelta(seconds=min(_LONGEST_REFRACTORY_S, spared))
 
 
 def upper_bound(bad: int, total: int, confidence: float = 0.95) -> float:
