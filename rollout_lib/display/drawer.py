@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 VARIABLE = "ROLLOUT_DRAWER"  # the server's socket
@@ -78,7 +79,7 @@ def leave(path: str) -> None:
     os._exit(0)
 
 
-def _serve(listener: socket.socket, draw) -> None:
+def _serve(listener: socket.socket, draw: Callable[[dict[str, Any]], str]) -> None:
     draw(
         {
             "data": {"values": [{"x": 1}]},

@@ -19,6 +19,7 @@ from rollout_lib.plan import Plan
 MANY = 60  # checks; beyond them a point each would only be ink
 _UNIT = 3_600_000
 YAxis = Callable[[str], alt.Y]
+Rows = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,7 @@ def y_axis(
     return lambda field: alt.Y(f"{field}:Q", title=title, axis=axis, scale=scale)
 
 
-def line(rows, field: str, y: YAxis, frame: Frame) -> list[alt.Chart]:
+def line(rows: Rows, field: str, y: YAxis, frame: Frame) -> list[alt.Chart]:
     """The line of unified, in stretches that are never joined over a gap, a point a check."""
     drawn = alt.Chart(values([row for row in rows if row[field] is not None], frame))
     drawn = drawn.mark_line(color=theme.UNIFIED_COLOUR, strokeWidth=2)
@@ -122,7 +123,7 @@ def line(rows, field: str, y: YAxis, frame: Frame) -> list[alt.Chart]:
     return layers
 
 
-def apart(rows, field: str, y: YAxis, frame: Frame, words: str) -> list[alt.Chart]:
+def apart(rows: Rows, field: str, y: YAxis, frame: Frame, words: str) -> list[alt.Chart]:
     """Points beside the line, hollow and never joined to it, the last one with what they are."""
     if not rows:
         return []
@@ -138,7 +139,7 @@ def apart(rows, field: str, y: YAxis, frame: Frame, words: str) -> list[alt.Char
     ]
 
 
-def band(rows, low: str, high: str, y: YAxis, frame: Frame) -> alt.Chart:
+def band(rows: Rows, low: str, high: str, y: YAxis, frame: Frame) -> alt.Chart:
     """Uncertainty as a band between two fields; `y` is the axis that it shares."""
     drawn = alt.Chart(values([row for row in rows if row[high] is not None], frame))
     return drawn.mark_area(color=theme.UNIFIED_COLOUR, opacity=0.16, clip=True).encode(

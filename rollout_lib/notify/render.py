@@ -5,7 +5,9 @@ is told.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -191,7 +193,7 @@ def _guarded(verdict: Verdict | None, plan: Plan) -> str:
     )
 
 
-def _rate(total: dict | None) -> str:
+def _rate(total: Mapping[str, Any] | None) -> str:
     if total is None:
         return _UNMEASURED
     if not total["requests"]:
@@ -200,7 +202,7 @@ def _rate(total: dict | None) -> str:
     return f"{rate:.2f}%, {total['errors']:,} of {total['requests']:,} requests"
 
 
-def _p95(total: dict | None) -> str:
+def _p95(total: Mapping[str, Any] | None) -> str:
     if total is None:
         return _UNMEASURED
     return "no latency yet" if total["p95_ms"] is None else f"{total['p95_ms']:,.0f}ms"

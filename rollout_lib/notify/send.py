@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy import Connection
+
 from rollout_lib.database.outbox import Message, Onset, claim, note, onsets, remember
 from rollout_lib.database.session import Session
 from rollout_lib.errors import RolloutError
@@ -128,7 +130,11 @@ def _news(
 
 
 def _routing(
-    connection, rollout: str, before: dict[str, Onset], checkpoint: Checkpoint, changed: bool
+    connection: Connection,
+    rollout: str,
+    before: dict[str, Onset],
+    checkpoint: Checkpoint,
+    changed: bool,
 ) -> bool:
     """Remember whether routing is on; True where a check finds it off and nobody has been told."""
     if checkpoint.kind in ("dry-run", "attempt"):
@@ -136,7 +142,7 @@ def _routing(
     config = checkpoint.config
     on = config is not None and config.enabled and config.percentage > 0
     off = config is not None and not on
-    if changed:
+    if changed and checkpoint.change is not None:
         off, on = not checkpoint.change.after[1], checkpoint.change.after[1]
     known = before[_ROUTING].state if _ROUTING in before else None
     now = "off" if off else "on" if on else known
@@ -146,8 +152,12 @@ def _routing(
     return now == "off" and known == "on" and not changed
 
 
-def _message(checkpoint: Checkpoint, session: Session, head, kind: str, was: str = "") -> Message:
+def _message(
+    checkpoint: Checkpoint, session: Session, head: tuple[int, str], kind: str, was: str = ""
+) -> Message:
     said = render(checkpoint, session.plan, kind=kind, was=was)
+    if said is None:
+        raise ValueError(f"there is no message of the kind {kind}")
     text = f"{said['text']}\nLedger #{head[0]}:{head[1][:12]}"
     name = f"{checkpoint.run_id}:{kind}"
     return Message(name=name, subject=said["subject"], text=text, at=checkpoint.at, recipients=())
@@ -163,7 +173,7 @@ def _lasting(message: Message, onset: Onset, session: Session) -> Message:
     )
 
 
-def _clock(at, session: Session) -> str:
+def _clock(at: datetime, session: Session) -> str:
     return f"{at.astimezone(session.plan.zone):%a %H:%M %Z}"
 
 
