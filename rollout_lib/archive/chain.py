@@ -52,7 +52,8 @@ class Link:
 class Finding:
     """One thing that is not as it was written.
 
-    kind: edited, deleted, added, reordered, truncated, unsealed, uncopied, waiting. where:
+    kind: edited, deleted, added, reordered, truncated, unsealed, uncopied, waiting,
+    linked, unguarded, unsigned. where:
     "database" or "files"."""
 
     kind: str
@@ -148,11 +149,11 @@ def check_head(links: Sequence[Link], head: tuple[int, str], where: str) -> list
 
 def compare(database: Sequence[Link], files: Sequence[Link]) -> list[Finding]:
     """Where the database and the copies of its entries tell two stories."""
-    here, there = {entry.seq: entry for entry in database}, {entry.seq: entry for entry in files}
+    here, there = {entry.seq: entry for entry in database}, {entry.seq for entry in files}
     found = []
-    for number in sorted(here.keys() & there.keys()):
-        one, other = here[number], there[number]
-        if _is_itself(one) and _is_itself(other) and digest(one) != digest(other):
+    for other in files:  # each of them: a number may have been copied twice
+        one = here.get(other.seq)
+        if one and _is_itself(one) and _is_itself(other) and digest(one) != digest(other):
             what = f"{words(other)}: database and files hold two texts, and each gives its own hash"
             found.append(Finding(kind="edited", where="database", what=what))
     last = max(here, default=0)

@@ -66,6 +66,8 @@ def read(folder: Path) -> tuple[list[Link], list[Finding]]:
             )
             continue
         try:
+            if path.is_symlink():
+                found.append(Finding(kind="linked", where="files", what=f"{where}: it is a link"))
             entry = from_text(path.read_bytes().decode(), match[2])
         except (OSError, ValueError):
             found.append(

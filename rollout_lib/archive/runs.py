@@ -41,6 +41,8 @@ def runs_of(links: Iterable[Link]) -> Runs:
     runs, seen, sources = Runs(), set(), {}
     for link in links:
         body = json.loads(link.body)
+        if not isinstance(body, dict):
+            raise ValueError(f"the body of #{link.seq} is no object")
         if "files" in body and link.kind in ("archived", "attempt"):
             runs.archived |= {path: (claimed, link) for path, claimed in body["files"].items()}
             runs.sealed.add(link.run_id)
@@ -62,6 +64,18 @@ def runs_of(links: Iterable[Link]) -> Runs:
     runs.orphans = [link for link in runs.orphans if link.run_id not in seen]
     runs.waiting = {run: link for run, link in runs.waiting.items() if run not in runs.sealed}
     return runs
+
+
+def places_of(links: Iterable[Link]) -> set[tuple[str, str, str]]:
+    """Environment, database and rollout that a chain's checkpoints name."""
+    found = set()
+    for link in links:
+        try:
+            place = json.loads(link.body)["place"]
+            found.add((str(place["environment"]), str(place["database"]), str(place["rollout"])))
+        except (ValueError, LookupError, TypeError):
+            continue  # an entry of another kind, or one that cannot be read
+    return found
 
 
 def made_by(body: Mapping[str, Any]) -> str:

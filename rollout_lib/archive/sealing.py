@@ -250,6 +250,8 @@ def _seal_saved(
     """
     checkpoint = json.loads(shown["text"])
     run_id, where = checkpoint["run_id"], path.relative_to(outputs).as_posix()
+    if checkpoint.get("kind") == "dry-run":
+        return None  # it changed nothing, and has no entry
     if any(run_id[:8] in name and name.endswith(".ipynb") for name in runs.archived):
         return None
     entry = known.get(shown.get("hash") or "")

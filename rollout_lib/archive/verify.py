@@ -4,14 +4,13 @@ the files.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from rollout_lib import spool
-from rollout_lib.archive import copies, names
+from rollout_lib.archive import copies, files
 from rollout_lib.archive.chain import (
     SHORT,
     Finding,
@@ -22,11 +21,11 @@ from rollout_lib.archive.chain import (
     digest,
     words,
 )
-from rollout_lib.archive.runs import Runs, may_still_run, runs_of
+from rollout_lib.archive.runs import Runs, may_still_run, places_of, runs_of
 from rollout_lib.errors import ParameterError
+from rollout_lib.model import Place
 
 _COPIED_WITHIN = timedelta(minutes=15)
-_DAY = "????-??-??"
 
 
 @dataclass(kw_only=True)
@@ -47,16 +46,17 @@ class Proof:
 
 
 def parse_head(text: str) -> tuple[int, str] | None:
-    """`87:d3190f2f6b7c`, as every message and report carries it; None for ""."""
+    """`87:d3190f2f6b7c4a10`, as every message and report carries it; None for ""."""
     if not text:
         return None
     number, _, claimed = text.removeprefix("#").partition(":")
     claimed = claimed.strip().lower()
-    if not number.isdigit() or len(claimed) < SHORT or set(claimed) - set("0123456789abcdef"):
+    long_enough = SHORT <= len(claimed) <= 64 and not set(claimed) - set("0123456789abcdef")
+    if not (number.isascii() and number.isdigit() and long_enough):
         raise ParameterError(
             problems=(
-                f"head: must be NUMBER:HASH with at least {SHORT} signs of the hash, as "
-                f"87:d3190f2f6b7c, not {text!r}"
+                f"head: must be NUMBER:HASH with {SHORT} to 64 signs of the hash, as "
+                f"87:d3190f2f6b7c4a10, not {text!r}"
             )
         )
     return int(number), claimed
@@ -67,14 +67,19 @@ def verify(
     outputs: Path,
     head: tuple[int, str] | None = None,
     now: datetime | None = None,
+    *,
+    place: Place | None = None,
+    guards: Iterable[str] = (),
 ) -> Proof:
     """Prove the archive in an output folder against the database's ledger; None where the database
     is gone.
 
     head: a number and (the beginning of) its hash that somebody outside has kept: without one, a
     chain that was cut off at its end in every place looks whole. now: for what may still be
-    running."""
+    running. place: the database's own, beside those that its entries name. guards: what is
+    not as it must be of the ledger's triggers and functions (database.guards)."""
     proof, now = Proof(), now or datetime.now(UTC)
+    proof.findings += [Finding(kind="unguarded", where="database", what=what) for what in guards]
     chains: list[Sequence[Link]] = []
     matched: Sequence[Link] = ()
     if database is not None:
@@ -90,13 +95,10 @@ def verify(
         if known & {digest(entry) for entry in links} or any(
             entry.hash[:SHORT] == folder.name for entry in database
         ):
-            matched = links
+            matched = [*matched, *links]
             proof.findings += compare(database, links)
         else:
-            proof.notes.append(
-                f"files: also hold the chain {folder.name} of another database ({len(links)}"
-                " entries)"
-            )
+            _say_of_another(proof, database, links, folder.name, place)
     if database is not None and not database and chains[1:]:
         what = "the ledger is empty, and the files hold one"
         proof.findings.append(Finding(kind="truncated", where="database", what=what))
@@ -113,6 +115,28 @@ def verify(
     _check_spool(proof, now)
     proof.entries, proof.head = len(main), (main[-1].seq, digest(main[-1])) if main else (0, "")
     return proof
+
+
+def _say_of_another(
+    proof: Proof, database: Sequence[Link], links: Sequence[Link], name: str, place: Place | None
+) -> None:
+    """A chain of copies with which the database has no entry in common: another database's, or this
+    one's own, before it was rewritten.
+
+    It is another's only where each chain says whose it is, and says another name."""
+    own = places_of(database)  # and where it was restored under another name, that one
+    own |= {(place.environment, place.database, place.rollout)} if place else set()
+    theirs = places_of(links)
+    if own and theirs and not own & theirs:
+        proof.notes.append(
+            f"files: also hold the chain {name} of another database ({len(links)} entries)"
+        )
+        return
+    what = (
+        f"the copies hold a chain of {len(links):,} entries ({name}) of this same rollout, with"
+        " which the database has no entry in common: its ledger was rewritten or replaced"
+    )
+    proof.findings.append(Finding(kind="edited", where="database", what=what))
 
 
 def _is_elsewhere(database: Sequence[Link], outputs: Path) -> str:
@@ -204,7 +228,11 @@ def _check_runs(
     waiting = {run: entry for run, entry in waiting.items() if run not in sealed}
     for path, (claimed, entry) in sorted(archived.items()):
         proof.files += 1
-        _check_file(proof, outputs / path, path, claimed, entry)
+        proof.findings += files.check_file(outputs / path, path, claimed, entry)
+    proof.findings += files.check_records(
+        outputs, archived, [entry for links in chains for entry in links]
+    )
+    proof.findings += files.check_folders(outputs)
     for entry in waiting.values():
         if may_still_run(entry, now):
             proof.notes.append(
@@ -216,9 +244,11 @@ def _check_runs(
                 " seal closes it)"
             )
             proof.findings.append(Finding(kind="unsealed", where="files", what=what))
-    _unknown_files(
-        proof, outputs, rollouts, archived, {run[:8]: entry for run, entry in waiting.items()}
+    found, notes = files.unknown_files(
+        outputs, rollouts, archived.keys(), {run[:8] for run in waiting}
     )
+    proof.findings += found
+    proof.notes += notes
 
 
 def _say_of_runs(proof: Proof, runs: Runs, where: str) -> None:
@@ -232,55 +262,6 @@ def _say_of_runs(proof: Proof, runs: Runs, where: str) -> None:
     ]
     notes += runs.changed
     proof.notes += [note for note in notes if note not in proof.notes]
-
-
-def _check_file(proof: Proof, path: Path, name: str, claimed: str, entry: Link) -> None:
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        proof.findings.append(
-            Finding(kind="deleted", where="files", what=f"{name}, archived by {words(entry)}")
-        )
-        return
-    except OSError as error:
-        what = f"{name} cannot be read: {error.strerror}"
-        proof.findings.append(Finding(kind="edited", where="files", what=what))
-        return
-    if found != claimed:
-        what = f"{name}: not what {words(entry)} archived"
-        proof.findings.append(Finding(kind="edited", where="files", what=what))
-
-
-def _unknown_files(
-    proof: Proof,
-    outputs: Path,
-    rollouts: set[str],
-    known: Mapping[str, object],
-    unsealed: Mapping[str, Link],
-) -> None:
-    """Files in the days' folders that no entry vouches for."""
-    folders = {path.parent for path in outputs.glob(f"*/{_DAY}")} | {
-        outputs / rollout for rollout in rollouts
-    }
-    folders = {
-        folder
-        for folder in folders
-        if folder.name not in (names.DRY_RUNS, copies.FOLDER, "working")
-    }
-    for path in sorted(
-        path for folder in folders for path in folder.rglob("*") if not path.is_dir()
-    ):
-        name = path.relative_to(outputs).as_posix()
-        if name in known:
-            continue
-        if path.name.startswith(".part-"):
-            proof.notes.append(
-                f"files: {name} is what a killed run left of a file; nothing reads it"
-            )
-        elif path.stem.rpartition("_")[2] not in unsealed:
-            proof.findings.append(
-                Finding(kind="added", where="files", what=f"{name}: no entry knows it")
-            )
 
 
 def _check_spool(proof: Proof, now: datetime) -> None:

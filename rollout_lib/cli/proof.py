@@ -33,8 +33,18 @@ def verify(
     from rollout_lib.archive.verify import verify as prove
 
     wanted = parse_head(head)
-    links, place = (None, f"files only · {outputs}") if files_only else _ledger(plan, outputs)
-    proof = prove(links, outputs.resolve(), wanted)
+    links, place, guards, own = None, f"files only · {outputs}", [], None
+    if not files_only:
+        from rollout_lib.database.connection import connect
+        from rollout_lib.database.guards import read_guards
+        from rollout_lib.plan import load_plan
+
+        links, place = _ledger(plan, outputs)
+        database = connect(load_plan(plan))
+        own = database.place
+        with database.transaction(readonly=True) as connection:
+            guards = read_guards(connection)
+    proof = prove(links, outputs.resolve(), wanted, place=own, guards=guards)
     if as_json:
         print(
             json.dumps(asdict(proof) | {"whole": proof.whole, "place": place}, ensure_ascii=False)
@@ -61,7 +71,7 @@ def verify(
     else:
         print(
             f"✓ The archive proves itself: {proof.entries:,} ledger entries and {proof.files:,}"
-            f" files, head {seq}:{digest[:12]}."
+            f" files, head {seq}:{digest[:16]}."
         )
         if not wanted:
             print(

@@ -4,6 +4,7 @@ both.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -16,9 +17,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from rollout_lib.archive import verify
+from rollout_lib.archive import copies, verify
 from rollout_lib.archive.chain import digest, text_of
 from rollout_lib.cli.app import run
+from rollout_lib.database import ledger as store
+from rollout_lib.database.connection import connect
 from rollout_lib.rehearsal.server import create_database, drop_database
 
 REHASH = """WITH RECURSIVE again AS (
@@ -60,6 +63,25 @@ def rewritten_copy(archive) -> None:
     entry = replace(archive.links()[5], body="{}")
     path.unlink()
     (path.parent / f"0000006_{digest(entry)[:12]}.txt").write_text(text_of(entry))
+
+
+def link_away(path: Path) -> None:
+    """Put a file or folder elsewhere, and a link to it in its place."""
+    there = path.parent.parent / f"moved-{path.name}"
+    path.rename(there)
+    path.symlink_to(there)
+
+
+def linked(archive) -> None:
+    there = archive.outputs.parent / "elsewhere.json"
+    path = archive.files(".json")[2]
+    path.rename(there)
+    path.symlink_to(there)
+
+
+def a_page(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("PASS")
 
 
 def sql(statement: str) -> Callable:
@@ -158,6 +180,27 @@ TAMPERINGS: dict[str, tuple[Callable, tuple[str, str, str]]] = {
         lambda a: [path.unlink() for path in a.copies()[-3:]],
         ("uncopied", IN_FILES, "#11 "),
     ),
+    "a record is a link": (linked, ("linked", IN_FILES, "it is a link to")),
+    "a record has a second name": (
+        lambda a: os.link(a.files(".json")[2], a.outputs.parent / "elsewhere"),
+        ("linked", IN_FILES, "1 more names"),
+    ),
+    "a copy is a link": (
+        lambda a: link_away(a.copies()[5]),
+        ("linked", IN_FILES, ".txt: it is a link"),
+    ),
+    "a day is a link": (
+        lambda a: link_away(a.files(".json")[2].parent),
+        ("linked", IN_FILES, "2025-12-03: the folder is a link"),
+    ),
+    "a stranger's page": (
+        lambda a: (a.outputs / "result.html").write_text("PASS"),
+        ("added", IN_FILES, "result.html: nothing of ours is there"),
+    ),
+    "a stranger's folder": (
+        lambda a: a_page(a.outputs / "final" / "result.html"),
+        ("added", IN_FILES, "final/result.html: nothing of ours is there"),
+    ),
     "all copies are gone": (
         lambda a: [path.unlink() for path in a.copies()],
         ("uncopied", IN_FILES, "#1 "),
@@ -201,6 +244,94 @@ def test_tampering_with_files_is_found_without_the_database(archive, what):
     how(archive)
     found = archive.proof(files_only=True).findings
     assert any(item.where == where and words in item.what for item in found), found
+
+
+def copied_again(archive) -> None:
+    """What the next run does: everything that is not in the files yet is copied to them."""
+    with connect(archive.plan).transaction(readonly=True) as connection:
+        rows = store.chain(connection, copies.copied(archive.outputs))
+    copies.copy(archive.outputs, rows)
+
+
+@pytest.mark.parametrize("first", [1, 6])
+def test_a_chain_rewritten_in_the_database_is_found_after_newer_copies_were_made(archive, first):
+    """A body edited and every later hash made to fit; then runs go on: the older copies say it."""
+    archive.tamper(BODY.format(first) + REHASH.format(first=first))
+    with connect(archive.plan).transaction(readonly=False) as connection:
+        entry = {"kind": "attempt", "operation": "monitor", "rollout": archive.plan.rollout}
+        store.append(
+            connection,
+            **entry,
+            at=archive.now,
+            phase_began=None,
+            slot=None,
+            run_id="9" * 32,
+            body="{}",
+        )
+    copied_again(archive)
+    found = archive.proof().findings
+    assert any((item.kind, item.where) == ("edited", "database") for item in found), found
+    assert run(["verify", "--outputs", str(archive.outputs)]) == 70
+
+
+def test_a_record_that_is_vouched_for_anew_is_still_not_what_its_run_wrote(archive):
+    """Record, the hash that vouches for it, every later hash and all copies rewritten: the run's
+    own entry holds another text.
+    """
+    record = archive.files(".json")[2]
+    before = hashlib.sha256(record.read_bytes()).hexdigest()
+    edit(record, "Rita", "Rosa")
+    after = hashlib.sha256(record.read_bytes()).hexdigest()
+    archive.tamper(
+        f"UPDATE rollout.ledger SET body = replace(body, '{before}', '{after}');"
+        + REHASH.format(first=1)
+    )
+    for path in archive.copies():
+        path.unlink()
+    copied_again(archive)
+    found = archive.proof().findings
+    assert [item.kind for item in found] == ["edited"], found
+    assert "not the text of any entry of run" in found[0].what
+
+
+def test_another_databases_chain_in_the_same_folder_is_a_note(archive, server, plan, monkeypatch):
+    """Two databases that share a folder, as two rehearsals do: each proves itself."""
+    chain = archive.copies()[0].parent
+    other = chain.with_name("0" * 12)
+    other.mkdir()
+    name = psycopg.conninfo.conninfo_to_dict(archive.address)["dbname"]
+    before: str = ""
+    for number, entry in enumerate(archive.links(), 1):
+        body = entry.body.replace(name, "rehearsal_other").replace("rehearsal_", "rehearsal_o")
+        entry = replace(entry, previous_hash=before, body=body)
+        before = digest(entry)
+        (other / f"{number:07d}_{before[:12]}.txt").write_text(text_of(entry))
+    proof = archive.proof()
+    assert proof.findings == []
+    assert any("of another database (13 entries)" in note for note in proof.notes)
+
+
+GUARDS = {
+    "ALTER TABLE rollout.ledger DISABLE TRIGGER ledger_is_append_only": "is switched off",
+    "ALTER TABLE rollout.ledger ENABLE REPLICA TRIGGER ledger_is_append_only": "is switched off",
+    "DROP TRIGGER ledger_is_never_truncated ON rollout.ledger": "ledger_is_never_truncated is gone",
+    "CREATE OR REPLACE FUNCTION rollout.refuse_rewriting() RETURNS trigger LANGUAGE plpgsql AS"
+    " $$ BEGIN RETURN new; END $$": "refuse_rewriting has another text",
+    "CREATE RULE quiet AS ON INSERT TO rollout.ledger DO INSTEAD NOTHING": "rule quiet",
+    "DROP TRIGGER ledger_is_append_only ON rollout.ledger; CREATE TRIGGER ledger_is_append_only"
+    " BEFORE UPDATE ON rollout.ledger FOR EACH ROW EXECUTE FUNCTION rollout.refuse_rewriting()": (
+        "another than the migration made"
+    ),
+}
+
+
+@pytest.mark.parametrize("statement", GUARDS)
+def test_a_ledger_that_can_be_rewritten_is_no_proof(archive, statement, capsys):
+    """Triggers and functions are what the migration made, or the archive does not prove itself."""
+    assert run(["verify", "--outputs", str(archive.outputs)]) == 0, capsys.readouterr().out
+    archive.tamper(statement)
+    assert run(["verify", "--outputs", str(archive.outputs)]) == 70
+    assert GUARDS[statement] in capsys.readouterr().out
 
 
 def test_a_chain_cut_off_everywhere_is_found_by_the_head_that_a_message_carried(archive):
