@@ -43,8 +43,26 @@ _OPTIONAL: dict[str, Any] = {"phase_began": None, "slot": None}
 
 
 def folder() -> Path:
-    """Where entries wait: spool/ below $ROLLOUT_OUTPUTS, else below outputs/."""
-    return Path(os.environ.get("ROLLOUT_OUTPUTS", "outputs")) / "spool"
+    """Where entries wait: spool/ below the output folder."""
+    return outputs_folder() / "spool"
+
+
+def outputs_folder(plan: str = "") -> Path:
+    """Where records are archived: $ROLLOUT_OUTPUTS, else beside the plan that is named (by the
+    caller or $ROLLOUT_PLAN), else the project's outputs/.
+
+    Never where somebody happens to stand, but for a library without its project."""
+    told = os.environ.get("ROLLOUT_OUTPUTS", "").strip()
+    if told:
+        return Path(told)
+    named = plan.strip() or os.environ.get("ROLLOUT_PLAN", "").strip()
+    for beside in Path(named).absolute().parents[:2] if named else ():
+        if (beside / "ledger").is_dir():
+            return beside  # an archive that holds its own plan, as a rehearsal's
+        if (beside / "outputs").is_dir():
+            return beside / "outputs"
+    project = Path(__file__).resolve().parents[1]
+    return (project if (project / "notebooks").is_dir() else Path.cwd()) / "outputs"
 
 
 def ledger_of(host: str, database: str, user: str) -> str:
@@ -65,7 +83,7 @@ def append(connection: Any, entry: dict[str, Any]) -> str:
     with connection.transaction():
         connection.execute("SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '5s'")
         seq, digest = connection.execute(APPEND, {**_OPTIONAL, **entry}).fetchone()
-    return f"#{seq}:{digest[:12]}"
+    return f"#{seq}:{digest[:16]}"
 
 
 def keep(entry: dict[str, Any], ledger: str) -> Path:

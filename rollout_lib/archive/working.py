@@ -4,6 +4,7 @@ stay as they are.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 from collections.abc import Iterable
@@ -26,7 +27,8 @@ def working_folder(outputs: Path, plan: Plan, operator: str, now: datetime) -> P
         name += f"_{plan.environment}"
     folder = outputs.absolute() / WORKING / name
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         probe = folder / ".may-be-written"
         probe.touch()
         probe.unlink()
@@ -60,3 +62,11 @@ def copy_models(models: Iterable[Path], folder: Path) -> list[Path]:
             shutil.copyfile(model, copy)
             made.append(copy)
     return made
+
+
+def make_private(folder: Path) -> None:
+    """Let nobody else read what a person works in: files 0600, folders 0700; what is not ours stays."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            with contextlib.suppress(OSError):
+                path.chmod(0o700 if path.is_dir() else 0o600)

@@ -361,7 +361,7 @@ def _attest(
         return 0
     print(place)
     print(
-        f"{done.by} stated {done.subject}: {done.value}. ledger #{done.head[0]}:{done.head[1][:12]}"
+        f"{done.by} stated {done.subject}: {done.value}. ledger #{done.head[0]}:{done.head[1][:16]}"
     )
     if done.covers:
         print(f"It covers {words(done.covers)}, and no more.")

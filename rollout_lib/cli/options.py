@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from rollout_lib.spool import outputs_folder
+
 app = typer.Typer(
     name="rollout",
     no_args_is_help=True,
@@ -22,8 +24,11 @@ app = typer.Typer(
 )
 
 
-def _outputs(path: Path) -> Path:
-    """What runs below this command (kernels, the spool) finds the same folder."""
+def _outputs(context: typer.Context, path: Path) -> Path:
+    """The folder that is meant; what runs below this command (kernels, the spool) finds the same."""
+    source = context.get_parameter_source("outputs")
+    if source is not None and source.name == "DEFAULT":
+        path = outputs_folder(str(context.params.get("plan") or ""))
     os.environ["ROLLOUT_OUTPUTS"] = str(path.resolve())
     return path
 

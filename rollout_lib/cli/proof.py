@@ -42,6 +42,9 @@ def verify(
         links, place = _ledger(plan, outputs)
         database = connect(load_plan(plan))
         own = database.place
+        if (outputs / own.database / "ledger").is_dir():
+            outputs = outputs / own.database  # a rehearsal's, which has a folder of its own
+            place = f"{own} · {outputs}"
         with database.transaction(readonly=True) as connection:
             guards = read_guards(connection)
     proof = prove(links, outputs.resolve(), wanted, place=own, guards=guards)

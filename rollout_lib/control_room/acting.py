@@ -100,7 +100,7 @@ def _done(session: Session, offer: Offer, reason: str, typed: str) -> Said:
         return Said(
             done=True,
             text=f"{made.by} stated {made.subject}: {made.value}.",
-            more=(f"#{seq}:{digest[:12]}",),
+            more=(f"#{seq}:{digest[:16]}",),
         )
     raise ValueError(f"nobody knows what {offer.kind!r} does")
 
@@ -123,7 +123,7 @@ def _told(session: Session, run: Recorded) -> Said:
         more.insert(0, f"Not by you. {who_was_first(run.history, session.place.time_zone)}")
     if run.head or run.kept:
         more.append(
-            f"#{run.head[0]}:{run.head[1][:12]}"
+            f"#{run.head[0]}:{run.head[1][:16]}"
             if run.head
             else f"not on the ledger yet: kept in {run.kept}"
         )

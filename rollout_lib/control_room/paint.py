@@ -61,7 +61,7 @@ def heartbeat(view: View | None, away: str, away_since: datetime | None, stale_a
     clock = " · a rehearsed day: its clock stands still there" if view.simulated else ""
     return (
         f'<div class="cr-beat">● Live: {both_times(view.at, view.place.time_zone)}{clock} · read at'
-        f" {view.read_at:%H:%M:%S} UTC · ledger #{view.head[0]}:{view.head[1][:12]}</div><div"
+        f" {view.read_at:%H:%M:%S} UTC · ledger #{view.head[0]}:{view.head[1][:16]}</div><div"
         f' class="cr-veil" style="animation-delay:{stale_after:.0f}s"><b>? NOT CURRENT: nothing new'
         f" since {view.read_at:%H:%M:%S} UTC. Kernel, database or connection is away, or this"
         " page's login has expired; buttons may do nothing. Open the address that the lab prints"

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import ipywidgets as w
 
@@ -33,6 +32,7 @@ from rollout_lib.display import drawer
 from rollout_lib.errors import RolloutError
 from rollout_lib.operations import glance
 from rollout_lib.runner.servers import Server
+from rollout_lib.spool import outputs_folder
 
 EVERY = timedelta(seconds=10)
 STALE = 4 * EVERY  # without a new look for so long, the browser itself greys what it shows
@@ -76,7 +76,7 @@ class Room:
         self._busy, self._stop, self._poke = threading.Lock(), threading.Event(), threading.Event()
         self.screen = Screen(
             session,
-            Path(os.environ.get("ROLLOUT_OUTPUTS", "outputs")),
+            outputs_folder(session.plan.path),
             press=self.press,
             confirm=self.confirm,
             cancel=self._forget,

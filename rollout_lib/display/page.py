@@ -213,7 +213,7 @@ def checkpoint_card(checkpoint: Checkpoint, head: Head | None, *, bar: bool = Tr
 
 
 def _where(head: Head | None) -> str:
-    return f"ledger #{head[0]}:{head[1][:12]}" if head else "not on the ledger"
+    return f"ledger #{head[0]}:{head[1][:16]}" if head else "not on the ledger"
 
 
 def _columns(verdict: Verdict) -> list[dict[str, Any]]:

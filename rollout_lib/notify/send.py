@@ -158,7 +158,7 @@ def _message(
     said = render(checkpoint, session.plan, kind=kind, was=was)
     if said is None:
         raise ValueError(f"there is no message of the kind {kind}")
-    text = f"{said['text']}\nLedger #{head[0]}:{head[1][:12]}"
+    text = f"{said['text']}\nLedger #{head[0]}:{head[1][:16]}"
     name = f"{checkpoint.run_id}:{kind}"
     return Message(name=name, subject=said["subject"], text=text, at=checkpoint.at, recipients=())
 

@@ -75,7 +75,7 @@ class Status:
         if self.standing is not None:
             seq, digest = self.standing.head
             shown.append(
-                f"ledger #{seq}:{digest[:12]} · {len(self.standing.slots_done)} checks in this"
+                f"ledger #{seq}:{digest[:16]} · {len(self.standing.slots_done)} checks in this"
                 f" phase · latched: {self.standing.latched or 'nothing'}"
             )
         return shown + [f"the {what} could not be read: {why}" for what, why in self.unread.items()]

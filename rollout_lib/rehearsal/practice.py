@@ -68,6 +68,7 @@ def prepare(source: Plan, folder: Path, operator: str, say: Say) -> Plan:
     migrate(database, apply=True)
     with _endpoints(plan):
         live_through(database, plan, operator)
+    part.chmod(0o600)
     part.rename(path)  # only now: a day that was half made is not found again
     return plan
 

@@ -57,7 +57,7 @@ def test_a_start_reaches_the_mailbox_and_the_hook(rollout, hook, mailbox, monkey
         == [mail["Subject"] for mail in mailbox.mails]
         == ["Week 6 Traffic Rollout Started - 10%"]
     )
-    assert f"Ledger #{done.head[0]}:{done.head[1][:12]}" in hook.posts[0]["message"]
+    assert f"Ledger #{done.head[0]}:{done.head[1][:16]}" in hook.posts[0]["message"]
     assert [operation for operation, _ in rollout.ledger()] == ["sending", "sent"]
     assert "s3cret-token" not in json.dumps(rollout.ledger())
 

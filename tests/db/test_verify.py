@@ -17,6 +17,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from rollout_lib import spool
 from rollout_lib.archive import copies, verify
 from rollout_lib.archive.chain import digest, text_of
 from rollout_lib.cli.app import run
@@ -456,3 +457,78 @@ def test_another_folder_is_one_sentence_and_no_list_of_deletions(archive, tmp_pa
     kept.write_bytes(one.read_bytes())
     assert run(["verify", "--outputs", str(elsewhere)]) == 70
     assert capsys.readouterr().out.count("✗ deleted") == 17
+
+
+def test_the_folder_is_found_beside_the_plan_from_wherever_one_stands(archive, monkeypatch):
+    """Nothing set but the plan: another working folder, and a record that is looked for there, are
+    no finding.
+    """
+    plan = a_plan_beside(archive)
+    monkeypatch.delenv("ROLLOUT_OUTPUTS")
+    (archive.outputs.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(archive.outputs.parent / "elsewhere")
+    assert run(["verify", "--plan", plan]) == 0
+    monkeypatch.delenv("ROLLOUT_OUTPUTS")  # the command names it for what runs below it
+    monkeypatch.setenv("ROLLOUT_PLAN", plan)
+    assert spool.folder() == archive.outputs / "spool"
+    assert run(["verify"]) == 0
+
+
+def test_a_rehearsals_own_folder_is_found_by_the_name_of_its_database(archive, monkeypatch):
+    """`make rehearse`, then `rollout verify` with nothing set: the folder is below the output
+    folder.
+    """
+    name = psycopg.conninfo.conninfo_to_dict(archive.address)["dbname"]
+    whole = archive.outputs.parent / "whole"
+    whole.mkdir()
+    archive.outputs.rename(whole / name)
+    assert run(["verify", "--outputs", str(whole)]) == 0
+
+
+def a_plan_beside(archive) -> str:
+    path = archive.outputs.parent / "parameters" / "week6.yaml"
+    path.parent.mkdir()
+    path.write_text(Path("parameters/week6.rehearsal.yaml").read_text())
+    return str(path)
+
+
+def test_what_only_looks_changes_no_proof(archive, capsys):
+    """status, errors, verify, diff and replay: no entry more, no file that a record is read from,
+    and the same proof.
+    """
+    where = ["--outputs", str(archive.outputs)]
+
+    def all_there() -> dict[str, str]:
+        files = (path for path in archive.outputs.rglob("*") if path.is_file())
+        return {
+            path.relative_to(archive.outputs).as_posix(): hashlib.sha256(
+                path.read_bytes()
+            ).hexdigest()
+            for path in files
+            if "replays" not in path.parts
+        }
+
+    files, entries = all_there(), archive.links()
+    one, other = (str(path) for path in archive.files(".json")[2:4])
+    for command in (
+        ["status"],
+        ["errors"],
+        ["verify", *where],
+        ["diff", one, other, *where],
+        ["replay", "--from", "2025-12-03T08:00:00+00:00", "--to", "2025-12-03T09:00:00+00:00", *where],
+        ["verify", *where],
+    ):
+        assert run(command) in (0, 10, 20, 30, 40), (command, capsys.readouterr())
+        assert (all_there(), archive.links()) == (files, entries), command
+    assert archive.proof().whole
+
+
+@pytest.mark.parametrize("signs", [12, 16, 40, 64])
+def test_a_head_of_any_length_is_compared(archive, signs):
+    """Old messages carry 12 signs, new ones 16, and the whole hash is the strongest."""
+    last = archive.links()[-1]
+    where = ["--outputs", str(archive.outputs), "--head"]
+    assert run(["verify", *where, f"#{last.seq}:{last.hash[:signs]}"]) == 0
+    wrong = last.hash[: signs - 1] + ("0" if last.hash[signs - 1] != "0" else "1")
+    assert run(["verify", *where, f"{last.seq}:{wrong}"]) == 70
+    assert run(["verify", *where, f"{last.seq}:{last.hash}0"]) == 2

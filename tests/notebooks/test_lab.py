@@ -83,6 +83,18 @@ def runs(pid: int) -> bool:
         return False
 
 
+def assert_private(folder: Path, token: str) -> None:
+    """Nobody else can read what a person works in, and no log holds what opens the session."""
+    assert folder.stat().st_mode & 0o077 == 0
+    for path in folder.rglob("*"):
+        if path.is_dir() or path.suffix in (".log", ".ipynb", ".md", ".yaml"):
+            assert path.stat().st_mode & 0o077 == 0 or path.suffix == ".ipynb", path
+        if path.is_file():
+            assert token not in path.read_text(errors="replace"), path
+    for name in (".lab", "README.md", "20_monitor.ipynb", ".lab/jupyter.log"):
+        assert (folder / name).stat().st_mode & 0o077 == 0, name
+
+
 def run_by_hand(copy: Path) -> None:
     """Run a working copy in place, as somebody does who has it open in Jupyter, and save it."""
     command = [
@@ -136,6 +148,7 @@ def test_a_signal_ends_the_session_and_seals_what_was_saved(number, today, tmp_p
         assert httpx2.get(address, trust_env=False).status_code == 200
         (folder,) = (today.outputs / "working").iterdir()
         assert folder.name.endswith("_Rita")
+        assert_private(folder, httpx2.URL(address).params["token"])
         run_by_hand(folder / "20_monitor.ipynb")
         process.send_signal(number)
         assert process.wait() == 0

@@ -29,7 +29,7 @@ def lab(
     A rehearsal's plan without an address gets a practice day on this machine, whose traffic goes
     on. What was saved is archived and chained when the session ends: by File > Shut Down, Ctrl-C or
     SIGTERM."""
-    from rollout_lib.archive.working import copy_models, working_folder
+    from rollout_lib.archive.working import copy_models, make_private, working_folder
     from rollout_lib.cli.lab import landing, opening, server
     from rollout_lib.database.connection import connect
     from rollout_lib.plan import load_plan
@@ -56,6 +56,7 @@ def lab(
     place = connect(loaded).place
     page = landing.write(folder, loaded, place, who, practising=practising)
     opening.lay_out(folder / server.STATE / "workspaces", folder, page, beside=practising)
+    make_private(folder)
     print(f"{place} · {place.rollout}")
     print(f"working copies of {who}: {folder}\nJupyterLab and the control room start …", flush=True)
 

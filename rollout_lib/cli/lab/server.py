@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from rollout_lib.errors import CouldNotMeasure, UsageError
 from rollout_lib.plan import Plan
@@ -58,7 +59,7 @@ def world_of(plan: Plan, folder: Path, practising: bool) -> Iterator[subprocess.
     if not practising:
         yield None
         return
-    with open(_state(folder) / "world.log", "w") as log:
+    with open_private(_state(folder) / "world.log") as log:
         command = [sys.executable, "-m", "rollout_lib.rehearsal.practice", plan.path]
         world = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
@@ -86,7 +87,8 @@ def serve(
     listens, before its address is told. Returns 0, or 50 where the practice world ended before the
     session did; raises LabFailed where JupyterLab did not start or broke."""
     log = _state(folder) / "jupyter.log"
-    with tempfile.TemporaryDirectory(prefix="rollout-lab-") as runtime, open(log, "w") as said:
+    with tempfile.TemporaryDirectory(prefix="rollout-lab-") as runtime, open_private(log) as said:
+        _give_token(Path(runtime))
         process = subprocess.Popen(
             _command(outputs, folder, port),
             cwd=folder,
@@ -144,8 +146,21 @@ def _end_of(log: Path) -> str:
 
 def _state(folder: Path) -> Path:
     state = folder / STATE
-    state.mkdir(exist_ok=True)
+    state.mkdir(mode=0o700, exist_ok=True)
+    state.chmod(0o700)  # one of an older session too
     return state
+
+
+def open_private(path: Path) -> IO[str]:
+    """Open a file for writing that nobody else may read, whoever could read the one before it."""
+    path.unlink(missing_ok=True)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w")
+
+
+def _give_token(runtime: Path) -> None:
+    """Name the session's token in a file of its own: one that JupyterLab makes itself, it logs."""
+    with open_private(runtime / "jupyter_server_config.json") as file:
+        json.dump({"IdentityProvider": {"token": secrets.token_hex(24)}}, file)
 
 
 def _command(outputs: Path, folder: Path, port: int) -> list[str]:
@@ -181,7 +196,7 @@ def _environment(
         "ROLLOUT_PLAN": str(Path(plan.path).absolute()),
         "ROLLOUT_OPERATOR": operator,
         "ROLLOUT_OUTPUTS": str(outputs),
-        "JUPYTER_CONFIG_PATH": f"{own}{os.pathsep}{before}" if before else own,
+        "JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, (runtime, own, before))),
         "JUPYTER_RUNTIME_DIR": runtime,
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / STATE / "workspaces"),
     }
