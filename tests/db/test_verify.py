@@ -515,7 +515,14 @@ def test_what_only_looks_changes_no_proof(archive, capsys):
         ["errors"],
         ["verify", *where],
         ["diff", one, other, *where],
-        ["replay", "--from", "2025-12-03T08:00:00+00:00", "--to", "2025-12-03T09:00:00+00:00", *where],
+        [
+            "replay",
+            "--from",
+            "2025-12-03T08:00:00+00:00",
+            "--to",
+            "2025-12-03T09:00:00+00:00",
+            *where,
+        ],
         ["verify", *where],
     ):
         assert run(command) in (0, 10, 20, 30, 40), (command, capsys.readouterr())
