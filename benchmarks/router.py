@@ -121,7 +121,11 @@ def _cache(server: str, folder: Path, rate: float) -> str:
                     " update_routing_percentage(100, 'bench')"
                 )
                 lines, at = _while_sending(stage, rate, connection, statement)
-            last = max(line.at for line in lines if line.routed_to == "unified")
+            times = [line.at for line in lines if line.routed_to == "unified"]
+            if not times:  # a machine too busy to read the configuration each second
+                found.append(f"- {name}: nothing was sent to unified, before or after")
+                continue
+            last = max(times)
             later = sum(line.routed_to == "legacy" and line.at > last for line in lines)
             found.append(
                 f"- {name}: the last request to unified was sent {last - at:.2f} s after it;"
