@@ -50,4 +50,4 @@ def test_batches_redeliveries_and_statuses_lose_nothing_and_run_nothing_twice(li
     assert (counted.wrong, counted.protected_touched, counted.protected_failed) == ((), 0, 0)
     assert said.sent == said.answered == said.logged
     assert said.redelivered > 0
-    assert set(counted.kinds) == set(Kind)
+    assert set(counted.kinds) >= {Kind.MESSAGES, Kind.STATUS, Kind.REDELIVERY, Kind.FORGED}
