@@ -48,7 +48,7 @@ def replay(
         from pydantic import TypeAdapter
 
         kind = type(result)
-        print(TypeAdapter(kind).dump_json(result, exclude={"bodies"}).decode())
+        print(TypeAdapter(kind).dump_json(result, exclude={"history"}).decode())
         return 0
     _print(result, other or session.plan)
     print(f"page: {_page(result, other or session.plan, outputs)}")

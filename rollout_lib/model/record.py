@@ -30,7 +30,7 @@ from rollout_lib.model.entry import (
     Unreadable,
 )
 from rollout_lib.model.measurement import TOTAL, UNIFIED, Counts, Look
-from rollout_lib.model.verdict import Check, CheckKind, Checkpoint, StreamEvidence, Verdict
+from rollout_lib.model.verdict import Check, CheckKind, Checkpoint, Origin, StreamEvidence, Verdict
 
 MIMETYPE = "application/vnd.rollout.checkpoint+json"  # of a cell that shows a checkpoint
 SCHEMA_VERSION = Checkpoint.schema_version
@@ -185,7 +185,12 @@ def _body(
             return None, _first(error)
     if isinstance(body, Checkpoint):
         # A check that was written late claims no slot any more: the column says so.
-        body = replace(body, kind=kind.value, verdict=body.verdict and _with_kinds(body.verdict))
+        body = replace(
+            body,
+            kind=kind.value,
+            verdict=body.verdict and _with_kinds(body.verdict),
+            origin=_origin(body, kind),
+        )
     why = _wrong(body, row) or _elsewhere(body, instants)
     return (None, why) if why else (body, "")
 
@@ -219,11 +224,27 @@ def _parsed_late(kind: EntryKind, text: str, row: Mapping[str, Any]) -> Body:
         **found,
     }
     change = filled.get("change")
-    if isinstance(change, dict) and change.get("before") is None:
+    if isinstance(change, dict) and isinstance(change.get("after"), list):
+        after = _pair(change["after"], "0")
         # What could not be read before counts as having been on: nothing was off already.
-        filled["change"] = {**change, "before": [(change.get("after") or [None])[0], True]}
+        before = _pair(change.get("before") or [None, True], after[0])
+        filled["change"] = {**change, "before": before, "after": after}
     body: Checkpoint = _adapter(Checkpoint).validate_python(filled)
     return body
+
+
+def _origin(body: Checkpoint, kind: EntryKind) -> Origin:
+    """What made a run; records of before the field say it in the first word of their sentence."""
+    old = kind is EntryKind.EXTRA and body.operation == "monitor"
+    return Origin.TRIPWIRE if old and body.sentence.startswith("Tripwire: ") else body.origin
+
+
+def _pair(row: Any, unknown: Any) -> list[Any]:
+    """(percentage, enabled) of an emergency's entry; a percentage that the configuration did not
+    have (NULL, NaN) is what is given as unknown.
+    """
+    percentage, *rest = row if isinstance(row, list) and row else [None, True]
+    return [unknown if percentage in (None, "NaN", "Infinity") else percentage, *rest]
 
 
 def _with_kinds(verdict: Verdict) -> Verdict:

@@ -320,6 +320,13 @@ class Place:
         return f"{self.environment.upper()} · {self.host} · {self.database}"
 
 
+class Origin(StrEnum):
+    """What made a run."""
+
+    RUN = "run"  # a notebook, a command or a click
+    TRIPWIRE = "tripwire"  # the watcher, between two slots
+
+
 @dataclass(frozen=True, kw_only=True)
 class Adopted:
     """What somebody lowered by hand since the last change, accepted; notes are the configuration's."""
@@ -336,6 +343,7 @@ class Checkpoint:
     """
 
     schema_version: int = 1
+    origin: Origin = Origin.RUN
     rules: int = 1  # judgement.RULES when it was judged; absent in records of the first rules
     run_id: str
     operation: str  # preflight change monitor evaluate report rollback

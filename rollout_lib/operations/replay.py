@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from rollout_lib.database.ledger import read_facts
 from rollout_lib.database.session import Session
 from rollout_lib.database.traffic import measure
 from rollout_lib.errors import CouldNotMeasure, ParameterError, PlanError
+from rollout_lib.judgement import RULES
+from rollout_lib.judgement.acts import ACTS, ActedBy, RecordedAct, compared, recorded_act
 from rollout_lib.judgement.slot import judge_slot
 from rollout_lib.judgement.state import EMPTY, is_at_least, phase_index
 from rollout_lib.judgement.streams import look_from
@@ -44,7 +46,7 @@ from rollout_lib.model import (
 from rollout_lib.operations.monitor import figures
 from rollout_lib.plan import Plan, parse_plan, read_yaml
 
-ACTS = (State.STEP_BACK, State.ROLL_BACK)
+_BETWEEN = (ActedBy.TRIPWIRE, ActedBy.PERSON, ActedBy.EVALUATION)  # not at a slot of the plan
 _JUDGING = {
     "thresholds",
     "mode",
@@ -62,6 +64,7 @@ class ReplayedCheck:
     slot: datetime
     recorded: State | None
     verdict: Verdict
+    rules: int | None = None  # by which the recorded one was judged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +78,11 @@ class ReplayedPhase:
     ended_at: datetime | None
     checks: tuple[ReplayedCheck, ...]
     recorded_act: tuple[datetime, State] | None
+    recorded_by: ActedBy | None
     replayed_act: tuple[datetime, State, str] | None
-    outcome: str  # "as recorded", "avoided", "missed", "earlier", "later"
+    # "as recorded", "avoided", "missed", "earlier", "later"; "by a person", "by hand" of what no
+    # check asked for; "not shown" of what the log of now cannot show again
+    outcome: str
     finding: str
 
 
@@ -172,34 +178,35 @@ def _phase(
         for run in runs(entries, (EntryKind.CHECKPOINT,))
         if run.operation == "monitor" and run.phase_began == summary.began_at
     }
+    was = recorded_act(entries, summary.began_at, until)
     standing, checks = _begun(summary, plan), []
-    history = [_change(session, summary)]
+    history, acted = [_change(session, summary)], []
+    between = was if was is not None and was.by in _BETWEEN else None
     for slot in slots_of(summary.began_at, until, list(taken), plan).expected:
         recorded: Entry[Checkpoint] | None = taken.get(slot)
         at = recorded.at if recorded else slot
+        if between is not None and at > between.at:
+            acted += _between(connection, summary, standing, plan, between)
+            between = None
         verdict, look, shown = _check(connection, summary, standing, plan, slot, at)
-        state = recorded.body.state if recorded else None
         standing = _after(standing, verdict, look, slot)
         history.append(_judged(session, summary, slot, at, verdict, look, shown))
         if slot >= start:
-            checks.append(ReplayedCheck(slot=slot, recorded=state, verdict=verdict))
-    acted = next(
-        (
-            (check.slot, check.verdict.state, check.verdict.sentence)
-            for check in checks
-            if check.verdict.state in ACTS
-        ),
-        None,
-    )
-    was = _recorded_act(entries, summary, until)
-    outcome, finding = _compared(was, acted, plan)
+            checks.append(_checked(slot, recorded, verdict))
+            acted += [(slot, verdict.state, verdict.sentence)] * (verdict.state in ACTS)
+    if between is not None:
+        acted += _between(connection, summary, standing, plan, between)
+    first = min(acted, key=lambda act: act[0], default=None)
+    same_plan = plan.digest == session.plan.digest
+    outcome, finding = compared(was, first, plan, same_plan=same_plan)
     phase = ReplayedPhase(
         percentage=f"{summary.percentage:g}",
         began_at=summary.began_at,
         ended_at=summary.ended_at,
         checks=tuple(checks),
-        recorded_act=was,
-        replayed_act=acted,
+        recorded_act=(was.at, was.state) if was else None,
+        recorded_by=was.by if was else None,
+        replayed_act=first,
         outcome=outcome,
         finding=(
             f"{summary.percentage:g} % from {summary.began_at.astimezone(plan.zone):%a %H:%M}:"
@@ -207,6 +214,25 @@ def _phase(
         ),
     )
     return phase, history
+
+
+def _checked(slot: datetime, recorded: Entry[Checkpoint] | None, verdict: Verdict) -> ReplayedCheck:
+    if recorded is None:
+        return ReplayedCheck(slot=slot, recorded=None, verdict=verdict)
+    body = recorded.body
+    return ReplayedCheck(slot=slot, recorded=body.state, verdict=verdict, rules=body.rules)
+
+
+def _between(
+    connection: Connection,
+    summary: PhaseSummary,
+    standing: Standing,
+    plan: Plan,
+    was: RecordedAct,
+) -> list[tuple[datetime, State, str]]:
+    """The open slot judged again at the instant at which somebody acted between two slots."""
+    verdict, _, _ = _check(connection, summary, standing, plan, None, was.at)
+    return [(was.at, verdict.state, verdict.sentence)] * (verdict.state in ACTS)
 
 
 def _begun(summary: PhaseSummary, plan: Plan) -> Standing:
@@ -222,7 +248,14 @@ def _begun(summary: PhaseSummary, plan: Plan) -> Standing:
     )
 
 
-def _check(connection: Connection, summary: PhaseSummary, standing: Standing, plan: Plan, slot, at):
+def _check(
+    connection: Connection,
+    summary: PhaseSummary,
+    standing: Standing,
+    plan: Plan,
+    slot: datetime | None,
+    at: datetime,
+) -> tuple[Verdict, Look, dict[str, Any]]:
     measurement = measure(
         connection,
         plan=plan,
@@ -231,6 +264,7 @@ def _check(connection: Connection, summary: PhaseSummary, standing: Standing, pl
         increment_start=standing.looks[-1].window.end if standing.looks else summary.began_at,
         whole_phase=False,
         live=False,
+        lag=None if slot else timedelta(0),  # between two slots a round reads to now
     )
     config = RoutingConfig(
         percentage=summary.percentage,
@@ -244,7 +278,7 @@ def _check(connection: Connection, summary: PhaseSummary, standing: Standing, pl
     verdict = judge_slot(
         plan=plan, config=config, standing=standing, measurement=measurement, slot=slot, now=at
     )
-    return verdict, look_from(measurement, slot, True, plan), figures(measurement, plan)
+    return verdict, look_from(measurement, slot, slot is not None, plan), figures(measurement, plan)
 
 
 def _after(standing: Standing, verdict: Verdict, look: Look, slot: datetime) -> Standing:
@@ -258,56 +292,22 @@ def _after(standing: Standing, verdict: Verdict, look: Look, slot: datetime) -> 
     return standing
 
 
-def _recorded_act(
-    entries: Sequence[LedgerEntry], summary: PhaseSummary, until: datetime
-) -> tuple[datetime, State] | None:
-    """The first act that a check or an evaluation of the phase asked for, or a person's rollback of
-    it.
-    """
-    for entry in runs(entries):
-        mine = entry.phase_began == summary.began_at and entry.at <= until
-        if mine and entry.operation in ("monitor", "evaluate", "rollback"):
-            state = entry.body.state
-            if state in ACTS or entry.operation == "rollback":
-                return entry.slot or entry.at, state if state in ACTS else State.ROLL_BACK
-    return None
-
-
-def _compared(was, acted, plan: Plan) -> tuple[str, str]:
-    def clock(at: datetime) -> str:
-        return f"{at.astimezone(plan.zone):%H:%M}"
-
-    if was is None and acted is None:
-        return (
-            "as recorded",
-            "nobody asked for less traffic, and the replayed plan does not either.",
-        )
-    if acted is None:
-        return "avoided", f"the {was[1]} of {clock(was[0])} would not have happened."
-    if was is None:
-        return "missed", f"{acted[1]} at {clock(acted[0])}, which did not happen. {acted[2]}"
-    if was[0] == acted[0]:
-        return "as recorded", f"{acted[1]} at {clock(acted[0])}, as recorded. {acted[2]}"
-    order = "earlier" if acted[0] < was[0] else "later"
-    minutes = abs((acted[0] - was[0]).total_seconds()) / 60
-    return (
-        order,
-        f"{acted[1]} at {clock(acted[0])}, {minutes:.0f} min {order} than recorded. {acted[2]}",
-    )
-
-
 def _sentence(phases: list[ReplayedPhase]) -> str:
     checks = [check for phase in phases for check in phase.checks]
     same = sum(is_same(check) for check in checks)
     counted = [
         f"{sum(phase.outcome == word for phase in phases)} {word}"
-        for word in ("avoided", "missed", "earlier", "later")
+        for word in ("avoided", "missed", "earlier", "later", "by a person", "by hand", "not shown")
         if any(phase.outcome == word for phase in phases)
     ]
     acts = (
         f"Of the acts: {', '.join(counted)}." if counted else "No act is avoided, missed or moved."
     )
-    return f"{same} of {len(checks)} checks ask for the same as was recorded. {acts}"
+    said = f"{same} of {len(checks)} checks ask for the same as was recorded. {acts}"
+    old = sorted({check.rules for check in checks if check.rules not in (None, RULES)})
+    if old:
+        said += f" Judged by rules {RULES}; recorded by rules {', '.join(map(str, old))}."
+    return said
 
 
 def is_same(check: ReplayedCheck) -> bool:

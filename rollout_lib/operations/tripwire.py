@@ -14,7 +14,7 @@ from rollout_lib.judgement.protected import is_news
 from rollout_lib.judgement.slot import judge_slot
 from rollout_lib.judgement.state import fold, is_at_least
 from rollout_lib.judgement.streams import look_from
-from rollout_lib.model import BLIND, Act, CheckKind, Measurement, Standing, State, Verdict
+from rollout_lib.model import BLIND, Act, CheckKind, Measurement, Origin, Standing, State, Verdict
 from rollout_lib.notify import metrics
 from rollout_lib.operations.lowering import act_on, said
 from rollout_lib.operations.monitor import adopted_by, figures, judged, measure_since, rows_first
@@ -97,6 +97,7 @@ def _trip(session: Session, known: Facts | None, failed: bool, blind: bool) -> R
             change,
             operation="monitor",
             kind="extra",
+            origin=Origin.TRIPWIRE,
             sentence=f"Tripwire: {_drift(verdict) if adopted else said(verdict, change)}",
             look=look_from(seen.measurement, None, False, session.plan) if standing.phase else None,
             figures=shown,

@@ -179,9 +179,14 @@ def test_a_malformed_row_is_a_value(body, columns):
     assert fold([entry], PLAN).unreadable == (entry,)
 
 
-def test_an_emergency_says_little_and_is_read():
-    """Its few words are a checkpoint that switched routing off at the entry's instant."""
-    entry = read_entry(row(EMERGENCY, operation="rollback"))
+@pytest.mark.parametrize("before", [None, ["25.00", True], [None, True], ["NaN", True]])
+@pytest.mark.parametrize("after", [["0.00", False], [None, False], ["NaN", False]])
+def test_an_emergency_says_little_and_is_read(before, after):
+    """Its few words are a checkpoint that switched routing off at the entry's instant, whatever the
+    configuration held.
+    """
+    change = EMERGENCY["change"] | {"before": before, "after": after}
+    entry = read_entry(row(EMERGENCY | {"change": change}, operation="rollback"))
     assert isinstance(entry, Entry), entry
     standing = fold([entry], PLAN)
     assert standing.last_change[1:] == (0, False)

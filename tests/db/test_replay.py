@@ -9,10 +9,12 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import text
 
+from rollout_lib import emergency
 from rollout_lib import operations as op
 from rollout_lib.cli.app import run
 from rollout_lib.database.session import open_session
 from rollout_lib.errors import CouldNotMeasure, ParameterError, PlanError
+from rollout_lib.judgement.acts import ActedBy
 from rollout_lib.model import State
 from rollout_lib.operations.replay import plan_with, replay
 from rollout_lib.plan import load_plan
@@ -198,3 +200,61 @@ def test_every_problem_of_another_plan_is_said_at_once(tmp_path):
         PlanError, match=r"(?s)at least one of .*modes: unknown key\nseed: unknown key"
     ):
         plan_with(load_plan(PLAN), other)
+
+
+@pytest.fixture
+def between(database, plan):
+    """A phase in a world with errors, looked at between its slots too, until the tripwire acts."""
+    world = World(database.address, plan, SCENARIOS["errors"], seed=1)
+    world.prelude(world.start)
+
+    def session():
+        return open_session(PLAN, as_of=world.now.isoformat(), operator="Rita")
+
+    op.attest(session(), subject="complaints", value="none")
+    op.change_percentage(session(), to=Decimal(10), reason="first", dry_run=False)
+    for minute in range(5, 180, 5):
+        world.advance(world.start + timedelta(minutes=minute))
+        run = op.trip(session()).recorded if minute % 15 else op.monitor(session(), slot="now")
+        if run is not None and run.checkpoint.change is not None:
+            break
+    yield world, run
+    world.close()
+
+
+def test_an_act_of_the_tripwire_is_replayed_at_its_own_instant(between):
+    """Between two slots: the same plan finds the same act at the same minute, and says whose it was."""
+    world, run = between
+    assert run.checkpoint.kind == "extra", "the seed lets the tripwire act, not a slot"
+    (phase,) = _replay(world).phases
+    assert (phase.outcome, phase.recorded_by) == ("as recorded", ActedBy.TRIPWIRE)
+    assert phase.replayed_act[:2] == phase.recorded_act == (run.checkpoint.at, State.ROLL_BACK)
+
+
+@pytest.mark.parametrize("recorded", ["healthy"], indirect=True)
+@pytest.mark.parametrize("way", ["rollback", "emergency", "psql"])
+def test_what_a_person_lowered_is_no_rollback_that_would_not_have_happened(recorded, database, way):
+    """By command, by the emergency or past the suite: named as theirs, with who and why; every check
+    that ran is there, and none is called missed.
+    """
+    world, states = recorded
+    world.advance(world.now + timedelta(minutes=4))
+    session = open_session(PLAN, as_of=world.now.isoformat(), operator="Otto")
+    if way == "rollback":
+        op.roll_back(session, reason="a hunch", dry_run=False)
+    elif way == "emergency":
+        emergency.switch_off(
+            database.address,
+            reason="a hunch",
+            operator="Otto",
+            rollout=session.plan.rollout,
+            at=world.now,
+        )
+    else:
+        with database.transaction(readonly=False) as connection:
+            connection.execute(text("UPDATE webhook_routing_config SET enabled = false"))
+        op.monitor(session)
+    (phase,) = _replay(world).phases
+    assert phase.outcome == ("by hand" if way == "psql" else "by a person")
+    assert way == "psql" or "Otto lowered it" in phase.finding
+    assert [check.recorded for check in phase.checks] == states
