@@ -360,3 +360,24 @@ def test_a_status_without_an_id_follows_no_message_without_an_id():
         "wa-webhook-jobs",
         "wa-webhook-unknown",
     ]
+
+
+def test_a_status_that_overtakes_the_answer_to_its_message_follows_it():
+    """The customer spoke of jobs before; the status of a taxi that still runs is mobility's."""
+
+    async def run(bench: Bench) -> None:
+        await bench.send(post({"messages": [message("a", "a job", "1")]}))
+        bench.destinations.held = asyncio.Event()
+        bench.destinations.reached.clear()
+        first = asyncio.create_task(bench.send(post({"messages": [message("b", "a taxi", "1")]})))
+        await bench.destinations.reached.wait()
+        second = asyncio.create_task(bench.send(post({"statuses": [status("b", sender="1")]})))
+        while len(bench.destinations.handed) < 3:
+            await asyncio.sleep(0)
+        bench.destinations.held.set()
+        await asyncio.gather(first, second)
+
+    bench = Bench()
+    asyncio.run(run(bench))
+    assert bench.destinations.at("wa-webhook-mobility") == ["b", "b#delivered"]
+    assert bench.destinations.at(UNIFIED) == ["a"]

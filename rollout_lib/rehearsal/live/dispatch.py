@@ -195,6 +195,8 @@ class Dispatch:
         """Hand on all parts at once; what became of each. every: how many items the POST has."""
         for part in parts:  # before anything is awaited: nobody else may begin the same message
             self._answered.begin(_keys(part))
+            for item in part.items:  # a status may overtake the answer to its message
+                self._conversations.note(item, draw_key(item, post.body), part.routed_to == UNIFIED)
         return await self._each(post, parts, every)
 
     async def _each(self, post: Post, parts: Sequence[Part], every: int) -> list[Outcome]:
