@@ -35,6 +35,16 @@ def numbers(folder: Path) -> Iterable[int]:
     return (int(match[1]) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name)))
 
 
+def texts(folder: Path) -> Iterable[Path]:
+    """The files of a chain's entries."""
+    return (path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+
+
+def signature_of(path: Path) -> Path:
+    """Where the signature of an entry's copy lies."""
+    return path.with_name(f"{path.name}.sig")
+
+
 def copy(outputs: Path, rows: Iterable[Any]) -> None:
     """Write rows of sql/chain.sql, in order; the first that the disk does not take ends it
     (ArchiveFailed).
@@ -58,7 +68,11 @@ def read(folder: Path) -> tuple[list[Link], list[Finding]]:
     for path in sorted(folder.iterdir()):
         match = _NAME.fullmatch(path.name)
         where = f"{FOLDER}/{folder.name}/{path.name}"
-        if path.name.startswith(".part-"):
+        if (
+            path.name.startswith(".part-")
+            or (_NAME.fullmatch(path.name.removesuffix(".sig"))
+            and (path.suffix == ".sig"))
+        ):
             continue
         if not match:
             found.append(

@@ -17,6 +17,7 @@ from rollout_lib import spool
 from rollout_lib.archive import copies, index, names
 from rollout_lib.archive.chain import Link, link
 from rollout_lib.archive.runs import Runs, is_by_hand, may_still_run, runs_of
+from rollout_lib.archive.signing import sign_last
 from rollout_lib.archive.twin import twin
 from rollout_lib.archive.writing import write_once
 from rollout_lib.database import ledger as store
@@ -152,7 +153,7 @@ def seal_run(
         index.rebuild(outputs, plan)
     except (ArchiveFailed, OSError) as failure:
         return head, f"sealed, but its ledger entry is not in the files yet: {failure}"
-    return head, ""
+    return head, sign_last(outputs)
 
 
 def entry_for(
@@ -205,6 +206,7 @@ def seal(plan: Plan, outputs: Path, now: datetime | None = None) -> list[Sealed]
         rows = store.chain(connection, copies.copied(outputs))
     copies.copy(outputs, rows)
     index.rebuild(outputs, plan)
+    sign_last(outputs)
     return [item for item in done if item is not None]
 
 

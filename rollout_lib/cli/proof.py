@@ -24,6 +24,12 @@ def verify(
         str, typer.Option("--head", help="NUMBER:HASH as a message or report carries it.")
     ] = "",
     files_only: FilesOnly = False,
+    allowed_signers: Annotated[
+        str,
+        typer.Option(
+            "--allowed-signers", help="Check the heads' signatures by this file of ssh-keygen's."
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> int:
     """Prove the archive: every hash again, database and files; names what was edited, deleted,
@@ -48,6 +54,15 @@ def verify(
         with database.transaction(readonly=True) as connection:
             guards = read_guards(connection)
     proof = prove(links, outputs.resolve(), wanted, place=own, guards=guards)
+    if allowed_signers:
+        from rollout_lib.archive.signing import check_signatures
+
+        chain = links if links is not None else _longest(outputs.resolve())
+        bad, good = check_signatures(outputs.resolve(), Path(allowed_signers), chain)
+        proof.findings += bad
+        for by in sorted({signed.by for signed in good}):
+            last = max(signed.seq for signed in good if signed.by == by)
+            proof.notes.append(f"{by} signed #1 to #{last} of {proof.entries:,} entries")
     if as_json:
         print(
             json.dumps(asdict(proof) | {"whole": proof.whole, "place": place}, ensure_ascii=False)
@@ -82,6 +97,13 @@ def verify(
                 " NUMBER:HASH"
             )
     return 0 if proof.whole else 70
+
+
+def _longest(outputs: Path):
+    """The longest chain that the files hold."""
+    from rollout_lib.archive import copies
+
+    return max((copies.read(folder)[0] for folder in copies.chains(outputs)), key=len, default=[])
 
 
 @app.command()

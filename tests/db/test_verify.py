@@ -18,12 +18,13 @@ import psycopg
 import pytest
 
 from rollout_lib import spool
-from rollout_lib.archive import copies, verify
+from rollout_lib.archive import copies, signing, verify
 from rollout_lib.archive.chain import digest, text_of
 from rollout_lib.cli.app import run
 from rollout_lib.database import ledger as store
 from rollout_lib.database.connection import connect
 from rollout_lib.rehearsal.server import create_database, drop_database
+from tests.conftest import needs
 
 REHASH = """WITH RECURSIVE again AS (
     SELECT seq, previous_hash, rollout.entry_hash(previous_hash, seq, kind, operation, rollout, at, phase_began, slot,
@@ -539,3 +540,75 @@ def test_a_head_of_any_length_is_compared(archive, signs):
     wrong = last.hash[: signs - 1] + ("0" if last.hash[signs - 1] != "0" else "1")
     assert run(["verify", *where, f"{last.seq}:{wrong}"]) == 70
     assert run(["verify", *where, f"{last.seq}:{last.hash}0"]) == 2
+
+
+@pytest.fixture
+def signed(archive, monkeypatch):
+    """An archive whose head was signed by Rita's key; and the file that allows it."""
+    needs("openssh-client", "ssh-keygen")
+    key = archive.outputs.parent / "key"
+    make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "rita", "-f", str(key)]
+    subprocess.run(make, check=True)
+    allowed = archive.outputs.parent / "allowed"
+    allowed.write_text(f"rita@example.org {key.with_suffix('.pub').read_text()}")
+    monkeypatch.setenv("ROLLOUT_SIGNING_KEY", str(key))
+    assert signing.sign_last(archive.outputs) == ""
+    archive.asked = ["verify", "--outputs", str(archive.outputs), "--allowed-signers", str(allowed)]
+    return archive
+
+
+def test_a_signed_head_says_which_entries_it_covers(signed, capsys):
+    """The newest entry is signed once, with its namespace; verify names who and up to where."""
+    assert signing.sign_last(signed.outputs) == ""
+    assert len(list(signed.outputs.rglob("*.sig"))) == 1
+    assert run(signed.asked) == 0
+    assert "rita@example.org signed #1 to #13 of 13 entries" in capsys.readouterr().out
+    assert run([*signed.asked, "--files-only"]) == 0
+    assert run(["verify", "--outputs", str(signed.outputs)]) == 0, "nobody has to ask for it"
+
+
+@pytest.mark.parametrize("what", ["gone", "edited", "another key", "another text", "not allowed"])
+def test_a_signature_that_does_not_hold_is_exit_70(signed, what, capsys):
+    """Taken away, edited, another's, over another text, of somebody who may not sign."""
+    (signature,) = signed.outputs.rglob("*.sig")
+    signature.chmod(0o644)
+    key = signed.outputs.parent / "other"
+    make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
+    subprocess.run(make, check=True)
+    text = signature.with_suffix("").read_bytes()
+    by = [str(signed.outputs.parent / "key"), "-n", "rollout"]
+    if what == "gone":
+        signature.unlink()
+    elif what == "edited":
+        signature.write_text(signature.read_text().replace("A", "B", 3))
+    elif what == "not allowed":
+        Path(signed.asked[-1]).write_text(f"rita {key.with_suffix('.pub').read_text()}")
+    else:
+        by[0], text = (str(key), text) if what == "another key" else (by[0], b"another")
+        command = ["ssh-keygen", "-Y", "sign", "-f", *by]
+        done = subprocess.run(command, input=text, capture_output=True, check=True)
+        signature.write_bytes(done.stdout)
+    assert run(signed.asked) == 70
+    assert "unsigned" in capsys.readouterr().out
+
+
+def test_a_chain_rewritten_everywhere_is_found_by_its_signature(signed, capsys):
+    """Database and copies rewritten together, the signature left: it signs another text."""
+    said = "body = replace(body, 'nobody called', 'all is well') WHERE kind = 'attestation'"
+    signed.tamper(f"UPDATE rollout.ledger SET {said}; " + REHASH.format(first=1))
+    (signature,) = signed.outputs.rglob("*.sig")
+    folder, kept = signature.parent, signature.read_bytes()
+    for path in folder.iterdir():
+        path.unlink()
+    copied_again(signed)
+    newest = max(copies.texts(folder))
+    copies.signature_of(newest).write_bytes(kept)
+    assert run(["verify", "--outputs", str(signed.outputs)]) == 0, "all hashes fit"
+    assert run(signed.asked) == 70
+
+
+def test_a_key_that_is_not_there_stops_nothing(archive, monkeypatch):
+    """The run is archived and sealed; that its head is not signed is said."""
+    monkeypatch.setenv("ROLLOUT_SIGNING_KEY", "/nonexistent/key")
+    assert "the head was not signed" in signing.sign_last(archive.outputs)
+    assert archive.proof().whole
