@@ -68,10 +68,8 @@ def read(folder: Path) -> tuple[list[Link], list[Finding]]:
     for path in sorted(folder.iterdir()):
         match = _NAME.fullmatch(path.name)
         where = f"{FOLDER}/{folder.name}/{path.name}"
-        if (
-            path.name.startswith(".part-")
-            or (_NAME.fullmatch(path.name.removesuffix(".sig"))
-            and (path.suffix == ".sig"))
+        if path.name.startswith(".part-") or (
+            _NAME.fullmatch(path.name.removesuffix(".sig")) and (path.suffix == ".sig")
         ):
             continue
         if not match:
