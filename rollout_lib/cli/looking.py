@@ -13,14 +13,23 @@ from rollout_lib.surroundings import REHEARSAL
 
 
 @app.command()
-def migrate(plan: Plan = "", apply: Apply = False, as_json: Json = False) -> int:
-    """Apply what is missing of the runbook's objects and the ledger, in one transaction."""
+def migrate(
+    plan: Plan = "",
+    apply: Apply = False,
+    mark: Annotated[
+        bool, typer.Option("--mark", help="Mark a copy, restored on purpose, as the plan's.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Apply what is missing of the runbook's objects and the ledger, in one transaction, and mark
+    the database as the plan's.
+    """
     from rollout_lib.database.connection import connect
     from rollout_lib.database.migrations import migrate as apply_missing
     from rollout_lib.plan import load_plan
 
     database = connect(load_plan(plan))
-    done = apply_missing(database, apply=apply)
+    done = apply_missing(database, apply=apply, mark=mark)
     if as_json:
         print(json.dumps({"found": done.found, "missing": done.missing, "applied": done.applied}))
         return 0

@@ -13,7 +13,7 @@ import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -27,7 +27,7 @@ from sqlalchemy.pool import NullPool
 
 from rollout_lib import spool
 from rollout_lib.emergency.address import TORN, Address, NoAddress, project_of, read_address
-from rollout_lib.emergency.identity import Found, Wanted, differences
+from rollout_lib.emergency.identity import Found, Mark, Wanted, differences
 from rollout_lib.errors import (
     CouldNotMeasure,
     DatabaseMissing,
@@ -45,6 +45,11 @@ from rollout_lib.redaction import redact
 
 APPLICATION = "rollout"
 Asked = tuple[TextClause, Mapping[str, Any]]  # a statement and its binds
+_IS_MARKED = """SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'rollout' AND c.relname = 'marker' AND has_schema_privilege(n.oid, 'USAGE')
+      AND has_table_privilege(c.oid, 'SELECT'))"""
+_MARKS = """SELECT json_agg(json_build_array(rollout, environment, CAST(id AS text), project))
+  FROM rollout.marker"""
 _TLS = ("require", "verify-ca", "verify-full")
 
 
@@ -56,8 +61,10 @@ class Database:
     engine: Engine = field(repr=False)
     address: str = field(repr=False)
     plan: Plan = field(repr=False)
+    wanted: Wanted
     found: Found
     note: str = ""  # what of the address was not used
+    marks: list[Mark] = field(default_factory=list, repr=False)  # as last read; none: not marked
 
     @property
     def ledger(self) -> str:
@@ -67,26 +74,47 @@ class Database:
         return spool.ledger_of(host, self.place.database, str(parts.get("user") or ""))
 
     @contextmanager
-    def transaction(self, *, readonly: bool, statement_timeout: str = "5s") -> Iterator[Connection]:
+    def transaction(
+        self, *, readonly: bool, statement_timeout: str = "5s", compare: bool = True
+    ) -> Iterator[Connection]:
         """A transaction with limits; readonly ones see one snapshot. Database errors come out as
-        ours.
+        ours, and a marker of another database than the plan's is WrongDatabase before anything is
+        asked (compare).
         """
-        with self.asking(readonly=readonly, statement_timeout=statement_timeout) as (connection, _):
+        how = {"readonly": readonly, "statement_timeout": statement_timeout}
+        with self.asking(**how, compare=compare) as (connection, _):  # type: ignore[arg-type]
             yield connection
 
     @contextmanager
     def asking(
-        self, *asked: Asked, readonly: bool, statement_timeout: str = "5s"
+        self, *asked: Asked, readonly: bool, statement_timeout: str = "5s", compare: bool = True
     ) -> Iterator[tuple[Connection, list[Any]]]:
         """The same, with its first questions and their answers, in one round trip with its
         beginning.
         """
-        opening = _opening(readonly, statement_timeout)
+        marker = _MARKS if self.marks else _IS_MARKED
+        opening = [*_opening(readonly, statement_timeout), (text(marker), {})]
         try:
             with self.engine.connect() as connection, connection.begin():
-                yield connection, ask(connection, *opening, *asked)[len(opening) :]
+                answers = ask(connection, *opening, *asked)
+                self._compare(connection, answers[len(opening) - 1][0], compare)
+                yield connection, answers[len(opening) :]
         except (SQLAlchemyError, psycopg.Error) as error:
             raise explain(error, self.place) from None
+
+    def _compare(self, connection: Connection, answer: Any, compare: bool) -> None:
+        """Keep the marker as it was read with the transaction's beginning, and compare it; the first
+        time the answer is whether there is one at all.
+        """
+        if answer is True:
+            answer = ask(connection, (text(_MARKS), {}))[0][0]
+        rows = answer or ()
+        self.marks[:] = [Mark(rollout=r[0], environment=r[1], id=r[2], project=r[3]) for r in rows]
+        if compare:
+            found = replace(self.found, marks=tuple(self.marks))
+            if not self.marks:  # an older database: pre-flight says so
+                return
+            _same(self.wanted, found, self.plan)
 
     def drain(self) -> spool.Drained:
         """Append what an earlier run had to keep and may be believed; the database is asked only
@@ -149,7 +177,17 @@ def connect(plan: Plan) -> Database:
         database=str(parts.get("dbname") or ""),
         project=project_of(host, str(parts.get("user") or "")),
     )
-    _same(plan, found)
+    meant = plan.database
+    wanted = Wanted(
+        rollout=plan.rollout,
+        environment=plan.environment,
+        name=meant.name,
+        host=meant.host,
+        project=meant.project or "",
+        marker=meant.marker or "",
+    )
+    # Without a connection there is no marker yet.
+    _same(replace(wanted, marker=""), found, plan)
     address = psycopg.conninfo.make_conninfo(**{**parts, "application_name": APPLICATION})
     place = Place(
         environment=plan.environment,
@@ -165,6 +203,7 @@ def connect(plan: Plan) -> Database:
         found=found,
         note=given.note,
         plan=plan,
+        wanted=wanted,
     )
 
 
@@ -232,19 +271,13 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _same(plan: Plan, found: Found) -> None:
+def _same(wanted: Wanted, found: Found, plan: Plan) -> None:
     """Is this the database that the plan names? A plan of another rollout must not act here."""
-    wrong = differences(_wanted(plan), found)
+    wrong = differences(wanted, found)
     if wrong:
         raise WrongDatabase(
             difference="; ".join(wrong), variable=plan.database.variable, path=plan.path
         )
-
-
-def _wanted(plan: Plan) -> Wanted:
-    """What the address alone can prove; the marker is compared when it has been read."""
-    meant = plan.database
-    return Wanted(name=meant.name, host=meant.host, project=meant.project or "")
 
 
 def _embedded_address(plan: Plan) -> str:

@@ -4,17 +4,21 @@ shape.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from sqlalchemy import Connection
 
 from rollout_lib.database.catalog import Catalog, catalog_of, shape_checks
 from rollout_lib.database.connection import Database, load_sql
 from rollout_lib.database.mends import FOLDER, RUNBOOK, quoted
 from rollout_lib.database.routing import hold_rollout_lock
-from rollout_lib.errors import ShapeRefused
+from rollout_lib.emergency.identity import differences
+from rollout_lib.errors import ShapeRefused, WrongDatabase
 from rollout_lib.model import Outcome
 
 LEDGER = FOLDER / "20251203140700_rollout_ledger.sql"
+MARKER = FOLDER / "20251203140800_rollout_marker.sql"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +40,16 @@ class Migration:
         )
 
 
-def migrate(database: Database, *, apply: bool) -> Migration:
-    """Apply the runbook's migration and the ledger's where they are missing.
+def migrate(database: Database, *, apply: bool, mark: bool = False) -> Migration:
+    """Apply the runbook's migration, the ledger's and the marker's where they are missing, and mark
+    the database as the plan's.
 
-    Raises ShapeRefused where some of the runbook's objects exist in another shape, or only some
-    exist: nothing is changed then."""
-    with database.transaction(readonly=not apply, statement_timeout="60s") as connection:
+    mark: a marker of another environment or project is replaced (a copy that was restored on
+    purpose). Raises ShapeRefused where some of the runbook's objects exist in another shape, or only
+    some exist, WrongDatabase where the marker is another's: nothing is changed then."""
+    with database.transaction(
+        readonly=not apply, statement_timeout="60s", compare=False
+    ) as connection:
         if apply:
             hold_rollout_lock(
                 connection, "migrate"
@@ -51,18 +59,50 @@ def migrate(database: Database, *, apply: bool) -> Migration:
             {f"{item.name}()" for item in catalog.functions if item.visible}
         )
         missing = [] if catalog.row.ledger else [LEDGER]
-        if differences := _differences(catalog):
-            raise ShapeRefused(differences="\n".join(differences))
+        missing += [] if _has_marker(connection) else [MARKER]
+        if not mark:
+            _refuse_anothers(database)
+        if lines := _differences(catalog):
+            raise ShapeRefused(differences="\n".join(lines))
         if not found:
             missing.insert(0, RUNBOOK)
         if apply:
             for path in missing:
                 connection.exec_driver_sql(_statements(path))
+            connection.execute(load_sql("marker_write"), _marker_of(database))
     return Migration(
         found=tuple(found),
         missing=tuple(path.name for path in missing),
         applied=apply and bool(missing),
     )
+
+
+def _has_marker(connection: Connection) -> bool:
+    there = "SELECT to_regclass('rollout.marker') IS NOT NULL"
+    return bool(connection.exec_driver_sql(there).scalar_one())
+
+
+def _refuse_anothers(database: Database) -> None:
+    """A marker of another environment or project is not written over without being told to."""
+    rollout = database.wanted.rollout
+    of_others = [mark for mark in database.marks if mark.rollout == rollout] or database.marks
+    meant = replace(database.wanted, rollout="", marker="")
+    wrong = differences(meant, replace(database.found, marks=tuple(of_others)))
+    if wrong:
+        raise WrongDatabase(
+            difference="; ".join((*wrong, "--mark replaces it")),
+            variable=database.plan.database.variable,
+            path=database.plan.path,
+        )
+
+
+def _marker_of(database: Database) -> dict[str, str]:
+    wanted, found = database.wanted, database.found
+    return {
+        "rollout": wanted.rollout,
+        "environment": wanted.environment,
+        "project": found.project,
+    }
 
 
 def _statements(path: Path) -> str:

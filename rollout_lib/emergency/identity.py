@@ -69,7 +69,8 @@ def _by_mark(wanted: Wanted, found: Found) -> list[str]:
     if not marks:
         return [f"it has no marker, the plan says {wanted.marker}"] if wanted.marker else []
     lines = []
-    environments = sorted({mark.environment for mark in marks})
+    environments = sorted({mark.environment for mark in marks if mark.rollout == wanted.rollout})
+    environments = environments or sorted({mark.environment for mark in marks})
     if wanted.environment and environments != [wanted.environment]:
         lines.append(
             f"its marker says {' and '.join(environments)}, the plan says {wanted.environment}"
@@ -78,7 +79,10 @@ def _by_mark(wanted: Wanted, found: Found) -> list[str]:
     of_ours = [mark for mark in marks if mark.rollout == wanted.rollout or not wanted.rollout]
     if not of_ours:
         names = ", ".join(sorted(mark.rollout for mark in marks))
-        lines.append(f"its marker is of {names}, the plan is of {wanted.rollout}")
+        lines.append(
+            f"its marker is of {names}, the plan is of {wanted.rollout} (rollout migrate --apply"
+            " marks it for another rollout)"
+        )
     moved = sorted({mark.project for mark in of_ours if mark.project})
     if moved and found.project and found.project not in moved:
         lines.append(

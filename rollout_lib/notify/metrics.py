@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -258,15 +259,28 @@ class _Gauges:
         """Replace the file; the last success of the file before is kept where this look is none."""
         if self.path is None:
             return ""
-        from prometheus_client import write_to_textfile
-
         try:
             if SUCCESS not in self.known and (before := _last_success(self.path)) is not None:
                 self.one(SUCCESS, "When a look last saw what it had to see.", before)
-            write_to_textfile(str(self.path), self.registry)
+            _replace(self.path, self.registry)
         except OSError as error:
             return f"metrics were not written: {self.path}: {error}"
         return ""
+
+
+def _replace(path: Path, registry: Any) -> None:
+    """The file whole or not at all, and readable by whoever collects it, whatever our umask is."""
+    from prometheus_client import generate_latest
+
+    part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        with open(part, "wb") as file:
+            file.write(generate_latest(registry))
+            os.fchmod(file.fileno(), 0o644)
+        os.replace(part, path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _last_success(path: Path) -> float | None:

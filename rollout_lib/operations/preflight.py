@@ -127,6 +127,7 @@ def look_before(
             probes=probes,
         )
     )
+    checks.append(_marked(session))
     if standing.phase is None:
         legacy, router = legacy_baseline(connection, plan, now)
         checks += judge_baseline(plan=plan, legacy=legacy, router=router)
@@ -141,6 +142,28 @@ def look_before(
     else:
         state = State.PASS
     return Before(checks=tuple(checks), state=state)
+
+
+def _marked(session: Session) -> Check:
+    """Does the database say itself that it is the plan's? Without that, only the address does."""
+    marks = ", ".join(str(mark) for mark in session.database.marks)
+    note = session.database.note
+    if marks:
+        return Check(
+            name="marker",
+            outcome=Outcome.WARN if note else Outcome.PASS,
+            observed=note or marks,
+            limit="the plan's",
+            reason=note or f"the database says that it is the plan's: marker {marks}",
+        )
+    return Check(
+        name="marker",
+        outcome=Outcome.WARN,
+        observed="; ".join(filter(None, ("none", note))),
+        limit="the plan's",
+        reason="nothing but the address says which database this is: it has no marker",
+        mend=f"rollout migrate --apply --plan {session.plan.path}",
+    )
 
 
 def _is_live(session: Session) -> bool:

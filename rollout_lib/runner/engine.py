@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import tempfile
 import threading
@@ -24,6 +25,7 @@ from papermill.engines import NBClientEngine
 from papermill.exceptions import PapermillExecutionError
 
 from rollout_lib.errors import RunDied
+from rollout_lib.runner import leftovers
 from rollout_lib.runner.parameters import check, defaults
 
 CELL_LIMIT = 120  # seconds
@@ -52,6 +54,16 @@ class IpcKernelManager(AsyncKernelManager):
     cut_off: asyncio.Future | None = (
         None  # a cell was stopped at its limit; the rest of the run's time, by then
     )
+
+    mark = ""  # of this kernel and of all that it starts
+
+    async def _async_pre_start_kernel(self, **kw: Any) -> Any:
+        """Mark the kernel's environment, so that what it leaves behind is found."""
+        self.mark = leftovers.new_mark()
+        kw["env"] = {**(kw.get("env") or os.environ), leftovers.VARIABLE: self.mark}
+        return await super()._async_pre_start_kernel(**kw)
+
+    pre_start_kernel = _async_pre_start_kernel
 
     def _ip_default(self) -> str:
         """A name of its own: by default it is one for a folder, and two runs there would share
@@ -195,6 +207,8 @@ def _end(made: list[IpcKernelManager]) -> None:
             manager.cut_off.cancel()
         if manager.has_kernel:
             run_sync(manager.shutdown_kernel)(now=True)
+        if manager.mark:
+            leftovers.end_marked(manager.mark)
 
 
 def _quiet() -> Any:

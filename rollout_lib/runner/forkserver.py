@@ -18,6 +18,7 @@ import sys
 import threading
 
 from rollout_lib.display.drawer import leave, say_ready
+from rollout_lib.runner.leftovers import VARIABLE, wear
 
 WARM = (
     "pandas",
@@ -120,6 +121,7 @@ def _become(request: dict, line: socket.socket) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.environ.clear()
         os.environ.update(request["env"])
+        wear(os.environ.get(VARIABLE, ""))
         os.chdir(request["cwd"])
         null = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):

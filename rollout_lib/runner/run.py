@@ -24,6 +24,7 @@ from rollout_lib.plan import default_path, load_plan
 from rollout_lib.redaction import redact
 from rollout_lib.runner.parameters import check, check_meaning, defaults, load_notebook
 from rollout_lib.runner.readiness import knock
+from rollout_lib.runner.witness import doubt
 
 _ROLES = {".ipynb": "notebook", ".json": "record", ".html": "html"}
 _LONGEST = 4_000  # characters of an error that are told; the notebook has more of it
@@ -93,8 +94,13 @@ def run_notebook(
     with _known_as(source):
         executed, error = _execute(path, model, given, kernel, cell_limit, run_limit, sources or {})
     displayed = sealing.shown_checkpoint(executed)
+    unproven = doubt(displayed, plan, run_id, given)
+    if isinstance(unproven, RunDied):  # of a cell's own making: nothing of it is this run's
+        displayed, error = None, error or unproven
     checkpoint = json.loads(displayed["text"]) if displayed else None
     code = _exit_code(error, checkpoint)
+    if unproven is not None and code in (0, 10):
+        code = unproven.exit_code
     files, sealed, trouble, failure = _keep(
         executed, name, source, plan, outputs.resolve(), run_id, checkpoint, displayed, error
     )
@@ -117,7 +123,9 @@ def run_notebook(
             if isinstance(error, RunDied) or (error is not None and error.exit_code == 1)
             else ""
         ),
-        trouble=trouble,
+        trouble="; ".join(
+            filter(None, (trouble, str(unproven) if checkpoint and unproven else ""))
+        ),
         told=tuple(displayed.get("told", ())) if displayed else (),
     )
 

@@ -60,6 +60,12 @@ GRANT SELECT ON public.webhook_routing_config, public.webhook_routing_stats TO r
 GRANT SELECT (created_at, domain, routed_to, status, webhook_name, response_time_ms, error_message, message_id)
     ON public.webhook_routing_logs TO rollout_observer;
 GRANT SELECT ON rollout.ledger, rollout.lease, rollout.onset TO rollout_observer;
+DO $$
+BEGIN  -- not there on a database of an older version
+    IF EXISTS (SELECT 1 FROM pg_tables WHERE schemaname = 'rollout' AND tablename = 'marker') THEN
+        GRANT SELECT ON rollout.marker TO rollout_observer;
+    END IF;
+END $$;
 GRANT EXECUTE ON FUNCTION public.check_routing_health(), public.get_current_routing_config() TO rollout_observer;
 
 GRANT EXECUTE ON FUNCTION public.set_routing_enabled(boolean, text),

@@ -11,7 +11,7 @@ import pytest
 from psycopg import errors as pg
 
 from rollout_lib import operations as op
-from rollout_lib.database.migrations import LEDGER, RUNBOOK, migrate
+from rollout_lib.database.migrations import LEDGER, MARKER, RUNBOOK, migrate
 from rollout_lib.database.session import open_session
 from rollout_lib.errors import CouldNotMeasure, ShapeRefused
 from rollout_lib.rehearsal import server as embedded_server
@@ -79,9 +79,9 @@ def psql(address: str, path) -> subprocess.CompletedProcess:
 
 
 def test_without_apply_it_says_what_it_would_do_and_does_nothing(empty_database):
-    """Both files by name, and no table afterwards."""
+    """Each file by name, and no table afterwards."""
     said = migrate(empty_database, apply=False)
-    assert said.missing == (RUNBOOK.name, LEDGER.name)
+    assert said.missing == (RUNBOOK.name, LEDGER.name, MARKER.name)
     assert "Nothing was changed; add --apply." in said.sentence
     assert rows(
         empty_database.address,
@@ -100,10 +100,10 @@ def test_it_is_applied_once_and_the_second_time_there_is_nothing_to_do(empty_dat
 
 
 def test_psql_applies_the_same_files_to_the_same_end(database, server):
-    """`psql -f` of both files gives the catalog that `rollout migrate` gives, to the letter."""
+    """`psql -f` of the files gives the catalog that `rollout migrate` gives, to the letter."""
     address = create_database(server, "by_psql")
     try:
-        for path in (RUNBOOK, LEDGER):
+        for path in (RUNBOOK, LEDGER, MARKER):
             done = psql(address, path)
             assert (done.returncode, done.stderr) == (0, "")
         assert rows(address, CATALOG) == rows(database.address, CATALOG)
@@ -141,7 +141,7 @@ def test_a_deployed_database_is_accepted_and_only_the_ledger_is_added(empty_data
     rows(empty_database.address, DEPLOYED)
     theirs = rows(empty_database.address, CATALOG)
     said = migrate(empty_database, apply=True)
-    assert said.missing == (LEDGER.name,)
+    assert said.missing == (LEDGER.name, MARKER.name)
     after = rows(empty_database.address, CATALOG)
     assert [item for item in after if "rollout" not in item[1]] == theirs
     assert rows(empty_database.address, "SELECT notes, percentage FROM webhook_routing_config") == [
