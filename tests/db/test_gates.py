@@ -265,6 +265,7 @@ def test_production_asks_for_the_environments_name(database, direct, tmp_path, m
             SELECT now() - interval '1 minute' * n, (ARRAY['jobs', 'marketplace', 'property'])[1 + n % 3], 'legacy',
                    'success', 700 FROM generate_series(3, 600) n"""
         )
+        admin.execute("UPDATE rollout.marker SET environment = 'production'")
     session = open_session(str(file), operator="Rita")
     op.attest(session, subject="complaints", value="none")
     for typed in ("", "rehearsal", "Production"):

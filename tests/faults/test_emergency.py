@@ -63,6 +63,7 @@ def test_the_plan_says_which_database_is_meant_also_where_it_is_broken(two, tmp_
     touched.
     """
     meant, other = two
+    meant.sql("UPDATE rollout.marker SET rollout = 'blue', environment = 'production'")
     plan = write(tmp_path)
     if "broken" in how:
         Path(plan).write_text(Path(plan).read_text() + BROKEN)
