@@ -141,26 +141,6 @@ def evidence(
     return could
 
 
-def without_restart(bads, totals, bets=ERRORS) -> np.ndarray:
-    """The path of M if bets did not begin anew: only the first sixteen looks are ever bet on."""
-    limit, alternatives, weights = bets
-    q = np.array(alternatives)
-    gains, losses = np.log(q / limit), np.log1p(-q) - math.log1p(-limit)
-    steps = np.multiply.outer(bads, gains) + np.multiply.outer(totals - bads, losses)
-    worth = np.cumsum(steps, axis=-2)
-    stakes = np.log([0.5] + [0.5 / 15] * 15)
-    before = worth[:, :16] - steps[:, :16]
-    bets_open = np.logaddexp.accumulate(stakes[:, None] - before, axis=-2)
-    held = np.concatenate(
-        [bets_open, np.repeat(bets_open[:, -1:], bads.shape[-1] - 16, axis=1)], axis=1
-    )
-    kept = np.maximum(0.5 - np.arange(bads.shape[-1]) / 30, 0)
-    return np.logaddexp(
-        np.log(np.maximum(kept, 1e-300)),
-        np.logaddexp.reduce(worth + held + np.log(weights), axis=-1),
-    )
-
-
 def split(unified, legacy, share: float, *, by_evidence: bool, in_a_row: int = 1):
     """Over two points away in the last hour; by evidence only where log M has
     reached its line too.

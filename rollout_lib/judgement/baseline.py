@@ -4,6 +4,7 @@ Pure.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
@@ -173,6 +174,38 @@ def power_line(plan: Plan, phase: Phase) -> str:
     if blind:
         words += f"; it cannot tell {100 * max(blind):.1g} % from {100 * error_limit(plan):g} %"
     return words + "."
+
+
+def undecided_line(plan: Plan) -> str:
+    """How many healthy phases (failing at half of the limit) end undecided on the error rate alone,
+    and how many healthy rollouts have at least one: with the plan's own figures.
+    """
+    shares = [undecided(plan, phase) for phase in plan.phases]
+    each = ", ".join(
+        f"{100 * share:.0f} % at {phase.percentage:g} %"
+        for phase, share in zip(plan.phases, shares, strict=True)
+    )
+    some = 1 - math.prod(1 - share for share in shares)
+    half = 50 * error_limit(plan)
+    return (
+        f"A healthy service ({half:g} % errors) ends a phase undecided, on an error or two, in"
+        f" {each}. In {100 * some:.0f} % of healthy rollouts somebody is asked at least once."
+    )
+
+
+def undecided(plan: Plan, phase: Phase) -> float:
+    """The chance that a healthy phase has as many failures as its literal test allows none of.
+
+    Failures are Poisson around half of the limit, requests as many as the plan expects."""
+    hours = phase.hold.total_seconds() / 3600
+    total = float(phase.percentage) / 100 * sum(plan.expected_requests_per_hour.values()) * hours
+    allowed = error_limit(plan)
+    enough = math.ceil(round(allowed * total, 9))
+    mean = allowed / 2 * total
+    fewer = math.fsum(
+        math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(enough)
+    )
+    return 1 - fewer if mean > 0 else 0.0
 
 
 @cache

@@ -152,7 +152,9 @@ def next_command(state: State, plan: Plan, about: CheckKind | None = None) -> st
         State.OFF: f"rollout report {where}",
         State.PASS: f"rollout attest --complaints none {where}",
         State.WATCH: look,
-        State.INCONCLUSIVE: f"rollout acknowledge --reason '…' {where}",
+        State.INCONCLUSIVE: (
+            f"rollout acknowledge --reason '…' {where}    # or hold longer: --extend auto"
+        ),
         State.HOLD: look,
         State.COULD_NOT_LOOK: f"rollout preflight {where}",
         State.NO_DATA: (

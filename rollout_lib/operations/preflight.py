@@ -23,7 +23,7 @@ from rollout_lib.database.ledger import Facts, read_facts
 from rollout_lib.database.session import Session
 from rollout_lib.database.traffic import legacy_baseline
 from rollout_lib.errors import CouldNotMeasure
-from rollout_lib.judgement.baseline import judge_baseline, power_line
+from rollout_lib.judgement.baseline import judge_baseline, power_line, undecided_line
 from rollout_lib.judgement.gates import next_percentage
 from rollout_lib.judgement.state import fold
 from rollout_lib.model import Act, Check, CheckKind, Outcome, Probe, Standing, State, Verdict
@@ -83,7 +83,12 @@ def preflight(session: Session) -> Recorded:
         state=before.state,
         sentence=sentence,
         verdict=verdict,
-        evidence={"power": [power_line(session.plan, phase) for phase in session.plan.phases]},
+        evidence={
+            "power": [
+                *(power_line(session.plan, phase) for phase in session.plan.phases),
+                undecided_line(session.plan),
+            ]
+        },
     )
     return record(session, facts, checkpoint)
 

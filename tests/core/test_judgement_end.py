@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from rollout_lib.judgement.baseline import judge_baseline, power_line
+from rollout_lib.judgement.baseline import judge_baseline, power_line, undecided, undecided_line
 from rollout_lib.judgement.figures import percentile
 from rollout_lib.judgement.findings import (
     extension,
@@ -446,6 +446,17 @@ def test_the_power_line_is_the_designs(phase):
     line = power_line(plan, plan.phases[0])
     assert "sees error rates of 1.1 % and more with 80 % probability" in line
     assert line.endswith("it cannot tell 0.3 % from 0.1 %.")
+
+
+def test_how_many_healthy_phases_end_undecided_is_said_with_the_plans_figures(phase):
+    """A fifth of 10 % phases at half of the limit; the sum of Poisson terms agrees with a draw."""
+    plan = phase().plan
+    first, second = (undecided(plan, one) for one in plan.phases[:2])
+    assert first == pytest.approx(1 - math.exp(-0.23), abs=1e-6)
+    assert second == pytest.approx(1 - math.exp(-0.575) * 1.575, abs=1e-6)
+    line = undecided_line(plan)
+    assert line.startswith("A healthy service (0.05 % errors) ends a phase undecided")
+    assert "21 % at 10 %" in line
 
 
 def test_an_evaluation_before_any_check_is_a_verdict_and_no_pass(phase):
