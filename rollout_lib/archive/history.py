@@ -12,10 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from rollout_lib.archive import copies
-from rollout_lib.archive.chain import Link, from_text
+from rollout_lib.archive.chain import from_text
+from rollout_lib.model import (
+    Archived,
+    Checkpoint,
+    EntryKind,
+    Missed,
+    Statement,
+    Unreadable,
+)
+from rollout_lib.model.record import read_entry
 
 KEPT = ".index.jsonl"
-_SHOWN = ("checkpoint", "extra", "attempt", "attestation", "acknowledgement", "missed")
 Row = dict[str, Any]
 
 
@@ -49,46 +57,50 @@ def _kept(path: Path) -> dict[str, Row]:
 
 def _row(path: Path) -> Row:
     try:
-        entry = from_text(path.read_bytes().decode(), "")
-        body = json.loads(entry.body)
+        link = from_text(path.read_bytes().decode(), "")
     except ValueError:
         return {"kind": "unreadable"}
+    entry = read_entry(vars(link))
+    if isinstance(entry, Unreadable):
+        return {"kind": "unreadable"}
     row = {
-        "seq": entry.seq,
-        "kind": entry.kind,
-        "operation": entry.operation,
-        "rollout": entry.rollout,
-        "at": entry.at,
-        "slot": entry.slot,
-        "run": entry.run_id,
+        "seq": link.seq,
+        "kind": link.kind,
+        "operation": link.operation,
+        "rollout": link.rollout,
+        "at": link.at,
+        "slot": link.slot,
+        "run": link.run_id,
     }
-    if "files" in body:
-        died = body.get("died") or body.get("lost")
-        decided = entry.kind == "archived"
+    body = entry.body
+    if isinstance(body, Archived):
         return row | {
             "kind": "files",
-            "files": sorted(body["files"]),
-            "died": died,
-            "decided": decided,
+            "files": sorted(body.files),
+            "died": body.died or body.lost,
+            "decided": entry.kind is EntryKind.ARCHIVED,
         }
-    return row | _shown(entry, body) if entry.kind in _SHOWN else row | {"kind": "other"}
+    if isinstance(body, Statement):
+        reason = f": {body.reason}" if body.reason else ""
+        return row | {"sentence": f"{body.by} stated {body.subject}: {body.value}{reason}"}
+    if isinstance(body, Missed):
+        return row | {"state": None, "sentence": body.reason, "after": None}
+    return row | (_shown(body) if isinstance(body, Checkpoint) else {"kind": "other"})
 
 
-def _shown(entry: Link, body: dict[str, Any]) -> Row:
-    if entry.kind in ("attestation", "acknowledgement"):
-        reason = f": {body['reason']}" if body.get("reason") else ""
-        return {"sentence": f"{body['by']} stated {body['subject']}: {body['value']}{reason}"}
-    verdict, change, place = (body.get(name) or {} for name in ("verdict", "change", "place"))
-    after = change.get("after") if change.get("applied") else None
-    adopted = body.get("adopted")
-    if after is None and adopted:
-        after = [adopted["percentage"], adopted["enabled"]]
+def _shown(run: Checkpoint) -> Row:
+    after = run.change.after if run.change and run.change.applied else None
+    if after is None and run.adopted:
+        after = run.adopted.percentage, run.adopted.enabled
     return {
-        "state": body.get("state"),
-        "sentence": textwrap.shorten(str(body.get("sentence", "")), 400, placeholder=" …"),
-        "differ": bool(verdict.get("differ")),
-        "after": after,
+        "state": run.state.value,
+        "sentence": textwrap.shorten(run.sentence, 400, placeholder=" …"),
+        "differ": bool(run.verdict and run.verdict.differ),
+        "after": [str(after[0]), after[1]] if after else None,
         "place": {
-            name: place.get(name) for name in ("environment", "host", "database", "time_zone")
+            "environment": run.place.environment,
+            "host": run.place.host,
+            "database": run.place.database,
+            "time_zone": run.place.time_zone if run.place.environment else None,
         },
     }

@@ -31,29 +31,35 @@ class Facts:
     head: tuple[int, str]
 
 
-def read_facts(connection: Connection, plan: Plan) -> Facts:
+def read_facts(connection: Connection, plan: Plan, known: Facts | None = None) -> Facts:
     """One round trip. config is None where the table is empty; a missing table raises
     TablesMissing.
-    """
-    row = connection.execute(load_sql("facts"), {"rollout": plan.rollout}).one()
+
+    known: what was read before; of its ledger only what was appended since is read again, unless
+    its last entry is not there any more (a restored dump), when all is."""
+    after = known.head[0] if known else 0
+    row = connection.execute(load_sql("facts"), {"rollout": plan.rollout, "after": after}).one()
+    if known is not None and (row.known_hash or "") != known.head[1]:
+        return read_facts(connection, plan)
+    before = known.entries if known else ()
     return Facts(
         now=row.now,
         database=row.database,
         config=config_from(row.config, row.config_rows),
-        entries=tuple(read_entry(item) for item in row.entries or ()),
+        entries=(*before, *(read_entry(item) for item in row.entries or ())),
         head=(row.head_seq or 0, row.head_hash or ""),
     )
 
 
 def read_pulse(connection: Connection, plan: Plan, known: Facts | None) -> Facts:
     """The facts again, cheaply: where the ledger's head is as known, its entries are not read a
-    second time.
+    second time, and where it has grown, only what is new.
     """
     if known is None:
         return read_facts(connection, plan)
     row = connection.execute(load_sql("pulse")).one()
     if (row.head_seq or 0, row.head_hash or "") != known.head:
-        return read_facts(connection, plan)
+        return read_facts(connection, plan, known)
     return replace(known, now=row.now, config=config_from(row.config, row.config_rows))
 
 

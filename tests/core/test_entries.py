@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rollout_lib.archive.index import rebuild
 from rollout_lib.control_room.view import steps_of
 from rollout_lib.display import charts
 from rollout_lib.judgement.gates import may_raise
@@ -370,3 +371,25 @@ def test_a_label_is_no_key(day):
     day.change(10)
     checks = day.check().verdict.checks
     assert CheckKind.OTHER not in {one.kind for one in (*checks, *day.evaluate().verdict.checks)}
+
+
+def test_the_index_counts_what_cannot_be_read(tmp_path, day):
+    """A malformed statement and a state of a newer version among the copies: the page is written, and
+    says how many entries cannot be read.
+    """
+    day.change(10)
+    day.check()
+    spoilt = [("attestation", "complaints", '{"subject":"complaints"}')]
+    spoilt += [("checkpoint", "monitor", day.entries[-1].text.replace("CLEAN_UNPROVEN", "PAUSED"))]
+    spoilt += [("archived", "20_monitor", '{"run_id":"r","files":7}')]
+    good = [(entry.kind.value, entry.operation, entry.text) for entry in day.entries]
+    for seq, (kind, operation, text) in enumerate([*good, *spoilt], 1):
+        at = json.loads(text).get("at", INSTANTS[1])
+        began = (json.loads(text).get("phase") or {}).get("began_at", "")
+        columns = ["", str(seq), kind, operation, PLAN.rollout, at, began, "", at, "run", text]
+        copy = tmp_path / "ledger" / "abc" / f"{seq:06d}_x.txt"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text("\n".join(columns))
+    page = rebuild(tmp_path, PLAN).read_text()
+    assert "3 ledger entries cannot be read" in page
+    assert "Routing is at 10 %" in page

@@ -8,6 +8,7 @@ import pytest
 
 from rollout_lib import operations as op
 from rollout_lib.cli.app import run
+from rollout_lib.database.ledger import read_facts, read_pulse
 from rollout_lib.errors import ParameterError
 from rollout_lib.model import State
 
@@ -68,3 +69,28 @@ def test_a_named_person_sets_them_aside(evening, capsys):
     assert "Rita stated unreadable" in capsys.readouterr().out
     evening.attest()
     assert evening.raise_to(25).change.applied
+
+
+def test_what_was_read_before_is_not_read_again(evening):
+    """After new entries the facts are the same as read afresh, the old ones being the very same
+    values; after a dump was restored they are read anew.
+    """
+    session = evening.session()
+    with session.database.transaction(readonly=True) as connection:
+        known = read_facts(connection, session.plan)
+    evening.attest()
+    plant(evening, *SPOILT[0])
+    with session.database.transaction(readonly=True) as connection:
+        again = read_pulse(connection, session.plan, known)
+        afresh = read_facts(connection, session.plan)
+    assert (again.entries, again.head) == (afresh.entries, afresh.head)
+    assert all(one is other for one, other in zip(again.entries, known.entries, strict=False))
+    evening.sql(
+        "SET session_replication_role = replica;"
+        f" DELETE FROM rollout.ledger WHERE seq > {known.head[0] - 2}"
+    )
+    evening.attest("some")
+    with session.database.transaction(readonly=True) as connection:
+        restored = read_pulse(connection, session.plan, again)
+        afresh = read_facts(connection, session.plan)
+    assert (restored.entries, restored.head) == (afresh.entries, afresh.head)
