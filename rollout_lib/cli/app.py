@@ -301,6 +301,10 @@ def acknowledge(
         str,
         typer.Option("--extend", help="auto: hold it as long as the undecided evaluation needs."),
     ] = "",
+    restored: Annotated[
+        bool,
+        typer.Option("--restored", help="The ledger is not the one last seen here; go on with it."),
+    ] = False,
     plan: Plan = "",
     as_of: AsOf = "",
     operator: Operator = "",
@@ -309,10 +313,10 @@ def acknowledge(
     """Take responsibility, by name and with a reason: an inconclusive phase, a restart, an
     extension, an entry that cannot be read.
     """
-    asked = (restart, override, extend_hours != 0, bool(extend), bool(unreadable))
+    asked = (restart, override, extend_hours != 0, bool(extend), bool(unreadable), restored)
     if sum(asked) > 1 or extend_hours < 0 or extend not in ("", "auto"):
         raise ParameterError(
-            problems="one of --restart, --override, --unreadable, --extend-hours (at least 1),"
+            problems="one of --restart, --override, --unreadable, --restored, --extend-hours (at least 1),"
             " --extend auto"
         )
     subject, value = "acknowledgement", "inconclusive"
@@ -322,6 +326,8 @@ def acknowledge(
         subject, value = "override", "legacy limits"
     if extend_hours:
         subject, value = "extension", str(extend_hours * 3600)
+    if restored:
+        subject, value = "restored", ""
     if unreadable:
         subject, value = "unreadable", unreadable
     if extend:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from rollout_lib.judgement.legal import LOWEST_STEP, NONE, legal_line, share_of
-from rollout_lib.judgement.safety import unreadable_words
+from rollout_lib.judgement.safety import restored_words, unreadable_words
 from rollout_lib.judgement.state import held_until, phase_index
 from rollout_lib.judgement.timeline import slots_of
 from rollout_lib.model import Attestation, Gate, RoutingConfig, Standing, State
@@ -94,6 +94,7 @@ def may_raise(
         _next(plan, config, standing, target, again),
         _agrees(config, standing),
         _readable(standing),
+        _copied(standing),
         _restart(standing, plan),
         _frozen(plan, now),
         _named(plan, operator, typed_environment),
@@ -183,6 +184,12 @@ def _agrees(config: RoutingConfig, standing: Standing) -> Gate:
     if not met:
         reason += "; a check records what was lowered by hand: rollout monitor"
     return _gate("no drift", met, reason)
+
+
+def _copied(standing: Standing) -> Gate:
+    if not standing.restored:
+        return _gate("ledger as last seen", True, "it has the head that was last copied here")
+    return _gate("ledger as last seen", False, restored_words(standing))
 
 
 def _readable(standing: Standing) -> Gate:

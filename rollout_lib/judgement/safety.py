@@ -100,6 +100,27 @@ def ledger_check(standing: Standing) -> Check:
     return replace(check, mend=command)
 
 
+def head_check(standing: Standing) -> Check:
+    """Is this the ledger that was last seen here? One that went back in time has forgotten what
+    came after, a rollback among it: nothing is raised, and nothing lowered for that alone.
+    """
+    wanted = "the head last copied here"
+    if not standing.restored:
+        return _check(CheckKind.HEAD, Outcome.PASS, "kept", wanted, "It is the ledger seen before.")
+    check = _check(
+        CheckKind.HEAD, Outcome.FAIL, "not there", wanted, restored_words(standing), State.HOLD
+    )
+    return replace(check, mend=_ACCEPT)
+
+
+_ACCEPT = "rollout acknowledge --restored --reason '…'"
+
+
+def restored_words(standing: Standing) -> str:
+    """What is not there, and what a named person can do about it."""
+    return f"{standing.restored}. Look at what happened since; a named person accepts it: {_ACCEPT}"
+
+
 def unreadable_words(standing: Standing) -> tuple[str, str]:
     """Which entries cannot be read, why the first, and what sets them aside; the command alone."""
     first, more = standing.unreadable[0], len(standing.unreadable) - 1

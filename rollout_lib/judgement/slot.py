@@ -53,7 +53,11 @@ _BEFORE_RATES = (
     CheckKind.SPLIT,
     CheckKind.DATA,
 )
-_OFF_TOO = (CheckKind.DRIFT, CheckKind.LEDGER)  # what is asked while routing is off, too
+_OFF_TOO = (
+    CheckKind.DRIFT,
+    CheckKind.LEDGER,
+    CheckKind.HEAD,
+)  # what is asked while routing is off, too
 _ACTS = {State.ROLL_BACK: Act.ROLL_BACK, State.STEP_BACK: Act.STEP_BACK}
 
 
@@ -79,8 +83,9 @@ def judge_slot(
     down = protected_checks(probes, plan, standing.protected)
     first = [leak, *down, *rows_checks(measurement.increment, plan)]
     drift, ledger = safety.drift_check(config, standing, plan), safety.ledger_check(standing)
+    head = safety.head_check(standing)
     if not config.enabled or config.percentage == 0:
-        return _off(plan, config, standing, measurement, [*first, drift, ledger])
+        return _off(plan, config, standing, measurement, [*first, drift, ledger, head])
     data = safety.data_check(config, measurement, standing, plan)
     literal = literal_checks(measurement.window, plan)
     literal_states = {(check.kind, check.subject): _state(check) for check in literal}
@@ -103,6 +108,7 @@ def judge_slot(
         *first,
         drift,
         ledger,
+        head,
         safety.digest_check(standing, plan),
         data,
         split,
@@ -173,7 +179,7 @@ def _off(
         literal=state,
         evidence=state,
         mode=plan.mode,
-        sentence=why.reason if why.kind is CheckKind.LEDGER else off.reason,
+        sentence=why.reason if why.kind in (CheckKind.LEDGER, CheckKind.HEAD) else off.reason,
         differ=None,
         act=_ACTS.get(state, Act.NONE),
         acts_alone=plan.acts_alone.roll_back and state is State.ROLL_BACK,

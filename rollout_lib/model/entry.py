@@ -40,6 +40,7 @@ class Subject(StrEnum):
     EXTENSION = "extension"  # value: seconds added to the hold
     OVERRIDE = "override"  # of legacy's own limits before the start
     RESTART = "restart"  # after a rollback
+    RESTORED = "restored"  # value: the head last seen here, which the ledger does not have
     UNREADABLE = "unreadable"  # value: number and hash of each entry that is set aside
 
 

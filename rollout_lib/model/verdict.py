@@ -119,6 +119,7 @@ class CheckKind(StrEnum):
     LEAK = "leak"
     DRIFT = "drift"
     LEDGER = "ledger"
+    HEAD = "head"  # is it the ledger that was last seen here?
     PLAN = "plan"
     DATA = "data"
     OFF = "off"
@@ -279,6 +280,7 @@ class Standing:
     protected: Mapping[str, Uptime] = field(
         default_factory=dict
     )  # each probed endpoint over the running phase
+    restored: str = ""  # why the ledger is not the one last seen here; "" where it is
     unreadable: tuple[Unreadable, ...] = ()  # entries that nobody has set aside
 
 

@@ -6,7 +6,10 @@ import json
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from rollout_lib.database.ledger import append, read_facts
+from sqlalchemy import Connection
+
+from rollout_lib.database.heads import CopiedHead, is_kept, read_head, write_head
+from rollout_lib.database.ledger import Facts, append, read_facts
 from rollout_lib.database.session import Session
 from rollout_lib.errors import CouldNotMeasure, ParameterError
 from rollout_lib.judgement.findings import extension, written
@@ -42,7 +45,8 @@ def attest(session: Session, *, subject: str, value: str, reason: str = "") -> A
     subject: "complaints" (none, some, spike), "acknowledgement" (of an inconclusive evaluation),
     "extension" (value: seconds added to the hold, or "auto": as long as the last evaluation says
     that its findings need), "override" (of legacy's own limits before the start), "restart" (after
-    a rollback), "unreadable" (value: numbers of entries to set aside, as "12,15-18"). A spike
+    a rollback), "unreadable" (value: numbers of entries to set aside, as "12,15-18"), "restored" (the ledger
+    is not the one last seen here). A spike
     switches routing off first. Raises ParameterError.
     """
     problems = []
@@ -103,6 +107,7 @@ def _why(error: Exception) -> str:
 
 
 def _append(session: Session, subject: str, value: str, reason: str) -> Attested:
+    copied = read_head(session.database)  # before the ledger, which only grows
     with session.database.transaction(readonly=False) as connection:
         facts = read_facts(connection, session.plan)
         standing = fold(facts.entries, session.plan)
@@ -110,6 +115,8 @@ def _append(session: Session, subject: str, value: str, reason: str) -> Attested
         empty = _of_nothing(subject, standing)
         if empty:
             raise ParameterError(problems=empty)
+        if subject == Subject.RESTORED:
+            value = _missing_head(session, connection, facts, copied)
         if subject == Subject.UNREADABLE:
             value = _set_aside(value, standing)
         if subject == "extension" and value == AUTO:
@@ -136,9 +143,22 @@ def _append(session: Session, subject: str, value: str, reason: str) -> Attested
             run_id=session.run_id,
             body=json.dumps(body, ensure_ascii=False),
         )
+    if subject == Subject.RESTORED:
+        write_head(session.database, head)
     return Attested(
         subject=subject, value=value, by=session.operator, reason=reason, head=head, covers=covers
     )
+
+
+def _missing_head(
+    session: Session, connection: Connection, facts: Facts, copied: CopiedHead | None
+) -> str:
+    """The head that the ledger does not have, as a person accepts it; ParameterError where it has."""
+    if copied is None or is_kept(connection, copied, facts):
+        raise ParameterError(
+            problems="restored: the ledger has the head last copied here; nothing is to be accepted"
+        )
+    return "unreadable" if copied.trouble else copied.key
 
 
 def _set_aside(value: str, standing: Standing) -> str:

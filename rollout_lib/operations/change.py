@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from sqlalchemy import Connection
 
+from rollout_lib.database.heads import read_head, write_head
 from rollout_lib.database.inspection import read_catalog, refuse_other_shapes, try_writes
 from rollout_lib.database.ledger import Facts, append, read_facts
 from rollout_lib.database.routing import apply, hold_rollout_lock, read_config
@@ -18,7 +19,6 @@ from rollout_lib.database.session import Session
 from rollout_lib.errors import CouldNotMeasure, ParameterError
 from rollout_lib.judgement.gates import expectation, lowers, may_raise, off_the_plan
 from rollout_lib.judgement.persons import is_reason
-from rollout_lib.judgement.state import fold
 from rollout_lib.model import (
     Change,
     Checkpoint,
@@ -41,6 +41,7 @@ from rollout_lib.operations.record import (
     recorded,
     text_of,
 )
+from rollout_lib.operations.standing import stand
 from rollout_lib.probes import take_probes
 from rollout_lib.redaction import redact
 
@@ -93,12 +94,13 @@ class _Asked:
 
 def _along_the_plan(session: Session, asked: _Asked) -> Recorded:
     probes = take_probes(session.plan, function=session.as_of is None)
+    copied = read_head(session.database)  # before the ledger, which only grows
     with session.database.transaction(readonly=asked.dry_run) as connection:
         if not asked.dry_run:
             hold_rollout_lock(connection, session.plan.rollout)
         config = read_config(connection, lock=not asked.dry_run)
         facts = read_facts(connection, session.plan)
-        standing = fold(facts.entries, session.plan)
+        standing = stand(session, connection, facts, copied)
         if config is None:
             raise CouldNotMeasure(reason="the configuration has no row that can be read.")
         facts = replace(facts, config=config)
@@ -114,6 +116,8 @@ def _along_the_plan(session: Session, asked: _Asked) -> Recorded:
     if checkpoint.kind == "attempt":
         # Not before the row is free again: an emergency must not wait for a record.
         return record(session, facts, checkpoint)
+    if head and not standing.restored:
+        write_head(session.database, head)
     told = tell(session, checkpoint, head) if head else ()
     made = checkpoint.change
     if made and made.applied:

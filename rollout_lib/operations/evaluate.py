@@ -6,17 +6,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from rollout_lib.database.heads import read_head
 from rollout_lib.database.ledger import read_facts
 from rollout_lib.database.session import Session
 from rollout_lib.errors import CouldNotMeasure
 from rollout_lib.judgement.findings import findings_of
 from rollout_lib.judgement.phase_end import judge_phase_end
-from rollout_lib.judgement.state import fold
 from rollout_lib.judgement.streams import look_from
 from rollout_lib.model import TOTAL
 from rollout_lib.operations.lowering import act_on
 from rollout_lib.operations.monitor import figures, judged, measure_since
 from rollout_lib.operations.record import Recorded, record
+from rollout_lib.operations.standing import stand
 from rollout_lib.probes import take_probes
 
 
@@ -27,9 +28,10 @@ def evaluate_phase(session: Session) -> Recorded:
     It changes the routing only where a roll back stands that the plan does alone.
     """
     probes = take_probes(session.plan)
+    copied = read_head(session.database)  # before the ledger, which only grows
     with session.database.transaction(readonly=True) as connection:
         facts = read_facts(connection, session.plan)
-        standing = fold(facts.entries, session.plan)
+        standing = stand(session, connection, facts, copied)
         if standing.phase is None:
             raise CouldNotMeasure(reason="no phase is running, so there is none to evaluate.")
         now = session.now(facts.now)

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from rollout_lib.database.heads import read_head
 from rollout_lib.database.ledger import Facts, is_watched, read_facts
 from rollout_lib.database.session import Session, parse_instant
 from rollout_lib.database.traffic import measure
@@ -17,7 +18,7 @@ from rollout_lib.errors import ParameterError
 from rollout_lib.judgement.figures import table_rows
 from rollout_lib.judgement.protected import failed_once
 from rollout_lib.judgement.slot import judge_slot
-from rollout_lib.judgement.state import adopts, fold
+from rollout_lib.judgement.state import adopts
 from rollout_lib.judgement.streams import look_from
 from rollout_lib.judgement.timeline import slot_of
 from rollout_lib.model import (
@@ -33,6 +34,7 @@ from rollout_lib.model import (
 from rollout_lib.notify import metrics
 from rollout_lib.operations.lowering import act_on, said
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
+from rollout_lib.operations.standing import stand
 from rollout_lib.plan import Plan
 from rollout_lib.probes import take_again, take_probes
 
@@ -48,9 +50,10 @@ def monitor(session: Session, *, slot: str = "") -> Recorded:
 
 
 def _monitor(session: Session, slot: str) -> Recorded:
+    copied = read_head(session.database)  # before the ledger, which only grows
     with session.database.transaction(readonly=True) as connection:
         facts = read_facts(connection, session.plan)
-        standing = fold(facts.entries, session.plan)
+        standing = stand(session, connection, facts, copied)
         now = session.now(facts.now)
         belongs = _slot(slot, now, session.plan, standing)
         measurement = measure_since(connection, session, standing, now, whole_phase=False)

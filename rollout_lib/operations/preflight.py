@@ -10,6 +10,7 @@ from decimal import Decimal
 from sqlalchemy import Connection
 
 from rollout_lib.database.connection import ask
+from rollout_lib.database.heads import read_head
 from rollout_lib.database.inspection import (
     Seen,
     Trial,
@@ -25,9 +26,10 @@ from rollout_lib.database.traffic import legacy_baseline
 from rollout_lib.errors import CouldNotMeasure
 from rollout_lib.judgement.baseline import judge_baseline, power_line, undecided_line
 from rollout_lib.judgement.gates import next_percentage
-from rollout_lib.judgement.state import fold
+from rollout_lib.judgement.safety import head_check
 from rollout_lib.model import Act, Check, CheckKind, Outcome, Probe, Standing, State, Verdict
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
+from rollout_lib.operations.standing import stand
 from rollout_lib.plan import Plan
 from rollout_lib.probes import take_probes
 
@@ -56,9 +58,10 @@ def preflight(session: Session) -> Recorded:
         seen = read_catalog(connection, session.plan)
         refuse_other_shapes(seen.catalog, session.place)
     trial = _try(session, seen)
+    copied = read_head(session.database)  # before the ledger, which only grows
     with session.database.transaction(readonly=True) as connection:
         facts = read_facts(connection, session.plan)
-        standing = fold(facts.entries, session.plan)
+        standing = stand(session, connection, facts, copied)
         before = look_before(session, connection, facts, standing, probes, seen, trial)
     failed = [check for check in before.checks if check.outcome is Outcome.FAIL]
     sentence = _sentence(before, failed)
@@ -136,6 +139,8 @@ def look_before(
     if standing.phase is None:
         legacy, router = legacy_baseline(connection, plan, now)
         checks += judge_baseline(plan=plan, legacy=legacy, router=router)
+    if standing.restored:
+        checks.append(head_check(standing))
     overridden = _overridden(plan, standing, now)
     outcomes = [
         check.outcome for check in checks if not (overridden and check.kind in _OVERRIDABLE)

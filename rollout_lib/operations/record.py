@@ -16,6 +16,7 @@ from jinja2 import TemplateError
 from rollout_lib import notify as messages
 from rollout_lib import spool
 from rollout_lib.archive.provenance import provenance
+from rollout_lib.database.heads import is_kept, read_head, write_head
 from rollout_lib.database.ledger import Facts, append
 from rollout_lib.database.session import Session
 from rollout_lib.display import Html, checkpoint_card, checkpoint_text
@@ -182,8 +183,12 @@ def record(session: Session, facts: Facts, checkpoint: Checkpoint) -> Recorded:
             left = (
                 session.database.drain().left
             )  # what an earlier run had to keep, before this run's own entry
+            copied = read_head(session.database)
             with session.database.transaction(readonly=False) as connection:
+                kept_head = is_kept(connection, copied, facts)
                 head = append(connection, **entry)
+            if kept_head:
+                write_head(session.database, head)
             return recorded(
                 checkpoint, facts, head, text, (*left, *tell(session, checkpoint, head))
             )

@@ -8,17 +8,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
+from rollout_lib.database.heads import read_head
 from rollout_lib.database.ledger import Facts, read_pulse
 from rollout_lib.database.session import Session
 from rollout_lib.judgement.protected import is_news
 from rollout_lib.judgement.slot import judge_slot
-from rollout_lib.judgement.state import fold, is_at_least
+from rollout_lib.judgement.state import is_at_least
 from rollout_lib.judgement.streams import look_from
 from rollout_lib.model import BLIND, Act, CheckKind, Measurement, Origin, Standing, State, Verdict
 from rollout_lib.notify import metrics
 from rollout_lib.operations.lowering import act_on, said
 from rollout_lib.operations.monitor import adopted_by, figures, judged, measure_since, rows_first
 from rollout_lib.operations.record import Recorded, record
+from rollout_lib.operations.standing import stand
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +46,10 @@ def glance(session: Session, known: Facts | None = None) -> Round:
 
     known: the facts of the round before; the ledger is read again only where it has grown.
     """
+    copied = read_head(session.database)  # before the ledger, which only grows
     with session.database.transaction(readonly=True) as connection:
         facts = read_pulse(connection, session.plan, known)
-        standing = fold(facts.entries, session.plan)
+        standing = stand(session, connection, facts, copied)
         now = session.now(facts.now)
         measurement = measure_since(
             connection, session, standing, now, whole_phase=False, lag=timedelta(0)
