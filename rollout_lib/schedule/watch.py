@@ -7,10 +7,11 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from rollout_lib.database.lease import Lease, who_watches
@@ -144,7 +145,10 @@ def _one_round(held: _Watch) -> None:
             _say(
                 held,
                 "act",
-                _told(seen.recorded.checkpoint.sentence, seen.recorded.told),
+                _told(
+                    f"{seen.recorded.checkpoint.sentence}{_deed(json.loads(seen.recorded.text))}",
+                    seen.recorded.told,
+                ),
                 held.exit_code,
             )
         else:
@@ -243,7 +247,7 @@ def _run(held: _Watch, name: str, kind: str, what: str, **parameters: str) -> No
     held.known, held.exit_code = None, result.exit_code
     body = result.checkpoint or {}
     said = (
-        f"{body['state']}: {body['sentence']}"
+        f"{body['state']}: {body['sentence']}{_deed(body)}"
         if body
         else result.error.splitlines()[0]
         if result.error
@@ -252,6 +256,17 @@ def _run(held: _Watch, name: str, kind: str, what: str, **parameters: str) -> No
     _say(held, kind, _told(f"{what} · {said}", result.told), result.exit_code)
     if result.trouble:
         _say(held, "trouble", result.trouble, result.exit_code)
+
+
+def _deed(body: Mapping[str, Any]) -> str:
+    """What was done about it, or what a person is asked to do; "" where nothing was to be done."""
+    change, verdict = body.get("change"), body.get("verdict") or {}
+    if change and change["applied"]:
+        share, enabled = change["after"]
+        return f" Done: {f'routing is at {share} %' if enabled else 'routing is off'}."
+    if body["exit_code"] in (30, 40) and verdict.get("next_step"):
+        return f" Asked: {verdict['next_step']}"
+    return ""
 
 
 def _append(

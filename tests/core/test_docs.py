@@ -23,6 +23,7 @@ TROUBLES = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
 SOURCES = {path: path.read_text(encoding="utf-8") for path in Path("rollout_lib").rglob("*.py")}
 # Set by one process of ours for another; nobody else is to touch them.
 INTERNAL = {
+    "ROLLOUT_KERNEL",  # from the runner to what its kernel starts
     "ROLLOUT_NOTEBOOK_SOURCE",
     "ROLLOUT_COMMIT",
     "ROLLOUT_DRAWER",

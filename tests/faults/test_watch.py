@@ -30,6 +30,7 @@ def test_the_first_round_after_the_commit_acts_and_the_ledger_names_it(live):
         watcher.said.append(watcher.lines.get())
     before = len(watcher.said)
     act = watcher.until("act")
+    assert "Done: routing is off." in act["text"]
     rounds = [event["kind"] for event in watcher.said[before:] if event["kind"] in ("quiet", "act")]
     assert rounds in (["act"], ["quiet", "act"])
     assert day.routing() == (0, False)
