@@ -25,6 +25,7 @@ from rollout_lib.model import (
     Act,
     Adopted,
     Change,
+    CheckKind,
     Checkpoint,
     Measurement,
     RoutingConfig,
@@ -156,6 +157,7 @@ def judged(
     **more: Any,
 ) -> Checkpoint:
     """The checkpoint of a verdict and of what was done about it; more goes to checkpoint_of."""
+    adopted = adopted_by(facts.config, standing, change)
     return checkpoint_of(
         session,
         facts,
@@ -163,9 +165,17 @@ def judged(
         verdict=verdict,
         state=verdict.state,
         change=change,
-        adopted=adopted_by(facts.config, standing, change),
-        **{"sentence": said(verdict, change), **more},
+        adopted=adopted,
+        **{"sentence": _with_hand(verdict, said(verdict, change), adopted), **more},
     )
+
+
+def _with_hand(verdict: Verdict, words: str, adopted: Adopted | None) -> str:
+    """The sentence, and before it what a hand lowered where this check accepts that."""
+    drift = [check.reason for check in verdict.checks if check.kind is CheckKind.DRIFT]
+    if adopted is None or not drift or drift[0] in words:
+        return words
+    return f"{drift[0]} {words}"
 
 
 def adopted_by(

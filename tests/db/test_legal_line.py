@@ -120,7 +120,9 @@ def test_routing_enabled_by_hand_after_a_rollback_is_a_step_back_to_nothing(even
 def test_what_was_lowered_by_hand_and_adopted_is_the_line_from_then_on(at_25):
     """25 % lowered to 5 % by psql and adopted: 10 % by psql is a raise again."""
     by_hand(at_25, "percentage = 5")
-    assert check(at_25).adopted is not None
+    found = check(at_25)
+    assert found.adopted is not None
+    assert found.sentence.startswith("Lowered by hand"), "it stands in that check's sentence"
     by_hand(at_25, "percentage = 10")
     assert check(at_25).state is State.STEP_BACK
     assert step_back(at_25).change.after == (Decimal(5), True)
