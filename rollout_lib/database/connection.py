@@ -22,6 +22,8 @@ import psycopg
 from psycopg import errors as pg
 from psycopg.rows import namedtuple_row
 from sqlalchemy import Connection, Engine, TextClause, create_engine, text
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -130,14 +132,14 @@ class Database:
 def _opening(readonly: bool, statement_timeout: str) -> list[Asked]:
     """What every transaction begins with. Who only reads holds no row against anybody, and may
     take its time to judge between two reads."""
-    mode = "ISOLATION LEVEL REPEATABLE READ READ ONLY" if readonly else "READ WRITE"
+    mode = "ISOLATION LEVEL REPEATABLE READ, READ ONLY" if readonly else "READ WRITE"
     limits = {
         "statement_timeout": "30s" if readonly else statement_timeout,
         "lock_timeout": "5s",
         "idle_in_transaction_session_timeout": "60s" if readonly else "5s",
     }
     settings = [f"SET LOCAL {name} = '{value}'" for name, value in limits.items()]
-    return [(text(words), {}) for words in (f"SET TRANSACTION {mode}", *settings)]
+    return [(text(words), {}) for words in (f"BEGIN {mode}", *settings)]
 
 
 def ask(connection: Connection, *asked: Asked) -> list[Any]:
@@ -307,18 +309,36 @@ def _embedded_address(plan: Plan) -> str:
     return psycopg.conninfo.make_conninfo(address, dbname=name)
 
 
+class _Quiet(PGDialect_psycopg):
+    """PostgreSQL without the six questions that SQLAlchemy asks of each new engine's server: ours
+    sends nothing but text, and reflects nothing."""
+
+    supports_statement_cache = True
+
+    def initialize(self, connection: Connection) -> None:
+        """Ask nothing."""
+
+
+registry.register("postgresql.rollout", __name__, _Quiet.__name__)
+
+
 def _engine(address: str) -> Engine:
     def dial() -> psycopg.Connection:
         return psycopg.connect(
             address,
             connect_timeout=5,
             prepare_threshold=None,
+            autocommit=True,  # _opening begins each transaction, in one round trip with the rest
             client_encoding="utf8",
             keepalives_idle=30,
         )
 
     return create_engine(
-        "postgresql+psycopg://", creator=dial, poolclass=NullPool, hide_parameters=True
+        "postgresql+rollout://",
+        creator=dial,
+        poolclass=NullPool,
+        hide_parameters=True,
+        use_native_hstore=False,  # or each first connection asks for its type
     )
 
 

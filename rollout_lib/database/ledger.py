@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from rollout_lib.database.connection import load_sql
+from rollout_lib.database.connection import Asked, load_sql
 from rollout_lib.model import LedgerEntry, RoutingConfig
 from rollout_lib.model.record import read_entry
 from rollout_lib.plan import Plan
@@ -37,11 +37,20 @@ def read_facts(connection: Connection, plan: Plan, known: Facts | None = None) -
 
     known: what was read before; of its ledger only what was appended since is read again, unless
     its last entry is not there any more (a restored dump), when all is."""
-    after = known.head[0] if known else 0
-    row = connection.execute(load_sql("facts"), {"rollout": plan.rollout, "after": after}).one()
+    statement, binds = facts_asked(plan, after=known.head[0] if known else 0)
+    row = connection.execute(statement, binds).one()
     if known is not None and (row.known_hash or "") != known.head[1]:
         return read_facts(connection, plan)
-    before = known.entries if known else ()
+    return facts_from(row, known.entries if known else ())
+
+
+def facts_asked(plan: Plan, *, after: int = 0) -> Asked:
+    """Return the question that a run begins with, for facts_from; after: what is known already."""
+    return load_sql("facts"), {"rollout": plan.rollout, "after": after}
+
+
+def facts_from(row: Any, before: tuple[LedgerEntry, ...] = ()) -> Facts:
+    """Return the facts that one row of sql/facts.sql holds, after the entries known before."""
     return Facts(
         now=row.now,
         database=row.database,

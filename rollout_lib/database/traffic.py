@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from rollout_lib.database.connection import load_sql
+from rollout_lib.database.connection import Asked, load_sql
 from rollout_lib.model import (
     LEGACY,
     ROUTER_ERROR,
@@ -128,16 +128,21 @@ def _starts(
     }
 
 
-def legacy_baseline(connection: Connection, plan: Plan, as_of: datetime) -> tuple[Traffic, Counts]:
-    """Legacy's last 24 hours, and the router's own failures in them: (Traffic of all, Counts of
-    router).
-    """
+def baseline_asked(plan: Plan, as_of: datetime) -> Asked:
+    """Return the question for legacy's last 24 hours, for baseline_from."""
+    window, slow_ms = _day_before(plan, as_of), plan.thresholds.p95_investigate_ms
+    binds = {"start": window.start, "until": window.end, "slow_ms": slow_ms}
+    return load_sql("baseline"), binds
+
+
+def _day_before(plan: Plan, as_of: datetime) -> Window:
     until = as_of - plan.monitoring.ingestion_lag
-    window = Window(start=until - timedelta(hours=24), end=until)
-    slow_ms = plan.thresholds.p95_investigate_ms
-    row = connection.execute(
-        load_sql("baseline"), {"start": window.start, "until": window.end, "slow_ms": slow_ms}
-    ).one()
+    return Window(start=until - timedelta(hours=24), end=until)
+
+
+def baseline_from(plan: Plan, as_of: datetime, row: Any) -> tuple[Traffic, Counts]:
+    """Return legacy's last 24 hours as one row of sql/baseline.sql holds them."""
+    window, slow_ms = _day_before(plan, as_of), plan.thresholds.p95_investigate_ms
     bins = _named(row.histogram)
     failing = [
         {**item, "phase_errors": item["errors"], "phase_slow": item["slow"]}

@@ -12,9 +12,20 @@ from decimal import Decimal
 from sqlalchemy import Connection
 
 from rollout_lib.database.heads import read_head, write_head
-from rollout_lib.database.inspection import read_catalog, refuse_other_shapes, try_writes
-from rollout_lib.database.ledger import Facts, append, read_facts
-from rollout_lib.database.routing import apply, hold_rollout_lock, read_config
+from rollout_lib.database.inspection import (
+    Seen,
+    catalog_asked,
+    refuse_other_shapes,
+    seen_of,
+)
+from rollout_lib.database.ledger import Facts, append, facts_asked, facts_from
+from rollout_lib.database.routing import (
+    apply,
+    config_asked,
+    config_of,
+    lock_asked,
+    read_config,
+)
 from rollout_lib.database.session import Session
 from rollout_lib.errors import CouldNotMeasure, ParameterError
 from rollout_lib.judgement.gates import expectation, lowers, may_raise, off_the_plan
@@ -95,16 +106,17 @@ class _Asked:
 def _along_the_plan(session: Session, asked: _Asked) -> Recorded:
     probes = take_probes(session.plan, function=session.as_of is None)
     copied = read_head(session.database)  # before the ledger, which only grows
-    with session.database.transaction(readonly=asked.dry_run) as connection:
-        if not asked.dry_run:
-            hold_rollout_lock(connection, session.plan.rollout)
-        config = read_config(connection, lock=not asked.dry_run)
-        facts = read_facts(connection, session.plan)
+    plan, asked_at = session.plan, datetime.now(UTC)
+    first = [] if asked.dry_run else [lock_asked(plan.rollout)]
+    first += [config_asked(lock=not asked.dry_run), facts_asked(plan), catalog_asked(plan)]
+    with session.database.asking(*first, readonly=asked.dry_run) as (connection, answers):
+        config, facts = config_of(answers[-3]), facts_from(answers[-2])
+        seen = seen_of(connection, answers[-1], asked_at)
         standing = stand(session, connection, facts, copied)
         if config is None:
             raise CouldNotMeasure(reason="the configuration has no row that can be read.")
         facts = replace(facts, config=config)
-        gates = _gates(session, connection, facts, standing, asked, probes)
+        gates = _gates(session, connection, facts, standing, asked, probes, seen)
         done = not asked.again and _is_done(config, standing, asked.to)
         if not done and not all(gate.met for gate in gates):
             checkpoint = _refused(session, facts, standing, asked, gates)
@@ -240,16 +252,17 @@ def _gates(
     standing: Standing,
     asked: _Asked,
     probes: Sequence[Probe],
+    seen: Seen,
 ) -> tuple[Gate, ...]:
     """Every gate with its reason; lowering has none but the expectation."""
     config = facts.config
     assert config is not None
     if lowers(config, standing, asked.to):
         return (expectation(config, asked.expected),)
-    seen = read_catalog(connection, session.plan)
     refuse_other_shapes(seen.catalog, session.place)
-    trial = try_writes(connection, session.plan, seen.catalog, write=not asked.dry_run, calls=False)
-    checks = look_before(session, connection, facts, standing, probes, seen, trial)
+    checks = look_before(
+        session, connection, facts, standing, probes, seen, write=not asked.dry_run
+    )
     gates = may_raise(
         plan=session.plan,
         config=config,

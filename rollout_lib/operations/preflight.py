@@ -18,11 +18,12 @@ from rollout_lib.database.inspection import (
     look_checks,
     read_catalog,
     refuse_other_shapes,
+    rows_trial,
     try_writes,
 )
 from rollout_lib.database.ledger import Facts, read_facts
 from rollout_lib.database.session import Session
-from rollout_lib.database.traffic import legacy_baseline
+from rollout_lib.database.traffic import baseline_asked, baseline_from
 from rollout_lib.errors import CouldNotMeasure
 from rollout_lib.judgement.baseline import judge_baseline, power_line, undecided_line
 from rollout_lib.judgement.gates import next_percentage
@@ -118,15 +119,26 @@ def look_before(
     standing: Standing,
     probes: Sequence[Probe],
     seen: Seen,
-    trial: Trial,
+    trial: Trial | None = None,
+    *,
+    write: bool = False,
 ) -> Before:
-    """The checks by themselves; called again inside the transaction that raises the percentage."""
+    """The checks by themselves; called again inside the transaction that raises the percentage.
+
+    trial: what was tried before. Without it the router's rows are tried here, in the one round trip
+    that asks everything else; write: False where this transaction only reads."""
     plan, now = session.plan, session.now(facts.now)
+    asked = look_asked(plan, seen.catalog, standing, now)
+    baseline = [] if standing.phase is not None else [baseline_asked(plan, now)]
+    rows = rows_trial(plan, seen.catalog, write=write) if trial is None else []
+    answers = ask(connection, *asked, *baseline, *rows)
+    if trial is None:
+        trial = Trial(rows=answers[-1].answer, wrote=write)
     checks = list(
         look_checks(
             plan,
             seen=seen,
-            answers=ask(connection, *look_asked(plan, seen.catalog, standing, now)),
+            answers=answers[: len(asked)],
             trial=trial,
             facts=facts,
             standing=standing,
@@ -136,8 +148,8 @@ def look_before(
         )
     )
     checks.append(_marked(session))
-    if standing.phase is None:
-        legacy, router = legacy_baseline(connection, plan, now)
+    if baseline:
+        legacy, router = baseline_from(plan, now, answers[len(asked)])
         checks += judge_baseline(plan=plan, legacy=legacy, router=router)
     if standing.restored:
         checks.append(head_check(standing))
