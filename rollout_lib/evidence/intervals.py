@@ -19,6 +19,7 @@ _QUANTILE_PRIOR = (1.0, 19.0)
 _FAR = 700.0  # log odds of a rate that is 0 or 1 to every digit
 _REFRACTORY_SHARE = 0.02  # of the time between two failures that the limit allows
 _LONGEST_REFRACTORY_S = 60.0
+_STEPS = 10_000  # of a search for a root: near its flat end a hundred are too few
 _UNDER_ONE = math.nextafter(1.0, 0.0)  # where one request was good, not all of them are bad
 
 
@@ -91,7 +92,7 @@ def certified_bound(bad: int, total: int, alpha: float = 0.05) -> float:
 
     if lacking(_FAR) >= 0:
         return _UNDER_ONE
-    return min(_expit(brentq(lacking, -_FAR, _FAR)), _UNDER_ONE)
+    return min(_expit(brentq(lacking, -_FAR, _FAR, maxiter=_STEPS)), _UNDER_ONE)
 
 
 def rate_interval(bad: int, total: int, alpha: float = 0.05) -> tuple[float, float]:
@@ -185,7 +186,7 @@ def _root(solve: Callable, excess: Callable[[float], float], far: float, peak: f
         return _expit(far)
     if excess(peak) >= 0:
         return _expit(peak)
-    return _expit(solve(excess, min(far, peak), max(far, peak)))
+    return _expit(solve(excess, min(far, peak), max(far, peak), maxiter=_STEPS))
 
 
 def quantile_ranks(

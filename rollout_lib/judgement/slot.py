@@ -19,6 +19,7 @@ from rollout_lib.judgement.literal import literal_checks
 from rollout_lib.judgement.protected import protected_checks, rows_checks
 from rollout_lib.judgement.streams import (
     SPLIT_AT,
+    differences,
     judge_streams,
     look_from,
     shared_incident,
@@ -401,5 +402,9 @@ def _explained(
             " rolling back may not help."
         )
     return replace(
-        verdict, sentence=sentence, next_step=next_step, differ=differ_sentence(verdict, plan)
+        verdict,
+        sentence=sentence,
+        next_step=next_step,
+        differ=differ_sentence(verdict, plan),
+        differences=differences(looks),
     )

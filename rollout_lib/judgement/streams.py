@@ -20,6 +20,7 @@ from rollout_lib.model import (
     Cell,
     CheckKind,
     Counts,
+    Difference,
     Look,
     Measurement,
     State,
@@ -32,6 +33,7 @@ ACT_AT = math.log(20)
 SPLIT_AT = math.log(100)
 DESIGNED_LIMIT = 0.001  # the error rate that the alternatives were chosen for
 LATENCY_LIMIT = 0.05  # p95 > T is P(latency > T) > 5 %
+_PARTS = ("bad", "total")
 AT_LEAST = 2  # distinct failing webhooks: a single one is never evidence
 
 
@@ -204,3 +206,14 @@ def shared_incident(looks: Sequence[Look], legacy: Cell, plan: Plan) -> bool:
         [look.legacy.total for look in looks],
     )
     return versus < HOLD_AT
+
+
+def differences(looks: Sequence[Look]) -> tuple[Difference, ...]:
+    """Unified's error rate less legacy's over the looks of the phase; nothing before both came."""
+    bad_u, total_u = (sum(getattr(k.errors[TOTAL], part) for k in looks) for part in _PARTS)
+    bad_l, total_l = (sum(getattr(k.legacy, part) for k in looks) for part in _PARTS)
+    if not (total_u and total_l):
+        return ()
+    low, high = evidence.difference_interval(bad_u, total_u, bad_l, total_l)
+    unified, legacy = Counts(bad=bad_u, total=total_u), Counts(bad=bad_l, total=total_l)
+    return (Difference(metric="errors", unified=unified, legacy=legacy, low=low, high=high),)

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from rollout_lib.model.measurement import (
+    Counts,
     Look,
     RoutingConfig,
     Uptime,
@@ -202,6 +203,19 @@ class Act(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Unified minus legacy over the phase, as a share, with its always-valid interval; decides
+    nothing.
+    """
+
+    metric: str  # "errors"
+    unified: Counts
+    legacy: Counts
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """The answer of one check: both columns, the overall state, the arithmetic and what to do.
 
@@ -221,6 +235,7 @@ class Verdict:
     checks: tuple[Check, ...]
     streams: tuple[StreamEvidence, ...] = ()
     next_step: str = ""  # a command that can be pasted
+    differences: tuple[Difference, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

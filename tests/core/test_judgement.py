@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout_lib.evidence import CountError
+from rollout_lib.evidence import CountError, difference_interval
 from rollout_lib.judgement.explain import clean_sentence, differ_sentence
 from rollout_lib.judgement.literal import error_state, latency_state
 from rollout_lib.judgement.slot import judge_slot
@@ -607,3 +607,15 @@ def test_each_cause_of_a_rollback_has_its_own_switch(phase, leak, down, roll_bac
     )
     assert verdict.state is State.ROLL_BACK
     assert verdict.acts_alone is alone
+
+
+def test_the_difference_to_legacy_is_of_the_phase_and_decides_nothing(phase):
+    """Unified 3 of 60 against legacy 0 of 540, over both checks; the interval is the engine's."""
+    run = phase()
+    run.check(errors=1, total=30)
+    (found,) = run.check(errors=2, total=30).differences
+    assert (found.unified.bad, found.unified.total) == (3, 60)
+    assert (found.legacy.bad, found.legacy.total) == (0, 540)
+    assert (found.low, found.high) == difference_interval(3, 60, 0, 540)
+    assert found.low < 0.05 < found.high
+    assert phase().check(total=30, legacy=0).differences == ()
