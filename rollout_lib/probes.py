@@ -40,7 +40,9 @@ def take_probes(plan: Plan, *, function: bool = False) -> tuple[Probe, ...]:
     address) must answer beside the others and, where a protected endpoint did not, once more after
     it: a network of ours that was away for a moment is then not taken for theirs."""
     timeout = plan.probes.timeout.total_seconds()
-    wanted = [("protected", name, address) for name, address in plan.probes.protected.items()]
+    wanted: list[tuple[str, str, str]] = [
+        ("protected", name, address) for name, address in plan.probes.protected.items()
+    ]
     if plan.probes.witness:
         wanted.append(("witness", "own network", plan.probes.witness))
     if plan.probes.router_health:
@@ -49,7 +51,7 @@ def take_probes(plan: Plan, *, function: bool = False) -> tuple[Probe, ...]:
         return ()
     with ThreadPoolExecutor(max_workers=len(wanted) + 1) as pool:
         listed = pool.submit(look_for_function, plan) if function else None
-        found = tuple(pool.map(lambda item: _ask(*item, timeout), wanted))
+        found = tuple(pool.map(lambda item: _ask(item[0], item[1], item[2], timeout), wanted))
         found += (listed.result(),) if listed else ()
     if plan.probes.witness and any(probe.kind == "protected" and not probe.up for probe in found):
         again = _ask("witness", "own network, asked after", plan.probes.witness, timeout)

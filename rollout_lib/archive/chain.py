@@ -81,7 +81,8 @@ def from_text(text: str, claimed: str) -> Link:
     parts = text.split("\n", len(FIELDS) - 1)
     if len(parts) != len(FIELDS) or not parts[1].isdigit():
         raise ValueError("not the text of a ledger entry")
-    return Link(hash=claimed, **{**dict(zip(FIELDS, parts, strict=True)), "seq": int(parts[1])})
+    named: dict[str, Any] = dict(zip(FIELDS, parts, strict=True))
+    return Link(hash=claimed, **{**named, "seq": int(parts[1])})
 
 
 def words(entry: Link) -> str:

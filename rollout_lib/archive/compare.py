@@ -66,7 +66,8 @@ def find(name: str, outputs: Path, database: Sequence[Link] | None) -> Body:
             else "no file, ledger number or run of a checkpoint"
         )
         raise ParameterError(problems=f"{name!r}: {why}")
-    return json.loads(found[0].body)
+    body: Body = json.loads(found[0].body)
+    return body
 
 
 def _from_file(path: Path) -> Body:
@@ -137,9 +138,9 @@ def _words(metric: str, one: str, other: str) -> Difference:
 
 
 def _numbers(metric: str, one: float | None, other: float | None, spelling: str) -> Difference:
-    shown = [EMPTY if value is None else spelling.format(value) for value in (one, other)]
+    first, second = (EMPTY if value is None else spelling.format(value) for value in (one, other))
     if one is None or other is None:
-        return Difference(metric, *shown, "" if one == other else "only in one")
+        return Difference(metric, first, second, "" if one == other else "only in one")
     gap = other - one
     spelled = spelling.replace(":", ":+").replace("++", "+").replace(" %", " points").format(gap)
-    return Difference(metric, *shown, spelled if shown[0] != shown[1] else "")
+    return Difference(metric, first, second, spelled if first != second else "")

@@ -24,11 +24,13 @@ class WriteOnceHandler:
 
     @staticmethod
     def read(path: str) -> str:
-        return LocalHandler().read(path.removeprefix(SCHEME))
+        text: str = LocalHandler().read(path.removeprefix(SCHEME))
+        return text
 
     @staticmethod
     def listdir(path: str) -> list[str]:
-        return LocalHandler().listdir(path.removeprefix(SCHEME))
+        names: list[str] = LocalHandler().listdir(path.removeprefix(SCHEME))
+        return names
 
     @staticmethod
     def write(buf: str, path: str) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from rollout_lib.archive.history import Row, rows
@@ -27,6 +28,8 @@ from rollout_lib.text import both_times
 
 NAME = "index.html"
 _WELL = {state for state, code in STATES.items() if code == 0}
+_Files = Mapping[str, Row]  # of each run, by its id, the row that names its files
+_Routing = tuple[str, bool]  # percentage and enabled, as the record has them
 _ROLES = ((".html", "page"), (".ipynb", "notebook"), (".json", "record"))
 
 
@@ -101,7 +104,9 @@ def _rollout(rollout: str, group: list[Row], plan: Plan | None) -> str:
     return html
 
 
-def _top(rollout: str, runs: list[Row], place, zone: ZoneInfo, files) -> str:
+def _top(
+    rollout: str, runs: list[Row], place: Mapping[str, Any] | None, zone: ZoneInfo, files: _Files
+) -> str:
     if not runs or place is None:
         return f'<div class="ro-bar"><b>{escape(rollout)}</b></div>'
     last = runs[-1]
@@ -152,7 +157,7 @@ def _stretches(group: Sequence[Row], plan: Plan | None) -> list[_Stretch]:
     return [stretch for stretch in stretches if stretch.rows]
 
 
-def _begin(after, row: Row, before: _Stretch) -> _Stretch:
+def _begin(after: _Routing, row: Row, before: _Stretch) -> _Stretch:
     before.ended = _at(row)
     percentage, enabled = float(after[0]), after[1]
     return _Stretch(
@@ -162,7 +167,7 @@ def _begin(after, row: Row, before: _Stretch) -> _Stretch:
     )
 
 
-def _stretch(stretch: _Stretch, shown: list[Row], zone: ZoneInfo, files) -> str:
+def _stretch(stretch: _Stretch, shown: list[Row], zone: ZoneInfo, files: _Files) -> str:
     days = {_at(row).astimezone(zone).date() for row in shown}
     gaps = [gap for gap in stretch.gaps if gap.astimezone(zone).date() in days]
     checks = [
@@ -191,7 +196,7 @@ def _stretch(stretch: _Stretch, shown: list[Row], zone: ZoneInfo, files) -> str:
     return html + "".join(_line(row, zone, files) for row in told if row["kind"] != "missed")
 
 
-def _cell(row: Row, zone: ZoneInfo, files) -> str:
+def _cell(row: Row, zone: ZoneInfo, files: _Files) -> str:
     state = State(row["state"])
     sign, word, colour = BADGES[state]
     hatch = "ro-hatch" if state in HATCHED else ""
@@ -205,7 +210,7 @@ def _cell(row: Row, zone: ZoneInfo, files) -> str:
     return f'<a {look} href="{target}">{inner}</a>' if target else f"<span {look}>{inner}</span>"
 
 
-def _line(row: Row, zone: ZoneInfo, files) -> str:
+def _line(row: Row, zone: ZoneInfo, files: _Files) -> str:
     if row["kind"] == "files":
         ended = "ended after its checkpoint" if row.get("decided") else "left no checkpoint"
         state, sentence = badge(State.COULD_NOT_LOOK), f"{row['operation']} {ended}: {row['died']}"

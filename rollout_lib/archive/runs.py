@@ -38,7 +38,8 @@ class Runs:
 
 def runs_of(links: Iterable[Link]) -> Runs:
     """The runs of a chain's entries; ValueError where a body is not JSON."""
-    runs, seen, sources = Runs(), set(), {}
+    runs, seen = Runs(), set[str]()
+    sources: dict[str, tuple[str, int]] = {}
     for link in links:
         body = json.loads(link.body)
         if not isinstance(body, dict):

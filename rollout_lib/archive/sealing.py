@@ -193,12 +193,13 @@ def seal(plan: Plan, outputs: Path, now: datetime | None = None) -> list[Sealed]
         try:
             notebook = nbformat.read(path, as_version=4)
             shown = shown_checkpoint(notebook)
-            mine = shown and _is_of(json.loads(shown["text"]), database.place)
+            if shown is None or not _is_of(json.loads(shown["text"]), database.place):
+                continue
         except _UNREADABLE as error:
             done.append(_not_read(outputs, path, error))
             continue
-        if mine:
-            done.append(_seal_saved(plan, outputs, path, notebook, shown, known, runs))
+        sealed = _seal_saved(plan, outputs, path, notebook, shown, known, runs)
+        done += [sealed] if sealed else []
     for run_id, entry in runs.waiting.items():
         if not may_still_run(entry, now) and run_id not in {item.run_id for item in done}:
             done.append(_close(plan, outputs, entry))
@@ -207,7 +208,7 @@ def seal(plan: Plan, outputs: Path, now: datetime | None = None) -> list[Sealed]
     copies.copy(outputs, rows)
     index.rebuild(outputs, plan)
     sign_last(outputs)
-    return [item for item in done if item is not None]
+    return done
 
 
 def _copies(outputs: Path) -> list[Path]:
@@ -240,12 +241,19 @@ def shown_checkpoint(executed: Any) -> dict[str, Any] | None:
     for cell in reversed(executed.cells):
         for output in reversed(cell.get("outputs", []) if cell.cell_type == "code" else []):
             if MIMETYPE in output.get("data", {}):
-                return output["data"][MIMETYPE]
+                shown: dict[str, Any] = output["data"][MIMETYPE]
+                return shown
     return None
 
 
 def _seal_saved(
-    plan, outputs, path, notebook, shown, known: Mapping[str, Link], runs: Runs
+    plan: Plan,
+    outputs: Path,
+    path: Path,
+    notebook: nbformat.NotebookNode,
+    shown: Mapping[str, Any],
+    known: Mapping[str, Link],
+    runs: Runs,
 ) -> Sealed | None:
     """A notebook saved by hand, copied into the archive and vouched for; None where that was done
     before.

@@ -157,7 +157,10 @@ def _is_elsewhere(database: Sequence[Link], outputs: Path) -> str:
 
 
 def _check_head(
-    proof: Proof, database: Sequence[Link] | None, chains, head: tuple[int, str]
+    proof: Proof,
+    database: Sequence[Link] | None,
+    chains: Sequence[Sequence[Link]],
+    head: tuple[int, str],
 ) -> None:
     """The database must hold the head; without it, one of the chains in the files."""
     where = "files" if database is None else "database"
@@ -167,7 +170,8 @@ def _check_head(
     if not tried:
         tried = [check_head((), head, where)]
     if all(tried):
-        proof.findings += min(tried, key=len)
+        fewest: list[Finding] = min(tried, key=len)
+        proof.findings += fewest
 
 
 def _uncopied(

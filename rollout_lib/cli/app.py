@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -71,7 +71,7 @@ def _as_json(arguments: list[str], code: int, words: str) -> None:
         print(json.dumps({"exit_code": code, "error": words}, ensure_ascii=False))
 
 
-def _notebook(name: str, parameters: dict, outputs: Path, as_json: bool) -> int:
+def _notebook(name: str, parameters: dict[str, Any], outputs: Path, as_json: bool) -> int:
     """Run one of our notebooks and say how it went."""
     from rollout_lib.runner import run_notebook
 
@@ -110,7 +110,7 @@ def _notebook(name: str, parameters: dict, outputs: Path, as_json: bool) -> int:
     return result.exit_code
 
 
-def _common(plan: str, as_of: str, operator: str) -> dict:
+def _common(plan: str, as_of: str, operator: str) -> dict[str, Any]:
     return {"plan": plan, "as_of": as_of, "operator": operator}
 
 

@@ -41,8 +41,7 @@ class Told:
 
 def emergency(arguments: list[str]) -> int:
     """Switch routing off and say what is true now. Exit 0 done, 2 wrong words, 50 could not."""
-    parser = argparse.ArgumentParser(prog="rollout rollback --emergency", allow_abbrev=False)
-    parser.error = _wrong_words
+    parser = _Parser(prog="rollout rollback --emergency", allow_abbrev=False)
     parser.add_argument(
         "--emergency", action="store_true", required=True, help="routing off, at once"
     )
@@ -231,12 +230,15 @@ def _elsewhere(plan: Told, done: SwitchedOff) -> str:
     return f"NOT the database of {plan.path}, which was not touched: {'; '.join(wrong)}."
 
 
-def _wrong_words(message: str) -> NoReturn:
-    _say(
-        f"{message}\nROUTING WAS NOT SWITCHED OFF. rollout rollback --emergency --reason '…'",
-        sys.stderr,
-    )
-    sys.exit(2)
+class _Parser(argparse.ArgumentParser):
+    """A parser that says of wrong words what was not done; exit 2."""
+
+    def error(self, message: str) -> NoReturn:
+        _say(
+            f"{message}\nROUTING WAS NOT SWITCHED OFF. rollout rollback --emergency --reason '…'",
+            sys.stderr,
+        )
+        sys.exit(2)
 
 
 def _say(text: str, stream: TextIO | None = None) -> None:

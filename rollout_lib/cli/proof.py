@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rollout_lib.cli.options import FOLDER, Json, Outputs, Plan, app
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rollout_lib.archive.chain import Link
 
 FilesOnly = Annotated[
     bool, typer.Option("--files-only", help="The database is gone: use the files alone.")
@@ -99,7 +104,7 @@ def verify(
     return 0 if proof.whole else 70
 
 
-def _longest(outputs: Path):
+def _longest(outputs: Path) -> Sequence[Link]:
     """The longest chain that the files hold."""
     from rollout_lib.archive import copies
 
@@ -163,7 +168,7 @@ def diff(
     return 0
 
 
-def _ledger(plan: str, outputs: Path):
+def _ledger(plan: str, outputs: Path) -> tuple[list[Link], str]:
     """The whole ledger and the first line of everything."""
     from rollout_lib.archive.chain import link
     from rollout_lib.database.connection import connect

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rollout_lib.cli.options import FOLDER, Json, Outputs, Plan, app
+
+if TYPE_CHECKING:
+    from rollout_lib.operations.replay import Replay
+    from rollout_lib.plan import Plan as Loaded
 
 
 @app.command()
@@ -33,13 +37,13 @@ def replay(
     from rollout_lib.operations.replay import replay as judge_again
 
     problems: list[str] = []
-    span = [parse_instant(text, name, problems) for text, name in ((since, "from"), (until, "to"))]
+    span = (parse_instant(since, "from", problems), parse_instant(until, "to", problems))
     problems += [
         f"{name}: an ISO instant is needed"
         for at, name in zip(span, ("from", "to"), strict=True)
         if at is None and not problems
     ]
-    if problems:
+    if problems or span[0] is None or span[1] is None:
         raise ParameterError(problems="\n".join(problems))
     session = open_session(plan)
     other = plan_with(session.plan, judged_by) if judged_by else None
@@ -55,7 +59,7 @@ def replay(
     return 0
 
 
-def _print(result, plan) -> None:
+def _print(result: Replay, plan: Loaded) -> None:
     """The header, one row a check, and what came of each phase."""
     from rich.console import Console
     from rich.table import Table
@@ -98,7 +102,7 @@ def _print(result, plan) -> None:
     console.print(result.sentence, markup=False)
 
 
-def _page(result, plan, outputs: Path) -> Path:
+def _page(result: Replay, plan: Loaded, outputs: Path) -> Path:
     """The same as a page that stands alone, written once beside the rollout's records."""
     import uuid
     from html import escape
@@ -147,6 +151,6 @@ def _page(result, plan, outputs: Path) -> Path:
         + f'<div class="ro">{table(rows, ["<slot", "<recorded", "<replayed", "<because"])}</div>'
     )
     name = f"{result.start:%Y%m%dT%H%M%SZ}_replay_{uuid.uuid4().hex[:8]}.html"
-    path = outputs / place.rollout / "replays" / name
+    path: Path = outputs / place.rollout / "replays" / name
     write_once(path, page(title, body).encode())
     return path

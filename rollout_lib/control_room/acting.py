@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from rollout_lib.control_room.offers import Offer, has_moved
 from rollout_lib.database.ledger import Facts, read_facts
@@ -48,13 +49,20 @@ def gates_for(session: Session, offer: Offer) -> tuple[tuple[Gate, ...], str]:
     """
     run = change_percentage(
         _anew(session),
-        to=offer.to,
+        to=_aim(offer),
         expected=offer.percentage,
         reason="",
         typed_environment=session.plan.environment,
     )
     change = run.checkpoint.change
     return (change.gates if change else ()), run.checkpoint.sentence
+
+
+def _aim(offer: Offer) -> Decimal:
+    """The percentage that a raise asks for; ValueError where the offer is of something else."""
+    if offer.to is None:
+        raise ValueError(f"an offer of the kind {offer.kind} names no percentage")
+    return offer.to
 
 
 def carry_out(session: Session, offer: Offer, *, reason: str, typed: str) -> Said:
@@ -87,7 +95,7 @@ def _done(session: Session, offer: Offer, reason: str, typed: str) -> Said:
     if offer.kind == "raise":
         run = change_percentage(
             session,
-            to=offer.to,
+            to=_aim(offer),
             expected=offer.percentage,
             reason=reason,
             dry_run=False,

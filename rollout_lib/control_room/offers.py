@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from rollout_lib.control_room.view import View
 from rollout_lib.model import Gate
@@ -62,7 +63,7 @@ def offer_for(kind: str, view: View | None, now: datetime) -> Offer | str:
             " for."
         )
     at = view.config.percentage
-    seen = {
+    seen: dict[str, Any] = {
         "kind": kind,
         "shown_at": now,
         "percentage": at,

@@ -72,15 +72,18 @@ def heartbeat(view: View | None, away: str, away_since: datetime | None, stale_a
 
 def routing_words(view: View) -> str:
     """`10 %`, or off."""
-    on = view.config is not None and view.config.enabled
-    return f"{view.config.percentage:g} %" if on else "unknown" if view.config is None else "off"
+    if view.config is None:
+        return "unknown"
+    return f"{view.config.percentage:g} %" if view.config.enabled else "off"
 
 
 def tiles(view: View) -> str:
     """Percentage and phase, the hold, the next check, who watches."""
     zone = ZoneInfo(view.place.time_zone)
     began = f" since {_clock(view.phase.began_at, view.at, zone)}" if view.phase else ""
-    cells = [("Routing to unified", routing_words(view), view.phase_words + began)]
+    cells: list[tuple[str, ...]] = [
+        ("Routing to unified", routing_words(view), view.phase_words + began)
+    ]
     if view.hold is None:
         cells.append(("Hold", "–", "no hold runs"))
     else:

@@ -61,7 +61,8 @@ class Screen:
         confirm: Callable[[], None],
         cancel: Callable[[], None],
     ) -> None:
-        self.session, self.outputs, self._head = session, outputs, None
+        self.session, self.outputs = session, outputs
+        self._head: tuple[int, str] | None = None
         self.html = {name: w.HTML() for name in _PIECES}
         self.html["heart"].add_class("cr-heart")
         self.reason = w.Text(

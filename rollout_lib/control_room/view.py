@@ -100,7 +100,7 @@ def view_of(
 ) -> View:
     """The view of one look."""
     standing, config, now = seen.standing, seen.facts.config, seen.now
-    on = config is not None and config.enabled and config.percentage > 0
+    on = config if config is not None and config.enabled and config.percentage > 0 else None
     history = tuple(run.body for run in runs(seen.facts.entries))
     checks = [run for run in history if run.operation == "monitor" and run.verdict]
     window = seen.measurement.window
@@ -121,8 +121,8 @@ def view_of(
         rows=table_rows(window, plan.domains),
         errors=seen.measurement.errors,
         watcher=watcher,
-        up=next_percentage(plan, config.percentage if on else Decimal(0)),
-        down=(step_back_target(plan, standing, config.percentage) or Decimal(0)) if on else None,
+        up=next_percentage(plan, on.percentage if on else Decimal(0)),
+        down=(step_back_target(plan, standing, on.percentage) or Decimal(0)) if on else None,
         owed=owed(standing),
         steps=steps_of(seen.facts.entries),
         history=history,

@@ -234,7 +234,7 @@ def _once(catalog: Catalog) -> Check:
     """Two sets by the same names: a change may reach one, the router read the other."""
     name, limit = "one set of objects", "each name once"
     functions = [item for item in catalog.functions if item.schema != catalog.home]
-    found = [*catalog.elsewhere, *functions]
+    found: list[Relation | Function] = [*catalog.elsewhere, *functions]
     if not catalog.in_use or not found:
         return passes(name, f"in {catalog.home}" if catalog.in_use else "none yet", limit)
     also = ", ".join(f"{item.schema}.{item.name}" for item in found)
@@ -255,7 +255,8 @@ def _once(catalog: Catalog) -> Check:
 
 def _off_the_path(catalog: Catalog, names: Sequence[str]) -> str | None:
     """The mend where objects exist, and this connection's search path does not lead to them."""
-    hidden = [item for item in (*catalog.elsewhere, *catalog.functions) if item.name in names]
+    hidden: list[Relation | Function] = [*catalog.elsewhere, *catalog.functions]
+    hidden = [item for item in hidden if item.name in names]
     hidden = [item for item in hidden if not getattr(item, "visible", False)]
     if not hidden or (catalog.in_use and any(n in catalog.relations for n in names)):
         return None

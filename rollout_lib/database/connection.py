@@ -229,7 +229,7 @@ def _shown(host: str, plan: Plan) -> str:
     return "embedded" if ours else "local socket"
 
 
-def _from_outside(parts: dict) -> dict[str, str]:
+def _from_outside(parts: Mapping[str, Any]) -> dict[str, str]:
     """What libpq itself would add: from the pg service that the address (or $PGSERVICE) names, and
     from $PG….
     """
@@ -250,7 +250,7 @@ def _from_outside(parts: dict) -> dict[str, str]:
     }
 
 
-def _with_tls(parts: dict, host: str, plan: Plan) -> dict:
+def _with_tls(parts: dict[str, Any], host: str, plan: Plan) -> dict[str, Any]:
     if not plan.database.require_tls or _is_loopback(host):
         return parts
     mode = str(parts.get("sslmode") or "")
@@ -377,8 +377,10 @@ def explain(error: Exception, place: Place) -> RolloutError:
             reason=f"{where} answers, and a server behind it does not (a worker, or the host of a"
             f" foreign table): {words}."
         )
-    lost = isinstance(original, psycopg.OperationalError | psycopg.InterfaceError)
-    if lost and not isinstance(original, pg.InsufficientPrivilege | pg.DiskFull):
+    lost = (psycopg.OperationalError, psycopg.InterfaceError)
+    if isinstance(original, lost) and not isinstance(
+        original, pg.InsufficientPrivilege | pg.DiskFull
+    ):
         return (
             DatabaseUnreachable(where=where, reason=words)
             if original.sqlstate

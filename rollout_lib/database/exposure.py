@@ -82,7 +82,9 @@ def _paths(catalog: Catalog) -> Check:
 def _tables(catalog: Catalog, tried: Sequence[Mapping[str, str]]) -> Check:
     name, limit = "logs not public", "nothing for anon, authenticated"
     answers = {(item["role"], item["may"], item["relation"]): item["answer"] for item in tried}
-    opened, unsure, closed = [], [], []
+    opened: list[Mapping[str, Any]] = []
+    unsure: list[Mapping[str, Any]] = []
+    closed: list[Mapping[str, Any]] = []
     for item in catalog.row.exposed or ():
         key = (item["role"], item["may"], item["relation"])
         answer = answers.get(key, "unknown") if item["guard"] else "open"

@@ -25,7 +25,7 @@ def append_kept(database: Database) -> spool.Drained:
     ledger that is not known, and only off is believed."""
     try:
         with database.engine.connect() as connection:
-            driver = connection.connection.driver_connection
+            driver: Any = connection.connection.driver_connection
             driver.autocommit = True
             return spool.drain(driver, partial(_believe, database))
     except (SQLAlchemyError, psycopg.Error) as error:

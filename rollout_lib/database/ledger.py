@@ -74,7 +74,8 @@ def read_pulse(connection: Connection, plan: Plan, known: Facts | None) -> Facts
 
 def read_clock(connection: Connection) -> datetime:
     """What time it is, by the database."""
-    return connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+    now: datetime = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+    return now
 
 
 def is_watched(connection: Connection, rollout: str) -> bool:
@@ -121,7 +122,7 @@ def _instant(value: str | None) -> datetime | None:
     return datetime.fromisoformat(value) if value else None
 
 
-def chain(connection: Connection, copied: Mapping[str, int] | None = None) -> Sequence[Row]:
+def chain(connection: Connection, copied: Mapping[str, int] | None = None) -> Sequence[Row[Any]]:
     """The whole ledger's entries as they were hashed, or those after the ones that have been copied
     already.
     """

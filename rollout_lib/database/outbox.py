@@ -114,7 +114,7 @@ def note(
 def _last_words(connection: Connection, rollout: str) -> dict[str, tuple[str, float, Message]]:
     words = {}
     for row in connection.execute(load_sql("messages"), {"rollout": rollout}).mappings():
-        entry = read_entry(row)
+        entry = read_entry(dict(row))
         if isinstance(entry, Unreadable) or not isinstance(entry.body, Told):
             continue  # one that cannot be read claims nothing, and holds no other up
         told = entry.body

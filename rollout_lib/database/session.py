@@ -61,7 +61,7 @@ def open_session(
     $ROLLOUT_OPERATOR, else the system's user). Raises UsageError (exit 2) or CouldNotMeasure (exit
     50)."""
     loaded = load_plan(plan)
-    problems = []
+    problems: list[str] = []
     instant = parse_instant(as_of, "as_of", problems)
     if instant and loaded.environment != "rehearsal":
         problems.append(

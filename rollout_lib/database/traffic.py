@@ -27,6 +27,8 @@ from rollout_lib.model import (
 from rollout_lib.plan import Plan
 from rollout_lib.redaction import redact
 
+_Bin = Any  # one row of the measurement: JSON, as sql/measure.sql has it
+
 SUCCESS = "success"  # any other status, and none, is an error: unknown is never good
 SETTLING = timedelta(seconds=30)  # after a change the router may still use the old percentage
 _HOUR, _WINDOW, _INCREMENT, _SETTLED, _PHASE = (
@@ -81,7 +83,7 @@ def measure(
         kept = [[*item[:4], item[span]] for item in bins if item[span]]
         return Traffic(window=window, cells=_cells(kept, failing, counted, slow_ms))
 
-    settled = defaultdict(int)
+    settled: dict[str, int] = defaultdict(int)
     for item in bins:
         if item[0] in plan.domains:
             settled[item[1]] += item[_SETTLED]
@@ -169,7 +171,7 @@ def merged_errors(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ..
 
     Messages are redacted, and those that differ only in what is redacted (a phone number) are one.
     """
-    merged: dict[tuple, dict[str, Any]] = {}
+    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in rows:
         message = redact(row["error_message"] or "(no message)")
         domain, routed_to = _names(row["domain"], row["routed_to"])
@@ -196,11 +198,13 @@ def one_line_status(connection: Connection, plan: Plan, as_of: datetime) -> dict
     return dict(row._mapping) if row else {}
 
 
-def _cells(bins: list, failing: list, counted: str | None, slow_ms: int) -> tuple[Cell, ...]:
+def _cells(
+    bins: Sequence[_Bin], failing: Sequence[_Bin], counted: str | None, slow_ms: int
+) -> tuple[Cell, ...]:
     """Cells of the given histogram bins; counted is "fresh", "phase" or None (distinct webhooks
     unknown).
     """
-    rows: dict[tuple[str, str], list] = defaultdict(list)
+    rows: dict[tuple[str, str], list[_Bin]] = defaultdict(list)
     for item in bins:
         rows[(item[0], item[1])].append(item)
     distinct = {_names(item["domain"], item["routed_to"]): item for item in failing}
@@ -217,11 +221,18 @@ def _names(domain: str | None, routed_to: str | None) -> tuple[str, str]:
     return domain or "unknown", routed_to or ROUTER_ERROR
 
 
-def _named(bins: list | None) -> list:
+def _named(bins: Sequence[_Bin] | None) -> list[_Bin]:
     return [[*_names(item[0], item[1]), *item[2:]] for item in bins or []]
 
 
-def _cell(domain, routed_to, items, distinct, counted, slow_ms) -> Cell:
+def _cell(
+    domain: str,
+    routed_to: str,
+    items: Sequence[_Bin],
+    distinct: Mapping[str, int] | None,
+    counted: str | None,
+    slow_ms: int,
+) -> Cell:
     latencies: dict[int, int] = defaultdict(int)
     for item in items:
         if item[3] is not None:

@@ -99,7 +99,7 @@ def rows_asked(plan: Plan, catalog: Catalog, *, may_write: bool) -> str:
     never set off, for what they do may not be undone."""
     log, relation = catalog.row.log, catalog.relations[LOGS]
     known = set(log["columns"])
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"what": what, "row": {key: value for key, value in row.items() if key in known}}
         for what, row in router_rows(plan).items()
     ]

@@ -6,13 +6,14 @@ Picture. Times are the rollout's own; a missed check is a mark and a gap, never 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
 from rollout_lib.display import drawing, theme, words
 from rollout_lib.display import history as past
-from rollout_lib.display.drawing import frame, y_axis
+from rollout_lib.display.drawing import Frame, Rows, frame, y_axis
 from rollout_lib.display.history import History, clock, is_look, looks, monitors
 from rollout_lib.display.missing import still_missing
 from rollout_lib.display.ribbon import timeline, uptime
@@ -79,7 +80,7 @@ def interval(history: History, plan: Plan) -> Picture:
             bad, total, began = 0, 0, phase.began_at
         counts = look.errors[TOTAL]
         bad, total = bad + counts.bad, total + counts.total
-        rows.append(_with_rate({"at": run.at, "phase": began.isoformat()}, bad, total))
+        rows.append(_with_rate({"at": run.at, "phase": phase.began_at.isoformat()}, bad, total))
     if not rows:
         return Picture("", _NOTHING)
     rows = list(past.parted(iter(rows), shared.gaps))
@@ -169,8 +170,14 @@ def p95_by_domain(history: History, plan: Plan) -> Picture:
 
 
 def _domain_panel(
-    records, name: str, top: float, limit: int, shared, *, first: bool
-) -> alt.LayerChart:
+    records: Sequence[dict[str, Any]],
+    name: str,
+    top: float,
+    limit: int,
+    shared: Frame,
+    *,
+    first: bool,
+) -> alt.LayerChart | alt.FacetChart:
     axis = alt.Axis(tickCount=4) if first else alt.Axis(tickCount=4, labels=False)
     title, scale = "p95, ms" if first else None, alt.Scale(domain=[0, top])
     colour = alt.Color(
@@ -236,7 +243,7 @@ def split(history: History, plan: Plan) -> Picture:
 def requests(history: History, plan: Plan) -> Picture:
     """How many unified requests each look brought, beside what the plan expects of it."""
     shared, per_hour = frame(history, plan), sum(plan.expected_requests_per_hour.values())
-    rows = []
+    rows: list[dict[str, Any]] = []
     for run, _, look in looks(history):
         start, end = look.window.start, look.window.end
         share = float(run.config.percentage) / 100 if run.config else 0.0
@@ -299,7 +306,7 @@ def evidence(history: History, plan: Plan, stream: str = "") -> Picture:
     mine = [one for one in found if one[2].stream == stream]
     if not mine:
         return Picture("", f"No evidence on {stream or 'any stream'} yet.")
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "at": run.at,
             "phase": phase.began_at.isoformat(),
@@ -348,7 +355,7 @@ def evidence(history: History, plan: Plan, stream: str = "") -> Picture:
     return drawing.finished(layers, finding)
 
 
-def _rates(rows, title: str, shared, plan: Plan, finding: str) -> Picture:
+def _rates(rows: Rows, title: str, shared: Frame, plan: Plan, finding: str) -> Picture:
     """An error rate with its band: a square-root scale, so that 0.1 % and 0.5 % are apart beside 5
     %.
     """

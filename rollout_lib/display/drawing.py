@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 
@@ -96,7 +96,10 @@ def values(rows: Sequence[Mapping[str, Any]], frame: Frame) -> alt.Data:
 
 
 def y_axis(
-    title: str, top: float, kind: str = "linear", ticks: Sequence[float] | None = None
+    title: str,
+    top: float,
+    kind: Literal["linear", "log", "sqrt"] = "linear",
+    ticks: Sequence[float] | None = None,
 ) -> YAxis:
     """An axis from zero (or from 0.01 for a logarithm), clipped at `top`: give it a field, it gives
     the channel.
@@ -130,7 +133,7 @@ def apart(rows: Rows, field: str, y: YAxis, frame: Frame, words: str) -> list[al
     points = alt.Chart(values(rows, frame)).mark_point(
         color=theme.UNIFIED_COLOUR, size=34, filled=False
     )
-    label = alt.Chart(values([rows[-1] | {"w": words}], frame)).mark_text(
+    label = alt.Chart(values([{**rows[-1], "w": words}], frame)).mark_text(
         align="left", dx=7, dy=-7, opacity=0.8
     )
     return [
@@ -142,9 +145,10 @@ def apart(rows: Rows, field: str, y: YAxis, frame: Frame, words: str) -> list[al
 def band(rows: Rows, low: str, high: str, y: YAxis, frame: Frame) -> alt.Chart:
     """Uncertainty as a band between two fields; `y` is the axis that it shares."""
     drawn = alt.Chart(values([row for row in rows if row[high] is not None], frame))
-    return drawn.mark_area(color=theme.UNIFIED_COLOUR, opacity=0.16, clip=True).encode(
+    area: alt.Chart = drawn.mark_area(color=theme.UNIFIED_COLOUR, opacity=0.16, clip=True).encode(
         x=frame.x(), y=y(low), y2=alt.Y2(f"{high}:Q"), detail=alt.Detail("part:N")
     )
+    return area
 
 
 def limits(lines: Sequence[tuple[float, str]], frame: Frame, y: YAxis) -> list[alt.Chart]:

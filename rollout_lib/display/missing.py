@@ -4,6 +4,8 @@ stated.
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 
 from rollout_lib.display import theme
@@ -32,7 +34,7 @@ def still_missing(history: History, plan: Plan) -> Picture:
         return Picture("", "No unified request in this phase yet: everything is still missing.")
     start, end = mine[0].window.start, mine[-1].window.end
     per_hour = total / max((end - start).total_seconds() / 3600, 1e-9)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for threshold in (
         plan.thresholds.error_rate_rollback_pct,
         plan.thresholds.error_rate_investigate_pct,

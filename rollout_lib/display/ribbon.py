@@ -105,7 +105,7 @@ def _cell(at: datetime, row: str, look: tuple[str, str, str]) -> dict[str, Any]:
     }
 
 
-def _steps(shared: drawing.Frame) -> alt.LayerChart:
+def _steps(shared: drawing.Frame) -> alt.LayerChart | alt.FacetChart:
     """The percentage as steps, each with its words."""
     rows = [
         {"x": shared.on_axis(item["at"]), "p": item["percentage"], "w": item["words"]}
@@ -137,7 +137,7 @@ def _steps(shared: drawing.Frame) -> alt.LayerChart:
 
 def _strip(
     cells: Sequence[dict[str, Any]], rows: list[str], shared: drawing.Frame
-) -> alt.LayerChart:
+) -> alt.LayerChart | alt.FacetChart:
     """Runs of equal answers as coloured boxes that end at their last check, with sign and number
     inside.
     """

@@ -21,7 +21,12 @@ UNIFIED_COLOUR, LEGACY_COLOUR, LIMIT_COLOUR, MISSING_COLOUR = (
 )
 INK = "currentColor"  # the page's own, so that a chart is readable in both themes and on paper
 WIDTH, HEIGHT, MARGIN = 540, 220, 112  # the margin at the right holds the words of the lines
-_SOFT = {"labelColor": INK, "titleColor": INK, "labelOpacity": 0.75, "titleOpacity": 0.75}
+_SOFT: Any = {
+    "labelColor": INK,
+    "titleColor": INK,
+    "labelOpacity": 0.75,
+    "titleOpacity": 0.75,
+}
 
 
 @alt.theme.register("rollout", enable=True)
@@ -34,26 +39,28 @@ def theme() -> alt.theme.ThemeConfig:
             "aria": False,
             "padding": {"left": 4, "top": 6, "right": 4, "bottom": 4},
             "view": {"stroke": None},
-            "axis": (
-                _SOFT
-                | {
-                    "titleFontWeight": "normal",
-                    "labelFontSize": 11,
-                    "titleFontSize": 11,
-                    "gridColor": INK,
-                    "gridOpacity": 0.12,
-                    "domainColor": INK,
-                    "domainOpacity": 0.4,
-                    "tickColor": INK,
-                    "tickOpacity": 0.4,
-                    "tickSize": 4,
-                    "labelPadding": 4,
-                }
-            ),
+            "axis": _SOFT
+            | {
+                "titleFontWeight": "normal",
+                "labelFontSize": 11,
+                "titleFontSize": 11,
+                "gridColor": INK,
+                "gridOpacity": 0.12,
+                "domainColor": INK,
+                "domainOpacity": 0.4,
+                "tickColor": INK,
+                "tickOpacity": 0.4,
+                "tickSize": 4,
+                "labelPadding": 4,
+            },
             "axisY": {"domain": False, "ticks": False, "titlePadding": 8},
-            "legend": (
-                _SOFT | {"orient": "top", "title": None, "labelFontSize": 11, "symbolSize": 80}
-            ),
+            "legend": _SOFT
+            | {
+                "orient": "top",
+                "title": None,
+                "labelFontSize": 11,
+                "symbolSize": 80,
+            },
             "title": {
                 "color": INK,
                 "fontSize": 12,

@@ -114,7 +114,7 @@ def _zero(line: Line, reason: str, seen: Seen) -> Seen:
         failed = failed or (
             failure.words if failure else f"{way.name} left it at {row_words(seen.row)}"
         )
-    if is_off(seen.row):
+    if seen.row is not None and is_off(seen.row):
         line.trouble.append(
             f"routing is off, but the percentage stays at {row_words(seen.row)} ({failed})"
         )

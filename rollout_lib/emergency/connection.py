@@ -50,8 +50,9 @@ def open_connection(address: str) -> psycopg.Connection[Any]:
     where = f"{parts.get('host', 'local')}/{parts.get('dbname', '?')}"
     # What $PGOPTIONS asks for is not ours; it counts where the server is found by it.
     for options in ({}, {"options": ""}):
+        named: dict[str, Any] = options | parts
         try:
-            return psycopg.connect("", autocommit=True, prepare_threshold=None, **(options | parts))
+            return psycopg.connect("", autocommit=True, prepare_threshold=None, **named)
         except psycopg.OperationalError as error:
             words = (str(error).strip().splitlines() or ["no answer"])[0]
             failed = unreachable(where, redact(words))

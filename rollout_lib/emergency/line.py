@@ -133,7 +133,7 @@ class Line:
             late = self.seconds() > PATIENCE
             if ours and (pid in self._pids or (late and state == "idle in transaction")):
                 self._ended.add(pid)
-                ask(self.open(), f"SELECT pg_terminate_backend({int(pid)})")  # type: ignore[arg-type]
+                ask(self.open(), f"SELECT pg_terminate_backend({int(pid)})")
                 self.trouble.append(f"ended our own session {pid}, {state} for {since}")
             elif late:
                 self._ended.add(pid)

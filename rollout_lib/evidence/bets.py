@@ -78,7 +78,8 @@ def restart_paths(
     so_far = np.cumsum(steps, axis=-2)
     worth = stakes[:, None] - (so_far - steps)
     bets = so_far + np.logaddexp.accumulate(worth, axis=-2) + logs
-    return np.logaddexp(kept, np.logaddexp.reduce(bets, axis=-1))
+    path: np.ndarray = np.logaddexp(kept, np.logaddexp.reduce(bets, axis=-1))
+    return path
 
 
 def _stakes(looks: int) -> tuple[np.ndarray, np.ndarray]:
@@ -132,11 +133,11 @@ def split_paths(
     """log_split_evidence_restart for many phases at once: arrays (…, looks) in and out, not
     validated. One look after the other, so that a month of them takes no more room than a day.
     """
-    path = np.empty(np.shape(unifieds))
+    path: np.ndarray = np.empty(np.shape(unifieds))
     stakes, kept = _stakes(path.shape[-1])
     for t in range(path.shape[-1]):
-        since = (_suffix_sums(counts[..., : t + 1]) for counts in (unifieds, legacies))
-        bets = _split(*since, share, concentration) + stakes[: t + 1]
+        unified, legacy = (_suffix_sums(counts[..., : t + 1]) for counts in (unifieds, legacies))
+        bets = _split(unified, legacy, share, concentration) + stakes[: t + 1]
         path[..., t] = np.logaddexp(kept[t], np.logaddexp.reduce(bets, axis=-1))
     return path
 
@@ -202,11 +203,11 @@ def _split(
     unified: np.ndarray, legacy: np.ndarray, share: float, concentration: float
 ) -> np.ndarray:
     a, b = concentration * share, concentration * (1 - share)
-    mixture = _betaln(a + unified, b + legacy) - _betaln(a, b)
+    mixture: np.ndarray = _betaln(a + unified, b + legacy) - _betaln(a, b)
     return mixture - unified * math.log(share) - legacy * math.log1p(-share)
 
 
-def _betaln(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _betaln(a: np.ndarray | float, b: np.ndarray | float) -> np.ndarray:
     from scipy.special import betaln
 
     return np.asarray(betaln(a, b))

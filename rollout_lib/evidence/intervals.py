@@ -178,7 +178,9 @@ def _ends(bad: int, total: int, level: float) -> tuple[float, float]:
     return low, high
 
 
-def _root(solve: Callable, excess: Callable[[float], float], far: float, peak: float) -> float:
+def _root(
+    solve: Callable[..., float], excess: Callable[[float], float], far: float, peak: float
+) -> float:
     """The rate between the far end and the peak at which the excess is 0; the end or the peak
     itself where rounding leaves none between.
     """

@@ -5,6 +5,7 @@ Pure.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cache
 
 import numpy as np
@@ -73,7 +74,7 @@ def _errors(bad: int, total: int, plan: Plan, wanted: str) -> Check:
     )
 
 
-def _latency(latencies, slow: int, plan: Plan) -> Check:
+def _latency(latencies: Mapping[int, int], slow: int, plan: Plan) -> Check:
     p95, limit_ms = percentile(latencies, 0.95), plan.thresholds.p95_investigate_ms
     total = sum(latencies.values())
     lowest, _ = evidence.quantile_ranks(total)
@@ -100,7 +101,7 @@ def _latency(latencies, slow: int, plan: Plan) -> Check:
     )
 
 
-def _ranked(latencies, rank: int) -> int:
+def _ranked(latencies: Mapping[int, int], rank: int) -> int:
     seen = 0
     for value in sorted(latencies):
         seen += latencies[value]

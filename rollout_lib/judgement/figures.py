@@ -20,16 +20,18 @@ def percentile(latencies: Mapping[int, int], q: float) -> float | None:
         return None
     position = q * (total - 1)
     low, high = math.floor(position), math.ceil(position)
-    first = second = None
+    first, second = _ranked(latencies, low), _ranked(latencies, high)
+    return first + (position - low) * (second - first)
+
+
+def _ranked(latencies: Mapping[int, int], rank: int) -> float:
+    """The value of the row with this rank, from 0; there is one."""
     seen = 0
     for value in sorted(latencies):
         seen += latencies[value]
-        if first is None and seen > low:
-            first = value
-        if seen > high:
-            second = value
-            break
-    return float(first) if low == high else first + (position - low) * (second - first)
+        if seen > rank:
+            return float(value)
+    raise ValueError(f"rank {rank} of {seen} latencies")
 
 
 def merge(cells: Iterable[Cell], domain: str = TOTAL, routed_to: str = UNIFIED) -> Cell:
@@ -80,7 +82,7 @@ def table_rows(traffic: Traffic, domains: Sequence[str]) -> list[dict[str, Any]]
     """Per domain and destination, total last: requests, errors, avg_ms,
     p50/p95/p99_ms, share_pct.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for names in [[domain] for domain in domains] + [list(domains)]:
         label = names[0] if len(names) == 1 else TOTAL
         if len(domains) == 1 and label != TOTAL and len(rows) >= 2:

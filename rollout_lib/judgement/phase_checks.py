@@ -180,8 +180,8 @@ def enough_check(standing: Standing, whole: Whole) -> Check:
     nothing.
     """
     plan, phase = whole.plan, standing.phase
-    planned = phase is not None and phase.index is not None
-    hold = plan.phases[phase.index].hold if planned else timedelta(0)
+    index = phase.index if phase is not None else None
+    hold = plan.phases[index].hold if index is not None else timedelta(0)
     part = float(phase.percentage) / 100 if phase is not None else 0.0
     expected = part * sum(plan.expected_requests_per_hour.values()) * hold.total_seconds() / 3600
     total = whole.counted.total

@@ -84,6 +84,8 @@ def _nothing_to_evaluate(slot: Verdict, plan: Plan) -> Verdict:
 
 
 def _whole(measurement: Measurement, plan: Plan) -> checkpoints.Whole:
+    if measurement.phase is None:
+        raise ValueError("the traffic of the whole phase was not read")
     over_all = replace(measurement, increment=measurement.phase)
     return checkpoints.Whole(
         traffic=measurement.phase,

@@ -38,6 +38,7 @@ from rollout_lib.model import (
     RoutingConfig,
     Standing,
     State,
+    StreamEvidence,
     Verdict,
     worst,
 )
@@ -156,7 +157,7 @@ def _state(check: Check) -> State:
     return check.state
 
 
-def _column(states: list[State], blind: bool, data: Check) -> State:
+def _column(states: Sequence[State], blind: bool, data: Check) -> State:
     """One column's state; streams without rows say nothing where others have some."""
     seen = [state for state in states if state is not State.QUIET]
     acts = [state for state in seen if state in _ACTS or state is State.HOLD]
@@ -166,7 +167,11 @@ def _column(states: list[State], blind: bool, data: Check) -> State:
 
 
 def _off(
-    plan: Plan, config: RoutingConfig, standing: Standing, measurement: Measurement, checks
+    plan: Plan,
+    config: RoutingConfig,
+    standing: Standing,
+    measurement: Measurement,
+    checks: Sequence[Check],
 ) -> Verdict:
     off = safety.off_check(measurement, _off_since(config, standing, measurement) + SETTLING, plan)
     # A leak of before the rollback has been acted on; what flows now is the question of `off`.
@@ -274,7 +279,13 @@ def split_check(
     )
 
 
-def _split(measurement, looks, config: RoutingConfig, standing: Standing, plan: Plan) -> Check:
+def _split(
+    measurement: Measurement,
+    looks: Sequence[Look],
+    config: RoutingConfig,
+    standing: Standing,
+    plan: Plan,
+) -> Check:
     """Not judged in the increment in which somebody edited the percentage: `drift` says that."""
     if standing.phase is None or standing.phase.percentage == config.percentage:
         return split_check(measurement, looks, config.percentage, plan)
@@ -302,13 +313,13 @@ def _off_by(unified: int, legacy: int, percentage: Decimal, plan: Plan) -> bool:
 
 
 def _verdict(
-    plan,
-    standing,
-    checks,
-    streams,
+    plan: Plan,
+    standing: Standing,
+    checks: Sequence[Check],
+    streams: tuple[StreamEvidence, ...],
     literal: State,
     by_evidence: State,
-    others,
+    others: Sequence[Check],
     *,
     leak: Check | None = None,
     down: Sequence[Check] = (),

@@ -159,7 +159,8 @@ def _judged(standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan
     state = body.state
     if entry.operation == "preflight":
         return replace(standing, preflight=(entry.at, state))
-    if standing.phase is None or entry.phase_began != standing.phase.began_at:
+    phase = standing.phase
+    if phase is None or entry.phase_began != phase.began_at:
         return standing
     if entry.operation in COUNTED:
         # Of a slot that it did not get: too slow, or kept in a file, which is no good news.
@@ -182,7 +183,7 @@ def _judged(standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan
             findings=body.findings,
         )
         if state is State.PASS:
-            reached = max(standing.highest_passed or Decimal(0), standing.phase.percentage)
+            reached = max(standing.highest_passed or Decimal(0), phase.percentage)
             standing = replace(standing, highest_passed=reached, passed_traffic=phase_figures)
     acts = state in (State.STEP_BACK, State.ROLL_BACK) and entry.operation in (
         "monitor",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from itertools import pairwise
 
@@ -57,7 +58,7 @@ def error_bets(limit: float) -> tuple[float, tuple[float, ...], tuple[float, ...
     return limit, tuple(one / (1 + one) for one in moved), evidence.ERROR_WEIGHTS
 
 
-def look_from(measurement: Measurement, slot, closed: bool, plan: Plan) -> Look:
+def look_from(measurement: Measurement, slot: datetime | None, closed: bool, plan: Plan) -> Look:
     """The increment as the engine counts it: distinct failing webhooks among requests without
     retries.
     """
@@ -171,7 +172,7 @@ def _stream(
 
 def ladder_state(
     now: float, peak: float, act_at: float, bad: int, total: int, certificate: float, literal: State
-):
+) -> State:
     """Worst first; a stream without a single request is QUIET, never clean."""
     enough = bad >= AT_LEAST
     if enough and peak >= act_at:

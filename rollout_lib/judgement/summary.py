@@ -207,8 +207,9 @@ def _next_step(standing: Standing, plan: Plan, clock: Callable[[datetime], str])
         )
     if standing.revoked:
         return f"the pass was revoked by {standing.revoked}: find out why, then rollout evaluate"
-    index = standing.phase.index if standing.phase else -1
-    if index is None and standing.phase.percentage == LOWEST_STEP:
+    phase = standing.phase
+    index = phase.index if phase else -1
+    if index is None and phase is not None and phase.percentage == LOWEST_STEP:
         index = -1  # the next phase of the lowest step is the first
     if index is None:
         return "routing is off the plan: step back to a planned percentage"

@@ -50,7 +50,7 @@ def with_run(
     """Each webhook's tally with what one more run asked and read; failed_only: its good news is
     not counted.
     """
-    said = [item for item in said_in(run) if not failed_only or item[1] is Outcome.FAIL]
+    said = [item for item in said_in(run) if not failed_only or item.outcome is Outcome.FAIL]
     return counted(known, said, (run.slot or run.at).isoformat())
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from rollout_lib.model.verdict import Checkpoint, Finding
 
@@ -150,7 +150,7 @@ def runs(
 ) -> list[Entry[Checkpoint]]:
     """The entries of these kinds that hold a run's checkpoint, in the order given."""
     return [
-        entry
+        cast(Entry[Checkpoint], entry)
         for entry in entries
         if isinstance(entry, Entry) and entry.kind in kinds and isinstance(entry.body, Checkpoint)
     ]
@@ -159,5 +159,7 @@ def runs(
 def statements(entries: Iterable[LedgerEntry]) -> list[Entry[Statement]]:
     """The entries in which a person stated something, in the order given."""
     return [
-        entry for entry in entries if isinstance(entry, Entry) and isinstance(entry.body, Statement)
+        cast(Entry[Statement], entry)
+        for entry in entries
+        if isinstance(entry, Entry) and isinstance(entry.body, Statement)
     ]

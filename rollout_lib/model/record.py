@@ -41,7 +41,7 @@ _WHOLE = Decimal(100)
 _HIGHEST_LINE = 700.0  # as a natural logarithm; beyond it there is no e-value
 _SHOWN = ("avg_ms", "p50_ms", "p95_ms", "p99_ms", "share_pct")  # of a row of figures, or None
 _KINDS = {kind.value: kind for kind in EntryKind}
-_TYPES: dict[EntryKind, type[Body]] = {
+_TYPES: dict[EntryKind, Any] = {
     EntryKind.CHECKPOINT: Checkpoint,
     EntryKind.EXTRA: Checkpoint,
     EntryKind.ATTEMPT: Checkpoint,
@@ -100,7 +100,7 @@ _EMERGENCY: dict[str, Any] = {
 
 
 @cache
-def _adapter(body: type[Body]) -> TypeAdapter[Any]:
+def _adapter(body: Any) -> TypeAdapter[Any]:
     return TypeAdapter(body)
 
 
@@ -141,7 +141,7 @@ def read_entry(row: Mapping[str, Any]) -> LedgerEntry:
     body: Body | None = None
     if not why:
         body, why = _body(_KINDS[row["kind"]], row, instants)
-    named = {
+    named: dict[str, Any] = {
         "seq": int(row["seq"]),
         "operation": str(row["operation"]),
         "rollout": str(row["rollout"]),

@@ -6,7 +6,7 @@ import values from; what was decided, done and recorded follows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -63,7 +63,7 @@ STATES: dict[State, int] = {
 BLIND = (State.COULD_NOT_LOOK, State.NO_DATA)  # nothing was seen, which is neither good nor bad
 
 
-def worst(states: list[State]) -> State:
+def worst(states: Sequence[State]) -> State:
     """The worst of at least one state, in the order of STATES; an empty list is an error, never a
     pass.
     """

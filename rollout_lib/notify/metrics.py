@@ -202,7 +202,12 @@ class _Gauges:
                 )
 
     def slots(
-        self, facts: Facts, standing: Standing, at: datetime, slot: datetime | None, routing
+        self,
+        facts: Facts,
+        standing: Standing,
+        at: datetime,
+        slot: datetime | None,
+        routing: tuple[Decimal, bool] | None,
     ) -> None:
         """How late the last scheduled check was, and when the next one is due (absent while routing
         is off).
@@ -211,9 +216,11 @@ class _Gauges:
         done = [
             (entry.at, entry.slot)
             for entry in facts.entries
-            if entry.kind == "checkpoint" and entry.slot
+            if entry.at is not None and entry.kind == "checkpoint" and entry.slot
         ]
-        last = (at, slot) if slot else done[-1] if done else None
+        last = done[-1] if done else None
+        if slot is not None:
+            last = (at, slot)
         if last is not None:
             late = (last[0] - last[1]).total_seconds()
             self.one(

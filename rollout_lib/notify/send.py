@@ -89,7 +89,12 @@ def shout(subject: str, text: str) -> tuple[str, ...]:
 
 
 def _news(
-    session: Session, connection, checkpoint: Checkpoint, head, before, lasts
+    session: Session,
+    connection: Connection,
+    checkpoint: Checkpoint,
+    head: tuple[int, str],
+    before: dict[str, Onset],
+    lasts: timedelta,
 ) -> list[Message]:
     """What this checkpoint has to say, and the conditions as they are after it."""
     rollout, at = session.plan.rollout, checkpoint.at
@@ -124,7 +129,7 @@ def _news(
                 f"{was.state}, since {_clock(was.since, session)}",
             )
         ]
-    if decision.tell is Tell.LASTS:
+    if decision.tell is Tell.LASTS and decision.onset is not None:
         return [_lasting(_message(checkpoint, session, head, kind), decision.onset, session)]
     return [_message(checkpoint, session, head, kind)]
 
@@ -153,10 +158,10 @@ def _routing(
 
 
 def _message(
-    checkpoint: Checkpoint, session: Session, head: tuple[int, str], kind: str, was: str = ""
+    checkpoint: Checkpoint, session: Session, head: tuple[int, str], kind: str | None, was: str = ""
 ) -> Message:
-    said = render(checkpoint, session.plan, kind=kind, was=was)
-    if said is None:
+    said = kind and render(checkpoint, session.plan, kind=kind, was=was)
+    if not said:
         raise ValueError(f"there is no message of the kind {kind}")
     text = f"{said['text']}\nLedger #{head[0]}:{head[1][:16]}"
     name = f"{checkpoint.run_id}:{kind}"
@@ -236,14 +241,24 @@ def _send(address: str, message: Message) -> str:
     return f"answered HTTP {codes[-1]}{refused}" if codes else "did not answer"
 
 
+class _Codes(logging.Handler):
+    """A listener that keeps the HTTP codes that warnings name."""
+
+    def __init__(self, codes: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.codes = codes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.codes.extend(re.findall(r"error=(\d{3})\b", record.getMessage()))
+
+
 @contextmanager
 def _answers() -> Iterator[list[str]]:
     """The HTTP codes that services answer meanwhile; Apprise's own log may hold an address, and
     goes nowhere.
     """
     codes: list[str] = []
-    listener, log = logging.Handler(logging.WARNING), logging.getLogger("apprise")
-    listener.emit = lambda record: codes.extend(re.findall(r"error=(\d{3})\b", record.getMessage()))
+    listener, log = _Codes(codes), logging.getLogger("apprise")
     log.propagate = False
     log.setLevel(logging.WARNING)
     log.addHandler(listener)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -122,7 +123,7 @@ def _append(session: Session, subject: str, value: str, reason: str) -> Attested
         if subject == "extension" and value == AUTO:
             value = _as_long_as_needed(session, standing)
         covers = standing.findings if subject == "acknowledgement" else ()
-        body = {
+        body: dict[str, Any] = {
             "subject": subject,
             "value": value,
             "by": session.operator,

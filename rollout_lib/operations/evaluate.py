@@ -13,7 +13,7 @@ from rollout_lib.errors import CouldNotMeasure
 from rollout_lib.judgement.findings import findings_of
 from rollout_lib.judgement.phase_end import judge_phase_end
 from rollout_lib.judgement.streams import look_from
-from rollout_lib.model import TOTAL
+from rollout_lib.model import TOTAL, Counts, Measurement
 from rollout_lib.operations.lowering import act_on
 from rollout_lib.operations.monitor import figures, judged, measure_since
 from rollout_lib.operations.record import Recorded, record
@@ -68,9 +68,11 @@ def evaluate_phase(session: Session) -> Recorded:
     return record(session, facts, checkpoint)
 
 
-def look_from_phase(measurement, session: Session):
+def look_from_phase(measurement: Measurement, session: Session) -> Counts:
     """Distinct failing webhooks of the whole phase on unified, in total: the next phase's
     comparison.
     """
+    if measurement.phase is None:
+        raise ValueError("the traffic of the whole phase was not read")
     whole = replace(measurement, increment=measurement.phase)
     return look_from(whole, None, False, session.plan).errors[TOTAL]

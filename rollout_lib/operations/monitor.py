@@ -190,7 +190,7 @@ def adopted_by(
     return adopted and replace(adopted, notes=config.notes or "")
 
 
-def figures(measurement: Measurement, plan: Plan) -> dict:
+def figures(measurement: Measurement, plan: Plan) -> dict[str, Any]:
     """The rows that the notebook and its charts show: the literal window, the unclipped hour, the
     phase, errors.
     """
@@ -225,11 +225,10 @@ def _slot(text: str, now: datetime, plan: Plan, standing: Standing) -> datetime 
     if problems:
         raise ParameterError(problems="\n".join(problems))
     if (
-        slot + plan.monitoring.interval <= now
+        slot is None or slot + plan.monitoring.interval <= now
     ):  # missed: it is never judged on the rows of a later one
         return None
-    if standing.phase is not None and (
-        slot <= standing.phase.began_at or slot in standing.slots_done
-    ):
+    began = standing.phase.began_at if standing.phase is not None else None
+    if began is not None and (slot <= began or slot in standing.slots_done):
         return None
     return slot

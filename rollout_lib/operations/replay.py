@@ -173,17 +173,19 @@ def _phase(
 ) -> tuple[ReplayedPhase, list[Checkpoint]]:
     """One phase from its beginning (evidence is cumulative), shown from `start` on."""
     until = min(summary.ended_at or end, end)
-    taken = {
+    taken: dict[datetime, Entry[Checkpoint]] = {
         run.slot: run
         for run in runs(entries, (EntryKind.CHECKPOINT,))
-        if run.operation == "monitor" and run.phase_began == summary.began_at
+        if run.operation == "monitor"
+        and run.slot is not None
+        and run.phase_began == summary.began_at
     }
     was = recorded_act(entries, summary.began_at, until)
     standing, checks = _begun(summary, plan), []
     history, acted = [_change(session, summary)], []
     between = was if was is not None and was.by in _BETWEEN else None
     for slot in slots_of(summary.began_at, until, list(taken), plan).expected:
-        recorded: Entry[Checkpoint] | None = taken.get(slot)
+        recorded = taken.get(slot)
         at = recorded.at if recorded else slot
         if between is not None and at > between.at:
             acted += _between(connection, summary, standing, plan, between)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 from zoneinfo import ZoneInfo
@@ -80,22 +81,22 @@ def _domain_problems(plan: Plan) -> Iterator[str]:
 
 
 def _rising_problems(plan: Plan) -> Iterator[str]:
-    before = None
+    before: Decimal | None = None
     for index, phase in enumerate(plan.phases):
-        if _known(before, phase.percentage) and phase.percentage <= before:
+        if before is not None and phase.percentage is not None and phase.percentage <= before:
             yield f"phases[{index}].percentage: must rise, {phase.percentage} after {before}"
         before = before if phase.percentage is None else phase.percentage
 
 
 def _calendar_problems(plan: Plan) -> Iterator[str]:
-    interval, zone, before = plan.monitoring.interval, plan.time_zone, None
+    interval, zone = plan.monitoring.interval, plan.time_zone
+    before: Phase | None = None
     for index, phase in enumerate(plan.phases):
-        times = (
-            (zone, phase.day, phase.start, before.day, before.start, before.hold)
-            if before
-            else (None,)
-        )
-        if _known(*times) and begins(phase, zone) < ends(before, zone):
+        if (
+            before
+            and _known(zone, phase.day, phase.start, before.day, before.start, before.hold)
+            and begins(phase, zone) < ends(before, zone)
+        ):
             yield f"phases[{index}].start: the hold of phases[{index - 1}] has not ended by then"
         if _known(phase.hold, interval) and phase.hold % interval:
             yield (

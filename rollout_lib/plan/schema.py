@@ -231,13 +231,13 @@ def parse_plan(
         )
     added = {"digest": digest, "path": path}
     found = [*problems, *(f"{key}: unknown key" for key in added if key in content)]
-    plan: Any = None
+    plan: Plan | None = None
     try:
         plan = Plan.model_validate({**content, **added})
     except ValidationError as error:
         found += _problems(error)
     found += contradictions(plan or sound(Plan, content))
-    if found:
+    if found or plan is None:
         raise PlanError(path=path, problems="\n".join(found))
     return plan
 

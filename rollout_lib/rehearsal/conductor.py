@@ -200,7 +200,8 @@ def _unified_after_rollback(day: Day) -> int:
     statement = (
         "SELECT count(*) FROM webhook_routing_logs WHERE routed_to = 'unified' AND created_at > %s"
     )
-    return day.world.connection.execute(statement, (off[0],)).fetchone()[0]
+    row = day.world.connection.execute(statement, (off[0],)).fetchone()
+    return int(row[0]) if row else 0
 
 
 def forget(result: Rehearsal) -> None:

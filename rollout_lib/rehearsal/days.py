@@ -91,9 +91,8 @@ class Day:
         phase = next(run.checkpoint["phase"] for _, run in reversed(self.runs) if run.checkpoint)
         if not phase or phase["index"] is None:
             return False
-        return (
-            now >= datetime.fromisoformat(phase["began_at"]) + self.plan.phases[phase["index"]].hold
-        )
+        hold: timedelta = self.plan.phases[phase["index"]].hold
+        return now >= datetime.fromisoformat(phase["began_at"]) + hold
 
 
 def conduct(day: Day) -> RunResult:

@@ -13,7 +13,8 @@ from rollout_lib.plan import Plan, load_plan
 
 def sections(source: Plan) -> dict[str, Any]:
     """The sections of a plan's file, as written there."""
-    return yaml.safe_load(Path(source.path).read_text(encoding="utf-8"))
+    read: dict[str, Any] = yaml.safe_load(Path(source.path).read_text(encoding="utf-8"))
+    return read
 
 
 def write_own(source: Plan, path: Path, changed: Mapping[str, Any]) -> Plan:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -73,7 +74,7 @@ def prepare(source: Plan, folder: Path, operator: str, say: Say) -> Plan:
     return plan
 
 
-def _changed(source: Plan, name: str) -> dict:
+def _changed(source: Plan, name: str) -> dict[str, Any]:
     """The source's phases moved so that its first hold was served a moment ago, and endpoints of
     its own.
     """
@@ -141,8 +142,9 @@ def go_on(plan: Plan, stop: threading.Event) -> None:
             with contextlib.closing(world):
                 newest = world.connection.execute(
                     "SELECT max(created_at) FROM webhook_routing_logs"
-                ).fetchone()[0]
-                world.now = newest.astimezone(UTC) if newest else world.start
+                ).fetchone()
+                filled = newest is not None and newest[0] is not None
+                world.now = newest[0].astimezone(UTC) if newest and filled else world.start
                 while not stop.wait(_STEP_S):
                     world.truth = FAILING if (Path(plan.path).parent / FAULT).exists() else Truth()
                     world.advance(datetime.now(UTC))
@@ -172,13 +174,19 @@ def _endpoints(plan: Plan) -> Iterator[None]:
         server.shutdown()
 
 
+def _stop_at_the_end(stop: threading.Event) -> None:
+    """Set the event once our standard input ends."""
+    os.read(0, 1)
+    stop.set()
+
+
 def main(path: str) -> None:
     """The world of a practice plan, until standard input closes or a signal ends it."""
     plan, stop = load_plan(path), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     # Not sys.stdin: a thread that still waits in it at the end would end this process as a crash.
-    threading.Thread(target=lambda: (os.read(0, 1), stop.set()), daemon=True).start()
+    threading.Thread(target=_stop_at_the_end, args=(stop,), daemon=True).start()
     with _endpoints(plan):
         go_on(plan, stop)
 

@@ -5,7 +5,7 @@ draws each request's destination by it, so a rollback really stops unified's tra
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -81,7 +81,7 @@ class World:
         return row if row else (0, False, [])
 
     def _requests(
-        self, start, stop, share: float, enabled: bool, domains
+        self, start: datetime, stop: datetime, share: float, enabled: bool, domains: Iterable[str]
     ) -> Iterator[tuple[Any, ...]]:
         hours = (stop - start).total_seconds() / 3600
         expected = self.plan.expected_requests_per_hour
@@ -117,7 +117,9 @@ class World:
         """A leaking router stops leaking when routing is switched off."""
         return bool(self.truth.leaks) and self.configuration()[1]
 
-    def _row(self, at, domain: str, unified: bool, bad: float, noise: float) -> tuple[Any, ...]:
+    def _row(
+        self, at: datetime, domain: str, unified: bool, bad: float, noise: float
+    ) -> tuple[Any, ...]:
         truth = self.truth
         failed = bad < (truth.unified_errors if unified else truth.legacy_errors)
         median = truth.unified_median_ms if unified else truth.legacy_median_ms
@@ -163,7 +165,7 @@ class World:
             ]
         raise ValueError(f"nobody knows what happens in an event of kind {event.kind!r}")
 
-    def _write(self, rows) -> None:
+    def _write(self, rows: Iterable[tuple[Any, ...]]) -> None:
         with (
             self.connection.cursor() as cursor,
             cursor.copy(f"COPY webhook_routing_logs ({_COLUMNS}) FROM STDIN") as copy,

@@ -51,7 +51,7 @@ class IpcKernelManager(AsyncKernelManager):
     death."""
 
     transport = "ipc"
-    cut_off: asyncio.Future | None = (
+    cut_off: asyncio.Future[Any] | None = (
         None  # a cell was stopped at its limit; the rest of the run's time, by then
     )
 
@@ -192,7 +192,7 @@ def _check_parameters(notebook: Any) -> None:
 def _noting(made: list[IpcKernelManager], cls: type[IpcKernelManager]) -> type[IpcKernelManager]:
     """The class, noting what is made of it: nbclient forgets a kernel whose start was cut off."""
 
-    class Noted(cls):
+    class Noted(cls):  # type: ignore[misc,valid-type]  # the class is what the caller asked for
         def __init__(self, **options: Any) -> None:
             super().__init__(**options)
             made.append(self)
@@ -278,8 +278,9 @@ def _stoppable(limit: float) -> Iterator[None]:
     told: list[int] = []
 
     def stop(number: int, frame: Any) -> None:
-        if not told and callable(before[number]):
-            before[number](number, frame)  # who runs this run hears of it too
+        heard = before[signal.Signals(number)]
+        if not told and callable(heard):
+            heard(number, frame)  # who runs this run hears of it too
         told.append(number)
         signal.setitimer(
             signal.ITIMER_REAL, _AGAIN

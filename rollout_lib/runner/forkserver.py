@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import threading
+from typing import Any
 
 from rollout_lib.display.drawer import leave, say_ready
 from rollout_lib.runner.leftovers import VARIABLE, wear
@@ -110,7 +111,7 @@ def _first_strokes() -> None:
     alt.layer(line, words).properties(width=1, height=1).to_dict()
 
 
-def _become(request: dict, line: socket.socket) -> None:
+def _become(request: dict[str, Any], line: socket.socket) -> None:
     """The child: a kernel of its own session, with the environment and folder
     that were asked for.
     """

@@ -13,7 +13,7 @@ import time
 import warnings
 from pathlib import Path
 from queue import Empty
-from typing import Any
+from typing import Any, cast
 
 import papermill  # noqa: F401  # first: it loads our engine by its entry point, which must not be half-way through
 import zmq
@@ -40,7 +40,8 @@ class _Forked:
     stdin = stdout = stderr = None
 
     def __init__(self, pid: int, line: socket.socket) -> None:
-        self.pid, self.line, self.returncode = pid, line, None
+        self.pid, self.line = pid, line
+        self.returncode: int | None = None
 
     def poll(self) -> int | None:
         try:
@@ -82,13 +83,14 @@ class WarmProvisioner(LocalProvisioner):
         try:
             servers.await_ready()
             env = {**(kwargs.get("env") or os.environ), DRAWER: servers.drawer()}
-            self.process = _Forked(*servers.fork(argv, env, kwargs.get("cwd") or os.getcwd()))
+            forked = _Forked(*servers.fork(argv, env, kwargs.get("cwd") or os.getcwd()))
         except (OSError, subprocess.SubprocessError) as error:
             warnings.warn(
                 f"no warm kernel ({error}); a plain one is used", RuntimeWarning, stacklevel=2
             )
             return await super().launch_kernel(cmd, **kwargs)
-        self.pid = self.pgid = self.process.pid
+        self.process = cast("subprocess.Popen[Any]", forked)
+        self.pid = self.pgid = forked.pid
         return self.connection_info
 
 
@@ -119,13 +121,14 @@ class PromptClient(AsyncKernelClient):
 
 
 def _is_idle(message: dict[str, Any]) -> bool:
-    return message["msg_type"] == "status" and message["content"]["execution_state"] == "idle"
+    content = message["content"]
+    return bool(message["msg_type"] == "status" and content["execution_state"] == "idle")
 
 
 class WarmKernelManager(IpcKernelManager):
     """A kernel manager on Unix sockets whose kernels are forked warm."""
 
-    def client(self, **kw: Any) -> PromptClient:
+    def client(self, **kw: Any) -> PromptClient:  # type: ignore[override]  # asynchronous: nbclient awaits it
         """As nbclient asks for it; everything else about the connection is the manager's."""
         client = PromptClient(
             **self.get_connection_info(session=True),

@@ -74,7 +74,9 @@ def _only_lowers(
     given: Mapping[str, Any], config: RoutingConfig | None, standing: Standing
 ) -> bool:
     to = given.get("to_percentage")
-    return bool(to) and config is not None and lowers(config, standing, Decimal(to))
+    if not to or config is None:
+        return False
+    return lowers(config, standing, Decimal(to))
 
 
 def _is_readable(connection: Connection, name: str) -> None:

@@ -18,9 +18,9 @@ import nbformat
 
 from rollout_lib.archive import names, sealing
 from rollout_lib.archive.provenance import SOURCE_VARIABLE
-from rollout_lib.errors import RolloutError, RunDied, all_errors
+from rollout_lib.errors import ArchiveFailed, RolloutError, RunDied, all_errors
 from rollout_lib.notify import metrics
-from rollout_lib.plan import default_path, load_plan
+from rollout_lib.plan import Plan, default_path, load_plan
 from rollout_lib.redaction import redact
 from rollout_lib.runner.parameters import check, check_meaning, defaults, load_notebook
 from rollout_lib.runner.readiness import knock
@@ -145,7 +145,15 @@ def _known_as(source: str) -> Iterator[None]:
             os.environ[SOURCE_VARIABLE] = before
 
 
-def _execute(path, model, given, kernel, cell_limit, run_limit, sources):
+def _execute(
+    path: Path,
+    model: nbformat.NotebookNode,
+    given: Mapping[str, Any],
+    kernel: str,
+    cell_limit: float,
+    run_limit: float,
+    sources: Mapping[str, str],
+) -> tuple[nbformat.NotebookNode, RolloutError | None]:
     """The executed notebook and the exception that ended it, None for a good end."""
     import papermill
     from papermill.engines import papermill_engines
@@ -225,7 +233,17 @@ def _exit_code(error: RolloutError | None, checkpoint: Mapping[str, Any] | None)
     return RolloutError.exit_code if judged is None else judged
 
 
-def _keep(executed, name, source, plan, outputs, run_id, checkpoint, displayed, error):
+def _keep(
+    executed: nbformat.NotebookNode,
+    name: str,
+    source: str,
+    plan: Plan,
+    outputs: Path,
+    run_id: str,
+    checkpoint: dict[str, Any] | None,
+    displayed: dict[str, Any] | None,
+    error: RolloutError | None,
+) -> tuple[dict[str, Path], tuple[int, str] | None, str, ArchiveFailed | None]:
     """Archive the run's files and seal them: (files, sealed, trouble, failure of the archive or
     None).
     """

@@ -26,6 +26,7 @@ class Server:
     """
 
     def __init__(self, module: str) -> None:
+        self.module = module
         self.folder = Path(tempfile.mkdtemp(prefix="rollout-"))
         self.path = self.folder / "socket"
         # One thread: a fork of a process with a numeric library's threads would not be clean.
@@ -56,7 +57,7 @@ class Server:
             self.process.stdout is None or self.process.stdout.readline().strip() != b"ready"
         ):
             self.close()
-            raise OSError(f"{self.process.args[2]} did not start")
+            raise OSError(f"{self.module} did not start")
         self.ready = True
 
     def close(self) -> None:

@@ -270,7 +270,11 @@ def _deed(body: Mapping[str, Any]) -> str:
 
 
 def _append(
-    held: _Watch, kind: str, body: dict, slot: datetime | None = None, began: datetime | None = None
+    held: _Watch,
+    kind: str,
+    body: dict[str, Any],
+    slot: datetime | None = None,
+    began: datetime | None = None,
 ) -> None:
     operation = "monitor" if slot else "watch"
     with held.session.database.transaction(readonly=False) as connection:
@@ -301,7 +305,7 @@ def _away(held: _Watch, error: RolloutError) -> None:
         minutes = held.away.lasted.total_seconds() / 60
         text = (
             f"Nothing could be seen for {minutes:.0f} minutes, since"
-            f" {_clock(held, held.away_since)}.\n{error}"
+            f" {_clock(held, held.away_since or held.clock())}.\n{error}"
         )
         told = shout(f"{held.session.plan.rollout} - nobody can look", text)
         _say(held, "away", _told(text, told), error.exit_code)
@@ -355,7 +359,7 @@ def _trouble(held: _Watch, error: UsageError) -> None:
 
 def _back(held: _Watch) -> None:
     if held.away.goes_on:
-        since = _clock(held, held.away_since)
+        since = _clock(held, held.away_since or held.clock())
         held.away.note(False)
         held.known = None
         _say(held, "back", f"the database answers again; nothing was seen since {since}")

@@ -11,7 +11,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from rollout_lib.judgement.state import fold
-from rollout_lib.model import Adopted, State
+from rollout_lib.model import Adopted, Check, CheckKind, EntryKind, Outcome, State
 from rollout_lib.model.record import read_entry
 
 
@@ -100,6 +100,31 @@ def test_an_extra_check_adds_no_look_and_still_latches(day):
     day.entries[-1] = replace(day.entries[-1], kind="extra", slot=None)
     standing = standing_of(day)
     assert (len(standing.looks), standing.latched) == (1, State.ROLL_BACK)
+
+
+def test_a_check_that_missed_its_slot_brings_only_its_bad_news(day):
+    """It is kept as an extra check of that slot: an endpoint that it found down counts, one that it
+    found up does not.
+    """
+    day.change(10)
+    day.check()
+    probes = [
+        Check(
+            name=f"protected:{name}",
+            kind=CheckKind.PROBE,
+            subject=name,
+            outcome=outcome,
+            observed="",
+            limit="",
+            reason="",
+        )
+        for name, outcome in (("mobility", Outcome.FAIL), ("profile", Outcome.PASS))
+    ]
+    verdict = replace(day.entries[-1].body.verdict, checks=tuple(probes))
+    amend(day, verdict=verdict)
+    assert set(standing_of(day).protected) == {"mobility", "profile"}
+    day.entries[-1] = replace(day.entries[-1], kind=EntryKind.EXTRA, slot=None)
+    assert set(standing_of(day).protected) == {"mobility"}
 
 
 def test_a_latch_keeps_the_reason_of_the_check_that_acted(day):

@@ -80,6 +80,16 @@ def test_a_notebook_that_was_never_saved_is_closed_as_that_after_half_a_day(arch
     )
 
 
+def test_a_sealed_copy_does_not_keep_a_later_run_from_being_closed(archive, saved):
+    """The copy of a run that is sealed already lies beside a run whose notebook never came: the
+    second is closed, and nothing is said of the first again.
+    """
+    assert len(seal(archive.plan, archive.outputs)) == 1
+    op.monitor(open_session("parameters/week6.rehearsal.yaml", as_of="2025-12-03T09:06:00+00:00"))
+    (done,) = seal(archive.plan, archive.outputs, archive.now + timedelta(hours=13))
+    assert done.what == "the notebook that a person had open was never saved"
+
+
 def test_many_who_seal_at_once_leave_one_archive(archive):
     """Eight at a time copy the same ledger and rebuild the same index: all is there once, and
     whole.

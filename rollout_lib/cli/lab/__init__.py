@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rollout_lib.cli.options import FOLDER, Operator, Outputs, Plan, app
+
+if TYPE_CHECKING:
+    from rollout_lib.plan import Plan as Loaded
 
 
 @app.command()
@@ -60,7 +63,7 @@ def lab(
     print(f"{place} · {place.rollout}")
     print(f"working copies of {who}: {folder}\nJupyterLab and the control room start …", flush=True)
 
-    def ready(told: dict, runtime: Path) -> None:
+    def ready(told: dict[str, Any], runtime: Path) -> None:
         if trouble := opening.run_room(told, runtime, folder, NOTEBOOKS / opening.ROOM):
             print(
                 f"The control room does not run yet ({trouble}): run it there with Run > Run All"
@@ -81,7 +84,7 @@ def lab(
     return _sealed(loaded, outputs) or ended
 
 
-def _sealed(plan, outputs: Path) -> int:
+def _sealed(plan: Loaded, outputs: Path) -> int:
     """Archive and chain what was saved, and say what became of each; the exit code."""
     from rollout_lib.archive.sealing import seal
     from rollout_lib.errors import RolloutError

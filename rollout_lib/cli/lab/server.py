@@ -52,7 +52,9 @@ def refuse_taken(port: int) -> None:
 
 
 @contextmanager
-def world_of(plan: Plan, folder: Path, practising: bool) -> Iterator[subprocess.Popen | None]:
+def world_of(
+    plan: Plan, folder: Path, practising: bool
+) -> Iterator[subprocess.Popen[bytes] | None]:
     """Beside a practice day its world, which ends with us even if we are killed: its standard input
     closes.
     """
@@ -79,7 +81,7 @@ def serve(
     port: int,
     browser: bool,
     ready: Ready,
-    world: subprocess.Popen | None,
+    world: subprocess.Popen[bytes] | None,
 ) -> int:
     """Run JupyterLab until the person shuts it down or a signal ends the session.
 
@@ -115,7 +117,7 @@ def serve(
     return 50 if gone else 0
 
 
-def _while_it_lives(process: subprocess.Popen, do: Callable[[], None]) -> None:
+def _while_it_lives(process: subprocess.Popen[bytes], do: Callable[[], None]) -> None:
     """Do something that asks the server, and wait for it no longer than the server is there to
     answer.
     """
@@ -125,7 +127,9 @@ def _while_it_lives(process: subprocess.Popen, do: Callable[[], None]) -> None:
         doing.join(0.2)
 
 
-def _wait(process: subprocess.Popen, world: subprocess.Popen | None, folder: Path) -> bool:
+def _wait(
+    process: subprocess.Popen[bytes], world: subprocess.Popen[bytes] | None, folder: Path
+) -> bool:
     """Wait for the end of JupyterLab; whether the world ended before, which is said at once."""
     while world is not None and world.poll() is None and process.poll() is None:
         time.sleep(0.2)
@@ -203,7 +207,7 @@ def _environment(
 
 
 @contextmanager
-def _ended_by_signals(process: subprocess.Popen) -> Iterator[list[int]]:
+def _ended_by_signals(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
     """Ctrl-C and SIGTERM end JupyterLab, once; the list then holds the signal.
     Sealing comes after.
     """
@@ -230,13 +234,14 @@ def _ended_by_signals(process: subprocess.Popen) -> Iterator[list[int]]:
             signal.signal(number, signal.SIG_IGN)
 
 
-def _wait_for_its_word(process: subprocess.Popen, runtime: Path) -> dict[str, Any]:
+def _wait_for_its_word(process: subprocess.Popen[bytes], runtime: Path) -> dict[str, Any]:
     """What it writes about itself once it listens; {} where it ended, or did not listen in time."""
     file = runtime / f"jpserver-{process.pid}.json"
     deadline = time.monotonic() + _START_S
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            return json.loads(file.read_text())
+            told: dict[str, Any] = json.loads(file.read_text())
+            return told
         except (OSError, ValueError):
             time.sleep(0.1)
     return {}
@@ -256,7 +261,7 @@ def _announce(told: dict[str, Any], runtime: Path, pid: int, *, browser: bool) -
         threading.Thread(target=webbrowser.open, args=(page.as_uri(),), daemon=True).start()
 
 
-def _end(process: subprocess.Popen) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
         try:

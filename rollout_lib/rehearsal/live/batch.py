@@ -92,11 +92,15 @@ def _with_own_contacts(smaller: dict[str, Any], value: Mapping[str, Any]) -> dic
     return {**smaller, "contacts": own}
 
 
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _customers(value: Mapping[str, Any]) -> set[str | None]:
     return {
         item.get(key)
         for part, key in (("messages", "from"), ("statuses", "recipient_id"))
-        for item in (value.get(part) if isinstance(value.get(part), list) else ())
+        for item in _listed(value.get(part))
         if isinstance(item, Mapping) and isinstance(item.get(key), str)
     }
 

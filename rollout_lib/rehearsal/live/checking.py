@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +33,9 @@ from rollout_lib.rehearsal.live.contract import (
 )
 from rollout_lib.rehearsal.live.staging import TakenConfiguration, taken_configuration
 from rollout_lib.rehearsal.live.webhook import signature
+
+_Expected = tuple[str, tuple[str, str] | None]  # request, and its row: domain and destination
+_Rows = Mapping[str, Sequence[tuple[str, str]]]  # the rows of each id: domain and destination
 
 SECRET, VERIFY = "ROLLOUT_REHEARSAL_APP_SECRET", "ROLLOUT_REHEARSAL_VERIFY_TOKEN"
 SETTLE_S = VALID_S + 0.5  # a router decides by a change within its cache's second
@@ -126,7 +129,7 @@ class _Check:
         self._wording = Wording(contract, self._run)
         self.sent = 0
         self._bodies: dict[str, tuple[bytes, list[tuple[str, str]]]] = {}  # name: body, (id, who)
-        self._rows: dict[str, tuple[str, tuple[str, str] | None]] = {}  # id: (name, expected row)
+        self._rows: dict[str, _Expected] = {}  # id: (name, expected row)
         self._sides: dict[str, dict[int, str]] = {}  # of many: customer's number -> side
 
     def step(self, step: Step, configuration: TakenConfiguration) -> list[Difference]:
@@ -135,7 +138,7 @@ class _Check:
             return []  # no router can meet it in this database
         found: list[Difference] = []
         for attempt in range(TRIES):
-            expected: dict[str, tuple[str, tuple[str, str] | None]] = {}
+            expected: dict[str, _Expected] = {}
             found = [
                 difference
                 for asked in step.requests
@@ -296,7 +299,9 @@ class _Check:
                 found += self._status_rows(asked, rows)
         return found
 
-    def _shares(self, asked: Asked, expected, rows) -> list[Difference]:
+    def _shares(
+        self, asked: Asked, expected: Mapping[str, _Expected], rows: _Rows
+    ) -> list[Difference]:
         own = [identity for identity, (name, _) in expected.items() if name == asked.name]
         sides = {
             number: rows[identity][0][1]
@@ -334,7 +339,7 @@ class _Check:
                 )
         return found
 
-    def _status_rows(self, asked: Asked, rows) -> list[Difference]:
+    def _status_rows(self, asked: Asked, rows: _Rows) -> list[Difference]:
         """A status has no row of its message; where it has one of its own, it follows."""
         assert asked.status_of is not None
         prefix = self._bodies[asked.status_of][1][0][0] + "#"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -16,14 +17,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
 from rollout_lib import operations as op
 from rollout_lib.database.connection import Database, connect
 from rollout_lib.database.migrations import migrate
-from rollout_lib.database.session import open_session
+from rollout_lib.database.session import Session, open_session
 from rollout_lib.errors import CouldNotMeasure, UsageError
 from rollout_lib.plan import Plan, load_plan
 from rollout_lib.probes import TOKEN
@@ -217,7 +218,7 @@ class _Live:
                 "SELECT correlation_id, domain, routed_to, message_id FROM webhook_routing_logs"
             )
             rows = connection.execute(statement).fetchall()
-            enabled = connection.execute(QUERY).fetchone()[1]
+            enabled = bool(_one(connection, QUERY)[1])
         lines = read_sent(out.read_text(encoding="utf-8").splitlines())
         percentage = self.plan.phases[0].percentage
         counted = tally(
@@ -235,7 +236,7 @@ class _Live:
         """As a person does it: pre-flight, an attestation, the change through its gates."""
         first = self.plan.phases[0].percentage
 
-        def session():
+        def session() -> Session:
             return open_session(self.plan.path, operator=OPERATOR)
 
         found = op.preflight(session()).checkpoint
@@ -249,11 +250,19 @@ class _Live:
             )
         self.on = time.time()
 
-    def _until(self, connection, load, began: float, end: float, seconds: float, what: str) -> None:
+    def _until(
+        self,
+        connection: psycopg.Connection[Any],
+        load: subprocess.Popen[str],
+        began: float,
+        end: float,
+        seconds: float,
+        what: str,
+    ) -> None:
         """Let time pass to `end` (or the client's last request), and see when routing goes off."""
         while load.poll() is None and (now := time.monotonic() - began) < end:
             self.progress(what, min(now, seconds), seconds)
-            row = connection.execute(QUERY).fetchone()
+            row = _one(connection, QUERY)
             if self.on is not None and self.off is None and not row[1]:
                 self.off = time.time()
             time.sleep(0.05)
@@ -321,3 +330,10 @@ def watch_command(plan: Plan, outputs: Path) -> tuple[str, ...]:
         str(outputs),
         "--verbose",
     )
+
+
+def _one(connection: psycopg.Connection[Any], statement: LiteralString) -> tuple[Any, ...]:
+    row: tuple[Any, ...] | None = connection.execute(statement).fetchone()
+    if row is None:
+        raise CouldNotMeasure(reason="the configuration has no row.")
+    return row

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from rollout_lib.plan import Plan
-from rollout_lib.rehearsal.live.load import MIX
+from rollout_lib.rehearsal.live.platform import MIX
 from rollout_lib.rehearsal.live.router import DATABASE
 from rollout_lib.rehearsal.live.stage import Stage
 from rollout_lib.rehearsal.own_plan import sections, write_own

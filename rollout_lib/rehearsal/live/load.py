@@ -229,7 +229,8 @@ class _Sender:
         identity = f"{self._run}-{self._number:06d}"
         task = asyncio.create_task(self._one(request, identity, later_s))
         self._tasks.add(task)
-        task.add_done_callback(lambda done: (self._tasks.discard(done), self._gate.release()))
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._gate.release())
 
     async def finish(self) -> None:
         await asyncio.gather(*self._tasks)

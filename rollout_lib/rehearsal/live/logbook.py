@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool
@@ -49,7 +50,7 @@ class Decision:
     from_number: str | None
     correlation_id: str
 
-    def values(self) -> tuple:
+    def values(self) -> tuple[Any, ...]:
         """In the order of INSERT."""
         return (
             self.created_at,

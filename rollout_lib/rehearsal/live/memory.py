@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rollout_lib.rehearsal.live.forward import Answer
 from rollout_lib.rehearsal.live.recognise import UNKNOWN, Item, Kind
@@ -147,7 +148,7 @@ class Conversations:
         domain = self._senders.get(_digest(item.sender), UNKNOWN) if item.sender else UNKNOWN
         return Spoken(domain=domain, key=None, unified=True)
 
-    def _keep(self, where: OrderedDict, key: bytes, value: object) -> None:
+    def _keep(self, where: OrderedDict[bytes, Any], key: bytes, value: object) -> None:
         where[key] = value
         where.move_to_end(key)
         while len(where) > self._most:

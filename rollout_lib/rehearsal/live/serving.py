@@ -10,6 +10,7 @@ import json
 import signal
 import socket
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -60,7 +61,7 @@ class QuietServer(uvicorn.Server):
         yield
 
 
-def configured(app, **more) -> uvicorn.Config:
+def configured(app: Any, **more: Any) -> uvicorn.Config:
     """uvicorn's settings that all share: no access log (a body never reaches a log), one loop, no
     banner.
     """

@@ -103,7 +103,7 @@ class Stage:
             raise CouldNotMeasure(
                 reason=f"the destinations refused {behaviour} for {name}: {answer.text}"
             )
-        return answer.json()["at"]
+        return float(answer.json()["at"])
 
     def received(self) -> dict[str, list[tuple[float, str]]]:
         """What each destination received: (when, correlation id)."""
@@ -130,7 +130,9 @@ class Stage:
     def health(self) -> dict[str, Any]:
         """The router's own words, as its operator sees them."""
         headers = {"authorization": f"Bearer {self.environment[OPERATOR]}"}
-        return self._client.get(self.address("router") + "/health", headers=headers).json()
+        address = self.address("router") + "/health"
+        words: dict[str, Any] = self._client.get(address, headers=headers).json()
+        return words
 
     def start(self, name: str, *command: str, announces: bool = False) -> subprocess.Popen[str]:
         """Another process of the rehearsal, ended with the rest. announces: it prints a line when
@@ -164,11 +166,13 @@ class Stage:
 
     def _start(self, name: str, *arguments: str) -> dict[str, int]:
         process = self.start(name, "-m", f"{_LIVE}.{name}", *arguments, announces=True)
-        said, _, _ = select.select([process.stdout], [], [], READY_S)
-        line = process.stdout.readline() if said and process.stdout else ""
+        line = ""
+        if process.stdout and select.select([process.stdout], [], [], READY_S)[0]:
+            line = process.stdout.readline()
         if not line.startswith("{"):
             words = (self.folder / f"{name}.log").read_text(encoding="utf-8")[-500:].strip()
             raise CouldNotMeasure(
                 reason=f"the rehearsal's {name} did not start: {words or 'it said nothing'}."
             )
-        return json.loads(line)
+        ports: dict[str, int] = json.loads(line)
+        return ports
