@@ -22,7 +22,7 @@ rehearse: setup ## Day 3 on a real PostgreSQL, every step a notebook; ends with 
 lab: setup ## JupyterLab on working copies of the notebooks; a practice day where no plan says otherwise
 	.venv/bin/rollout lab
 
-test: setup ## everything that needs nothing from the system
+test: lint ## style and types, then everything that needs nothing from the system
 	$(PYTEST) -m "not slow"
 
 test-all: test ## test, and the slow rest
@@ -32,10 +32,12 @@ bench: setup ## what benchmarks/README.md holds a dated copy of; each file there
 	@for file in $$(grep -l '^if __name__' benchmarks/*.py); do \
 	  echo "## $$file"; nice $(PYTHON) -m benchmarks.$$(basename $$file .py) || exit 1; done
 
-lint: setup ## style, format and import contracts
+lint: setup ## style, format, import contracts and types; prints the size of the house
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check -q .
 	.venv/bin/lint-imports >/dev/null || .venv/bin/lint-imports
+	.venv/bin/mypy
+	@$(PYTHON) -m benchmarks.house
 
 clean: ## remove what was built here; records in outputs/ stay
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis

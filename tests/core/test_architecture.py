@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import house
+
 SOURCES = sorted(Path("rollout_lib").rglob("*.py"))
 SQL = [path for path in sorted(Path("rollout_lib/sql").glob("*.sql")) if path.name != "roles.sql"]
 LONGEST_FILE, LONGEST_FUNCTION = 450, 80  # to come down to 300 and 60
@@ -33,6 +35,25 @@ def test_the_layers_point_inwards():
         [Path(sys.executable).with_name("lint-imports")], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_the_walk_through_the_house_is_complete():
+    """docs/house.md links every room and every module that a recorded check reads, and its picture
+    is the import contract's.
+    """
+    text = Path("docs/house.md").read_text(encoding="utf-8")
+    linked = {name.partition("#")[0] for name in re.findall(r"\]\(\.\./([^)]+)\)", text)}
+    modules = {path: ".".join(Path(path).with_suffix("").parts) for path in linked}
+    named = {name.removesuffix(".__init__") for name in modules.values()}
+    assert house.closure(house.CHECK) <= named
+    assert {f"rollout_lib.{room}" for room in house.rooms()} <= named
+    assert f"```mermaid\n{house.picture()}\n```" in text
+
+
+def test_the_house_keeps_its_size():
+    """No more rooms than 26, and nothing is packed past the formatter."""
+    assert len(house.rooms()) <= 26
+    assert not any("fmt" + ": skip" in path.read_text(encoding="utf-8") for path in SOURCES)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=str)

@@ -13,6 +13,7 @@ DOCUMENTS = [
     *sorted(Path("docs/decisions").glob("*.md")),
     Path("benchmarks/README.md"),
     Path("CHANGELOG.md"),
+    Path("CONTRIBUTING.md"),
     Path("README.md"),
 ]
 RUNBOOK = Path("docs/runbook/week6-day3-traffic-rollout.md")
