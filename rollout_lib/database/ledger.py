@@ -91,17 +91,20 @@ def append(connection: Connection, **entry: Any) -> tuple[int, str]:
 
 
 def config_from(row: dict[str, Any] | None, rows: int) -> RoutingConfig | None:
-    """The newest configuration row; a NULL where a value must be, or a percentage that is none
-    (NaN, below 0), is no configuration.
+    """The newest configuration row; a NULL where a value must be, or a percentage or an instant that
+    is none (NaN, below 0, infinity), is no configuration.
     """
     if row is None or not is_percentage(row.get("percentage")) or row.get("enabled") is None:
+        return None
+    created_at = _finite(row.get("created_at"))
+    if created_at is None:
         return None
     return RoutingConfig(
         percentage=tidy(row["percentage"]),
         enabled=row["enabled"],
-        domains=tuple(row.get("domains") or ()),
-        created_at=datetime.fromisoformat(row["created_at"]),
-        updated_at=_instant(row.get("updated_at")),
+        domains=tuple(str(name) for name in row.get("domains") or ()),
+        created_at=created_at,
+        updated_at=_finite(row.get("updated_at")),
         notes=redact(row["notes"]) if row.get("notes") else None,
         rows=rows,
     )
@@ -110,6 +113,11 @@ def config_from(row: dict[str, Any] | None, rows: int) -> RoutingConfig | None:
 def is_percentage(value: Any) -> bool:
     """Say whether a value of the column is a finite number that is not negative."""
     return value is not None and Decimal(str(value)).is_finite() and Decimal(str(value)) >= 0
+
+
+def _finite(value: str | None) -> datetime | None:
+    """An instant of a row that anybody may have written; None for none, and for infinity."""
+    return None if value in (None, "infinity", "-infinity") else _instant(value)
 
 
 def tidy(value: Any) -> Decimal:

@@ -1,25 +1,27 @@
-"""What the traffic did: one statement, one row, exact latency histograms; values
-out, no judgement.
-"""
+"""What the traffic did: one statement, one row, exact latency histograms; values out, no judgement."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
+from sqlalchemy.exc import DBAPIError
 
+from rollout_lib.database import cells
 from rollout_lib.database.connection import Asked, load_sql
 from rollout_lib.model import (
     LEGACY,
     ROUTER_ERROR,
     UNIFIED,
-    Cell,
     Counts,
     Health,
     Leak,
+    Look,
     Measurement,
     Traffic,
     Window,
@@ -27,17 +29,12 @@ from rollout_lib.model import (
 from rollout_lib.plan import Plan
 from rollout_lib.redaction import redact
 
-_Bin = Any  # one row of the measurement: JSON, as sql/measure.sql has it
-
-SUCCESS = "success"  # any other status, and none, is an error: unknown is never good
 SETTLING = timedelta(seconds=30)  # after a change the router may still use the old percentage
-_HOUR, _WINDOW, _INCREMENT, _SETTLED, _PHASE = (
-    4,
-    5,
-    6,
-    7,
-    8,
-)  # where a bin has its rows of that span
+READ_AGAIN = 3  # so many looks of the last hour are told apart, where more are, neighbours join
+EDGES = 8  # the statement counts from so many
+SLOW_MEMORY = timedelta(
+    hours=3
+)  # a webhook that was slow is known so long before what is read again
 
 
 def measure(
@@ -50,91 +47,213 @@ def measure(
     whole_phase: bool,
     live: bool,
     lag: timedelta | None = None,
+    before: Look | None = None,
+    percentage: Decimal | None = None,
 ) -> Measurement:
-    """Everything a check sees, in one round trip.
+    """Everything a check sees, in one round trip (two with the whole phase).
 
     Spans are half-open and end at as_of minus the lag, the plan's without one (the unclipped hour,
     which is the runbook's own, the leak and the last rows: at as_of). Without a phase, phase_began
-    is None and the last window stands in its place. live asks check_routing_health()."""
+    is None and the last window stands in its place. live asks check_routing_health(). before is the
+    last look: what it counted of the last hour is read again."""
     until = as_of - (plan.monitoring.ingestion_lag if lag is None else lag)
-    starts = _starts(as_of, until, plan.monitoring.window, phase_began, increment_start)
+    window = plan.monitoring.window
+    began = phase_began or until - window
+    # Never before the phase: a check within the lag of its change has an empty increment, and the
+    # next look begins at the change, not at rows of the percentage before.
+    increment = max(increment_start, began)
+    oldest = max(began, until - window - plan.monitoring.ingestion_lag)
+    spans = _Spans(
+        as_of=as_of,
+        until=until,
+        hour=as_of - window,
+        window=max(until - window, began),
+        buckets=_buckets(before, oldest, increment, until, began + SETTLING),
+    )
     row = connection.execute(
         load_sql("measure"),
         {
-            **starts,
-            "as_of": as_of,
-            "until": until,
-            "whole_phase": whole_phase,
+            **spans.binds(),
+            "phase_start": began,
+            "settled_from": began + SETTLING,
+            "slow_since": max(began, spans.edges[0] - SLOW_MEMORY),
             "live": live,
-            "domains": list(plan.domains),
+            "domains": [domain.lower() for domain in plan.domains],
             "slow_ms": plan.thresholds.p95_investigate_ms,
         },
     ).one()
-    bins, failing, slow_ms = (
-        _named(row.histogram),
-        row.failing or [],
-        plan.thresholds.p95_investigate_ms,
+    phase = None
+    if whole_phase:
+        whole = Window(start=began, end=max(began, until))
+        phase = whole_span(connection, plan, whole, (UNIFIED,))
+    return _measurement(
+        row,
+        spans,
+        plan,
+        live=live,
+        increment=increment,
+        settled_from=began + SETTLING,
+        phase=phase,
+        before=before,
+        percentage=percentage,
     )
-    leak = row.leak or {}
 
-    def traffic(span: int, start: str, counted: str | None = None) -> Traffic:
-        end = as_of if span == _HOUR else until
-        window = Window(start=starts[start], end=max(end, starts[start]))
-        kept = [[*item[:4], item[span]] for item in bins if item[span]]
-        return Traffic(window=window, cells=_cells(kept, failing, counted, slow_ms))
 
-    settled: dict[str, int] = defaultdict(int)
-    for item in bins:
-        if item[0] in plan.domains:
-            settled[item[1]] += item[_SETTLED]
+@dataclass(frozen=True, kw_only=True)
+class _Spans:
+    """The statement's edges: buckets are those of the looks that are read again, until the last."""
+
+    as_of: datetime
+    until: datetime
+    hour: datetime
+    window: datetime
+    buckets: tuple[datetime, ...]
+
+    @property
+    def edges(self) -> list[datetime]:
+        return sorted({self.hour, min(self.window, self.until), *self.buckets, self.until})
+
+    def place(self, instant: datetime) -> int:
+        """Where an edge's count stands in a group."""
+        return self.edges.index(instant)
+
+    def binds(self) -> dict[str, Any]:
+        edges = self.edges
+        return {
+            "as_of": self.as_of,
+            "until": self.until,
+            "scan_from": edges[0],
+            "edges": [*edges, *[self.as_of] * (EDGES - len(edges))],
+            "hour_at": self.place(self.hour) + 1,
+            "window_at": self.place(min(self.window, self.until)) + 1,
+            "until_at": self.place(self.until) + 1,
+        }
+
+
+def _buckets(
+    before: Look | None, oldest: datetime, increment: datetime, until: datetime, settled: datetime
+) -> tuple[datetime, ...]:
+    """The edges of what is counted: the looks of the last hour that the last one knows, the increment.
+
+    Where they are more than READ_AGAIN, neighbours become one; never over the instant from which a
+    new percentage may be judged (settled)."""
+    if increment >= until:
+        return ()
+    known = before.buckets if before is not None else ()
+    starts = [edge for edge in known[:-1] if oldest <= edge < increment]
+    if not starts or known[-1] != increment:
+        starts = []
+    edges = [*starts, increment]
+    while len(edges) - 1 > READ_AGAIN:
+        inner = [place for place in range(1, len(edges) - 1) if edges[place] != settled]
+        edges.pop(min(inner, key=lambda place: edges[place + 1] - edges[place - 1]))
+    if increment < settled < until:
+        edges.append(settled)
+    return (*edges, until)
+
+
+def _measurement(
+    row: Row[Any],
+    spans: _Spans,
+    plan: Plan,
+    *,
+    live: bool,
+    increment: datetime,
+    settled_from: datetime,
+    **more: Any,
+) -> Measurement:
+    """The statement's one row as values; more goes to the Measurement as it is."""
+    groups, latencies = row.groups or [], row.latencies or []
+    failures = cells.failures_of(row.failures, spans.edges[0])
+    leak, ahead = row.leak or {}, row.ahead or {}
+    of_window = [(one[0], one[1], *map(cells.numbers, one[3:5])) for one in latencies]
+    of_hour = of_window + [(one[0], one[1], *map(cells.numbers, one[5:7])) for one in latencies]
+
+    def between(start: datetime, end: datetime, spread: Sequence[Any] = ()) -> Traffic:
+        """The traffic of a window: with the histogram that is given, else with its failures."""
+        window = Window(start=start, end=max(start, end))
+        if end <= start:
+            return Traffic(window=window, cells=())
+        places = spans.place(start), 0 if end == spans.as_of else spans.place(end)
+        if not spread:
+            return cells.counted(groups, places, window, failures=failures)
+        return cells.counted(groups, places, window, latencies=spread)
+
+    buckets = tuple(between(start, end) for start, end in pairwise(spans.buckets))
+    settled = [
+        cell
+        for bucket in buckets
+        for cell in bucket.cells
+        if bucket.window.start >= max(increment, settled_from) and cell.domain in plan.domains
+    ]
     return Measurement(
-        as_of=as_of,
-        hour=traffic(_HOUR, "hour_start"),
-        window=traffic(_WINDOW, "window_start"),
-        increment=traffic(_INCREMENT, "increment_start", "fresh"),
-        phase=traffic(_PHASE, "phase_start", "phase") if whole_phase else None,
+        as_of=spans.as_of,
+        hour=between(spans.hour, spans.as_of, of_hour),
+        window=between(spans.window, spans.until, of_window),
+        increment=between(increment, spans.until),
         leak=Leak(
             rows=leak.get("rows") or 0,
-            domains=tuple(leak.get("domains") or ()),
+            domains=tuple(sorted({cells.shown(name) for name in leak.get("domains") or ()})),
             first_at=_instant(leak.get("first_at")),
             last_at=_instant(leak.get("last_at")),
         ),
-        settled_unified=settled[UNIFIED],
-        settled_legacy=settled[LEGACY],
+        settled_unified=sum(cell.requests for cell in settled if cell.routed_to == UNIFIED),
+        settled_legacy=sum(cell.requests for cell in settled if cell.routed_to == LEGACY),
         last_unified_at=row.last_unified_at,
         legacy_since_unified=row.legacy_since_unified,
         newest_row_at=row.newest_row_at,
         health=_health(row.health, live),
         errors=merged_errors(row.errors or ()),
+        buckets=buckets,
+        settled_from=settled_from,
+        words=cells.strange_words(
+            groups, spans.place(spans.hour), (*plan.domains, *plan.protected_domains)
+        ),
+        ids=cells.ids_of(row.ids, row.repeated),
+        hidden=tuple(row.hidden or ()),
+        ahead_rows=ahead.get("rows") or 0,
+        ahead_until=_instant(ahead.get("last_at")),
+        **more,
     )
 
 
-def _starts(
-    as_of: datetime,
-    until: datetime,
-    window: timedelta,
-    phase_began: datetime | None,
-    increment_start: datetime,
-) -> dict[str, datetime]:
-    """Where each of the statement's spans begins."""
-    began = phase_began or until - window
-    return {
-        "hour_start": as_of - window,
-        "window_start": max(until - window, began),
-        # Never before the phase: a check within the lag of its change has an empty increment, and
-        # the next
-        # look begins at the change, not at rows of the percentage before.
-        "increment_start": max(increment_start, began),
-        "phase_start": began,
-        "settled_from": began + SETTLING,
-    }
+def whole_span(
+    connection: Connection, plan: Plan, window: Window, routed: tuple[str, ...]
+) -> Traffic:
+    """A long span read once: its exact histogram, and when each of its webhooks was bad first.
+
+    routed: the destinations whose slow webhooks are counted."""
+    return _spanned(plan, window, connection.execute(*_span_asked(plan, window, routed)).one())
+
+
+def _span_asked(plan: Plan, window: Window, routed: tuple[str, ...]) -> Asked:
+    slow_ms = plan.thresholds.p95_investigate_ms
+    binds = {"start": window.start, "until": window.end, "slow_ms": slow_ms, "routed": list(routed)}
+    return load_sql("phase"), binds
+
+
+def _spanned(plan: Plan, window: Window, row: Any) -> Traffic:
+    failures = cells.failures_of(row.failures, window.start)
+    slow_ms = plan.thresholds.p95_investigate_ms
+    return cells.spread(row.histogram or (), window, failures, slow_ms)
+
+
+def arrived_since_off(connection: Connection, settled: datetime, as_of: datetime) -> int | None:
+    """Rows of unified stamped after `settled` that were written after routing went off; None where
+    the order of writing cannot be told (a view, a foreign or a distributed table).
+    """
+    binds = {"settled": settled, "as_of": as_of}
+    try:
+        with connection.begin_nested():
+            arrived: int | None = connection.execute(load_sql("arrived"), binds).scalar_one()
+    except DBAPIError:
+        return None
+    return arrived
 
 
 def baseline_asked(plan: Plan, as_of: datetime) -> Asked:
     """Return the question for legacy's last 24 hours, for baseline_from."""
-    window, slow_ms = _day_before(plan, as_of), plan.thresholds.p95_investigate_ms
-    binds = {"start": window.start, "until": window.end, "slow_ms": slow_ms}
-    return load_sql("baseline"), binds
+    return _span_asked(plan, _day_before(plan, as_of), (UNIFIED, LEGACY))
 
 
 def _day_before(plan: Plan, as_of: datetime) -> Window:
@@ -143,18 +262,14 @@ def _day_before(plan: Plan, as_of: datetime) -> Window:
 
 
 def baseline_from(plan: Plan, as_of: datetime, row: Any) -> tuple[Traffic, Counts]:
-    """Return legacy's last 24 hours as one row of sql/baseline.sql holds them."""
-    window, slow_ms = _day_before(plan, as_of), plan.thresholds.p95_investigate_ms
-    bins = _named(row.histogram)
-    failing = [
-        {**item, "phase_errors": item["errors"], "phase_slow": item["slow"]}
-        for item in row.failing or []
-    ]
-    rows = sum(item[-1] for item in bins)
-    raw = sum(item[-1] for item in bins if item[1] == ROUTER_ERROR)
-    bad = sum(item["errors"] for item in failing if item["routed_to"] == ROUTER_ERROR)
-    cells = _cells(bins, failing, "phase", slow_ms)
-    return Traffic(window=window, cells=cells), Counts(bad=bad, total=rows - (raw - bad))
+    """Return legacy's last 24 hours as one row of sql/phase.sql holds them, and the router's own
+    failures in them.
+    """
+    traffic = _spanned(plan, _day_before(plan, as_of), row)
+    rows = sum(cell.requests for cell in traffic.cells)
+    unreached = [cell for cell in traffic.cells if cell.routed_to == ROUTER_ERROR]
+    bad = sum(cell.failing or 0 for cell in unreached)
+    return traffic, Counts(bad=bad, total=rows - (sum(cell.requests for cell in unreached) - bad))
 
 
 def errors_between(
@@ -171,10 +286,10 @@ def merged_errors(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], ..
 
     Messages are redacted, and those that differ only in what is redacted (a phone number) are one.
     """
-    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
+    merged: dict[tuple[str, str, str], dict[str, Any]] = {}
     for row in rows:
         message = redact(row["error_message"] or "(no message)")
-        domain, routed_to = _names(row["domain"], row["routed_to"])
+        domain, routed_to = cells.place_of(row["domain"], row["routed_to"])
         known = merged.setdefault(
             (domain, routed_to, message),
             {
@@ -196,57 +311,6 @@ def one_line_status(connection: Connection, plan: Plan, as_of: datetime) -> dict
     span = {"start": as_of - plan.monitoring.window, "until": as_of}
     row = connection.execute(load_sql("status"), span).first()
     return dict(row._mapping) if row else {}
-
-
-def _cells(
-    bins: Sequence[_Bin], failing: Sequence[_Bin], counted: str | None, slow_ms: int
-) -> tuple[Cell, ...]:
-    """Cells of the given histogram bins; counted is "fresh", "phase" or None (distinct webhooks
-    unknown).
-    """
-    rows: dict[tuple[str, str], list[_Bin]] = defaultdict(list)
-    for item in bins:
-        rows[(item[0], item[1])].append(item)
-    distinct = {_names(item["domain"], item["routed_to"]): item for item in failing}
-    return tuple(
-        _cell(domain, routed_to, items, distinct.get((domain, routed_to)), counted, slow_ms)
-        for (domain, routed_to), items in sorted(rows.items())
-    )
-
-
-def _names(domain: str | None, routed_to: str | None) -> tuple[str, str]:
-    """A table without our constraints may hold neither; what is missing is not good, and not
-    nothing.
-    """
-    return domain or "unknown", routed_to or ROUTER_ERROR
-
-
-def _named(bins: Sequence[_Bin] | None) -> list[_Bin]:
-    return [[*_names(item[0], item[1]), *item[2:]] for item in bins or []]
-
-
-def _cell(
-    domain: str,
-    routed_to: str,
-    items: Sequence[_Bin],
-    distinct: Mapping[str, int] | None,
-    counted: str | None,
-    slow_ms: int,
-) -> Cell:
-    latencies: dict[int, int] = defaultdict(int)
-    for item in items:
-        if item[3] is not None:
-            latencies[item[3]] += item[-1]
-    return Cell(
-        domain=domain,
-        routed_to=routed_to,
-        requests=sum(item[-1] for item in items),
-        errors=sum(item[-1] for item in items if item[2] != SUCCESS or routed_to == ROUTER_ERROR),
-        latencies=dict(latencies),
-        failing=(distinct or {}).get(f"{counted}_errors", 0) if counted else None,
-        slow=sum(count for ms, count in latencies.items() if ms > slow_ms),
-        slow_failing=(distinct or {}).get(f"{counted}_slow", 0) if counted else None,
-    )
 
 
 def _instant(value: str | None) -> datetime | None:

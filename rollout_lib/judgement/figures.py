@@ -34,12 +34,20 @@ def _ranked(latencies: Mapping[int, int], rank: int) -> float:
     raise ValueError(f"rank {rank} of {seen} latencies")
 
 
+def timed(cell: Cell) -> int:
+    """Rows of a cell with a latency that can be one: 0 ms or more."""
+    if cell.timed is not None:
+        return cell.timed
+    return sum(rows for ms, rows in cell.latencies.items() if ms >= 0)
+
+
 def merge(cells: Iterable[Cell], domain: str = TOTAL, routed_to: str = UNIFIED) -> Cell:
     """One cell that adds up the given ones (none of them is a cell of zeros)."""
     latencies: dict[int, int] = defaultdict(int)
-    requests = errors = slow = failing = slow_failing = 0
+    requests = errors = slow = failing = slow_failing = with_latency = without = 0
     for cell in cells:
         requests, errors, slow = requests + cell.requests, errors + cell.errors, slow + cell.slow
+        with_latency, without = with_latency + timed(cell), without + cell.untimed
         failing, slow_failing = (
             failing + (cell.failing or 0),
             slow_failing + (cell.slow_failing or 0),
@@ -55,6 +63,8 @@ def merge(cells: Iterable[Cell], domain: str = TOTAL, routed_to: str = UNIFIED) 
         failing=failing,
         slow=slow,
         slow_failing=slow_failing,
+        timed=with_latency,
+        untimed=without,
     )
 
 

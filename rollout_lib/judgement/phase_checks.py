@@ -49,6 +49,7 @@ class Whole:
     traffic: Traffic  # the whole phase
     present: Traffic  # the last hour of it, which says how fast more will come
     counted: Counts  # distinct failing webhooks in total, as the evidence counts
+    more: Counts  # what the whole has more than its looks counted; less than 0: gone
     plan: Plan
 
     def needs(
@@ -311,25 +312,29 @@ def slots_check(standing: Standing, plan: Plan, now: datetime) -> Check:
     )
 
 
-def late_check(counts: Counts, tail: Counts, standing: Standing) -> Check:
-    """The phase measured as a whole, against the sum of its looks: rows that were logged late."""
-    bad = counts.bad - tail.bad - sum(look.errors[TOTAL].bad for look in standing.looks)
-    total = counts.total - tail.total - sum(look.errors[TOTAL].total for look in standing.looks)
-    observed = f"{total:+,} requests, {bad:+,} failing"
+def late_check(more: Counts) -> Check:
+    """The phase measured as a whole, against the sum of its looks: rows logged late, or deleted."""
+    observed = f"{more.total:+,} requests, {more.bad:+,} failing"
+    gone = more.total < 0 or more.bad < 0
+    reason = f"The whole phase against the sum of its looks: {observed}. "
+    reason += (
+        "Rows were deleted; the larger count is judged."
+        if gone
+        else "They were logged too late for any check."
+    )
+    undecided = gone or more.bad > 0
+    figures = {"failing": abs(more.bad)} | ({"gone": max(-more.total, 0)} if gone else {})
     return Check(
         kind=CheckKind.LATE_ROWS,
         name="late rows",
-        outcome=Outcome.PASS if (bad, total) == (0, 0) else Outcome.WARN,
+        outcome=Outcome.PASS if (more.bad, more.total) == (0, 0) else Outcome.WARN,
         observed=observed,
         limit="+0",
-        reason=(
-            f"The whole phase against the sum of its looks: {observed} were logged later than the"
-            " lag."
-        ),
-        state=State.INCONCLUSIVE if bad else None,
+        reason=reason,
+        state=State.INCONCLUSIVE if undecided else None,
         finding=(
-            Finding(kind=FindingKind.LATE_ROWS, subject=TOTAL, figures={"failing": abs(bad)})
-            if bad
+            Finding(kind=FindingKind.LATE_ROWS, subject=TOTAL, figures=figures)
+            if undecided
             else None
         ),
     )

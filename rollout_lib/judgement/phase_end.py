@@ -7,12 +7,12 @@ from dataclasses import replace
 from datetime import datetime
 
 from rollout_lib.judgement import phase_checks as checkpoints
+from rollout_lib.judgement.counting import against_looks, look_from, phase_counts
 from rollout_lib.judgement.explain import bound, next_command
 from rollout_lib.judgement.findings import uncovered
 from rollout_lib.judgement.literal import literal_checks
 from rollout_lib.judgement.protected import uptime_checks
 from rollout_lib.judgement.slot import judge_slot
-from rollout_lib.judgement.streams import look_from
 from rollout_lib.model import (
     TOTAL,
     Act,
@@ -61,7 +61,7 @@ def judge_phase_end(
     )
     if config is None or standing.phase is None or not config.enabled or config.percentage == 0:
         return _nothing_to_evaluate(slot, plan)
-    whole = _whole(measurement, plan)
+    whole = _whole(measurement, standing, plan)
     checks = _checks(slot, whole, measurement, standing, config, now)
     states = [check.state for check in checks if check.state is not None]
     state = worst(states) if states else State.PASS
@@ -83,14 +83,17 @@ def _nothing_to_evaluate(slot: Verdict, plan: Plan) -> Verdict:
     return replace(slot, state=state, sentence=sentence, next_step=next_command(state, plan))
 
 
-def _whole(measurement: Measurement, plan: Plan) -> checkpoints.Whole:
+def _whole(measurement: Measurement, standing: Standing, plan: Plan) -> checkpoints.Whole:
+    """The phase at its end, by the larger of what is there and what its looks counted."""
     if measurement.phase is None:
         raise ValueError("the traffic of the whole phase was not read")
-    over_all = replace(measurement, increment=measurement.phase)
+    counted, tail = phase_counts(measurement, plan), look_from(measurement, None, False, plan)
+    larger, more, failing = against_looks(counted, tail, standing.looks)
     return checkpoints.Whole(
         traffic=measurement.phase,
         present=measurement.window,
-        counted=look_from(over_all, None, False, plan).errors[TOTAL],
+        counted=larger,
+        more=Counts(bad=failing, total=more),
         plan=plan,
     )
 
@@ -106,7 +109,6 @@ def _checks(
     """Every checkpoint of the runbook, in its order."""
     plan = whole.plan
     literal = {(one.kind, one.subject): one for one in literal_checks(whole.traffic, plan)}
-    tail = look_from(measurement, None, False, plan).errors[TOTAL]
     return [
         checkpoints.errors_check(literal[CheckKind.ERRORS, TOTAL], whole),
         checkpoints.latency_check(literal[CheckKind.LATENCY, TOTAL], whole),
@@ -117,7 +119,7 @@ def _checks(
         checkpoints.degradation_check(whole.counted, standing),
         checkpoints.hold_check(standing, plan, now),
         checkpoints.slots_check(standing, plan, now),
-        checkpoints.late_check(whole.counted, tail, standing),
+        checkpoints.late_check(whole.more),
         checkpoints.standing_check(slot, standing, plan),
     ]
 

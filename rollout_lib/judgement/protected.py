@@ -15,6 +15,7 @@ from rollout_lib.model import (
     Cell,
     Check,
     CheckKind,
+    Counts,
     Finding,
     FindingKind,
     Measurement,
@@ -104,9 +105,11 @@ def _so_far(before: Uptime) -> str:
     return f"{answered:,} of {asked:,} probes of this phase were answered."
 
 
-def rows_checks(traffic: Traffic, plan: Plan) -> tuple[Check, ...]:
-    """What the log says of each protected domain in an increment, whoever else can be asked."""
-    return tuple(_rows_check(name, _untouched(traffic, name)) for name in plan.protected_domains)
+def rows_checks(protected: Mapping[str, Counts]) -> tuple[Check, ...]:
+    """What the log says of each protected domain since the last check, whoever else can be asked.
+
+    protected: a look's own webhooks of each, late ones included."""
+    return tuple(_rows_check(name, counts) for name, counts in protected.items())
 
 
 def _untouched(traffic: Traffic, domain: str) -> list[Cell]:
@@ -114,10 +117,9 @@ def _untouched(traffic: Traffic, domain: str) -> list[Cell]:
     return [cell for cell in traffic.cells if cell.domain == domain and cell.routed_to != UNIFIED]
 
 
-def _rows_check(domain: str, cells: Sequence[Cell]) -> Check:
+def _rows_check(domain: str, counts: Counts) -> Check:
     name, wanted = (CheckKind.ROWS, domain), "none fails"
-    rows, errors = sum(cell.requests for cell in cells), sum(cell.errors for cell in cells)
-    if not rows:
+    if not counts.total:
         return _check(
             name,
             Outcome.NOT_APPLICABLE,
@@ -125,19 +127,21 @@ def _rows_check(domain: str, cells: Sequence[Cell]) -> Check:
             wanted,
             f"No {domain} webhook since the last check.",
         )
-    observed = f"{rate(errors, rows)} failed"
-    if not errors:
-        return _check(
-            name, Outcome.PASS, observed, wanted, f"All {rows:,} webhooks of {domain} were served."
-        )
-    if _is_down(cells):
+    observed = f"{rate(counts.bad, counts.total)} failed"
+    if not counts.bad:
+        reason = f"All {counts.total:,} webhooks of {domain} were served."
+        return _check(name, Outcome.PASS, observed, wanted, reason)
+    if counts.bad >= FEWEST and 2 * counts.bad >= counts.total:
         reason = (
-            f"{domain}'s own webhook failed {errors:,} of {rows:,}. None of it is routed, so"
-            " switching routing "
+            f"{domain}'s own webhook failed {counts.bad:,} of {counts.total:,}. None of it is"
+            " routed, so switching routing "
         )
         reason += "off may not mend it; nothing is raised while it lasts."
         return _check(name, Outcome.FAIL, observed, wanted, reason, State.HOLD)
-    reason = f"{domain}'s own webhook failed {errors:,} of {rows:,}: too few to call it down."
+    reason = (
+        f"{domain}'s own webhook failed {counts.bad:,} of {counts.total:,}: too few to call it"
+        " down."
+    )
     return _check(name, Outcome.WARN, observed, wanted, reason)
 
 

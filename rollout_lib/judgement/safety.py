@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from rollout_lib.judgement.legal import LOWEST_STEP, adopts, is_above_line, legal_line
+from rollout_lib.judgement.log import sight_check
 from rollout_lib.judgement.state import phase_index
 from rollout_lib.model import (
     UNIFIED,
     Check,
     CheckKind,
     Health,
+    Look,
     Measurement,
     Outcome,
     RoutingConfig,
@@ -23,7 +25,6 @@ from rollout_lib.model import (
 )
 from rollout_lib.plan import Plan
 from rollout_lib.redaction import redact
-from rollout_lib.text import both_clocks
 
 EXPECTED_BEFORE_ALARM = 7  # unified rows: none of 7 expected has a probability of 0.1 %
 
@@ -151,26 +152,19 @@ def digest_check(standing: Standing, plan: Plan) -> Check:
 
 
 def data_check(
-    config: RoutingConfig, measurement: Measurement, standing: Standing, plan: Plan
+    config: RoutingConfig,
+    measurement: Measurement,
+    standing: Standing,
+    plan: Plan,
+    looks: Sequence[Look] = (),
 ) -> Check:
-    """Are there rows at all, and does unified log what it should? Missing data is neither good nor
-    bad.
-    """
+    """Are there rows at all, and does unified log what it should, in total and of each domain?
+
+    Missing data is neither good nor bad. looks are the phase's, this check's own last."""
     wanted = f"unified rows as configured ({config.percentage:g} %)"
-    newest, stale = measurement.newest_row_at, plan.monitoring.stale_after
-    if newest is None or measurement.as_of - newest > stale:
-        last = (
-            f"the last row is of {both_clocks(newest, plan.time_zone)}"
-            if newest
-            else "there is no row"
-        )
-        reason = (
-            f"Could not look: {last}, more than {stale} ago. Traffic or logging has stopped, or our"
-            " view."
-        )
-        return _check(
-            CheckKind.DATA, Outcome.COULD_NOT_LOOK, last, wanted, reason, State.COULD_NOT_LOOK
-        )
+    blind = sight_check(measurement, plan, wanted)
+    if blind is not None:
+        return blind
     share = config.percentage / 100
     legacy = measurement.legacy_since_unified
     began = standing.phase.began_at if standing.phase else measurement.hour.window.start
@@ -183,9 +177,15 @@ def data_check(
         expected = float(legacy * share / (1 - share))
     rows = sum(cell.requests for cell in measurement.window.cells if cell.routed_to == UNIFIED)
     if expected >= EXPECTED_BEFORE_ALARM:
-        reason = f"0 unified requests in {minutes:.0f} min, {expected:.0f} expected: "
+        reason = f"0 unified requests in {minutes:.0f} min, {expected:,.0f} expected: "
         reason += "routing, unified or logging is broken."
         return _check(CheckKind.DATA, Outcome.FAIL, "0 unified", wanted, reason, State.NO_DATA)
+    silent = _silent_domain(looks, float(share), plan)
+    if silent is not None:
+        name, expected, minutes = silent
+        reason = f"0 unified requests of {name} in {minutes:.0f} min, {expected:,.0f} expected: "
+        reason += "its routing, its handler or its logging is broken."
+        return _check(CheckKind.DATA, Outcome.FAIL, f"0 of {name}", wanted, reason, State.NO_DATA)
     if rows == 0:
         reason = (
             f"Quiet: 0 unified requests in the window, {expected:.1f} expected since the last one."
@@ -202,16 +202,27 @@ def data_check(
     )
 
 
-def off_check(measurement: Measurement, settled: datetime, plan: Plan) -> Check:
-    """While routing is off, nothing routed later than the rollback + 30 s may go to unified."""
-    last = measurement.last_unified_at
-    wanted = f"no unified row after {both_clocks(settled, plan.time_zone)}"
-    if last is not None and last > settled:
-        seen = both_clocks(last, plan.time_zone)
-        reason = f"Routing is off, yet unified got a request at {seen}. The router does not obey."
-        return _check(CheckKind.OFF, Outcome.FAIL, seen, wanted, reason, State.ROLL_BACK)
-    reason = "Routing is off, and nothing went to unified since."
-    return _check(CheckKind.OFF, Outcome.PASS, "none", wanted, reason, State.OFF)
+def _silent_domain(
+    looks: Sequence[Look], share: float, plan: Plan
+) -> tuple[str, float, float] | None:
+    """The domain that most of unified's rows are missing of: (name, expected, minutes), if any is.
+
+    By the looks since its last row, so that a domain is asked as often as the total, and a little
+    more is expected before an alarm than of the total alone."""
+    if not 0 < share < 1:
+        return None
+    worst = None
+    for name in plan.domains:
+        legacy, since = 0, None
+        for look in reversed(looks):
+            if look.errors[name].total:
+                break
+            legacy, since = legacy + look.legacy_domains.get(name, 0), look.window.start
+        expected = legacy * share / (1 - share)
+        enough = EXPECTED_BEFORE_ALARM + math.log(len(plan.domains))
+        if since is not None and expected >= enough and (worst is None or expected > worst[1]):
+            worst = (name, expected, (looks[-1].window.end - since).total_seconds() / 60)
+    return worst
 
 
 # What a row of check_routing_health() may say, by the runbook's words and the deployed system's.

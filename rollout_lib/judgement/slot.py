@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from rollout_lib.judgement import safety
+from rollout_lib.judgement.counting import look_from
 from rollout_lib.judgement.explain import (
     clean_sentence,
     differ_sentence,
@@ -16,12 +17,12 @@ from rollout_lib.judgement.explain import (
 )
 from rollout_lib.judgement.figures import select, share
 from rollout_lib.judgement.literal import literal_checks
+from rollout_lib.judgement.log import log_checks, off_check
 from rollout_lib.judgement.protected import protected_checks, rows_checks
 from rollout_lib.judgement.streams import (
     SPLIT_AT,
     differences,
     judge_streams,
-    look_from,
     shared_incident,
     split_alarm,
 )
@@ -54,6 +55,10 @@ _BEFORE_RATES = (
     CheckKind.PLAN,
     CheckKind.SPLIT,
     CheckKind.DATA,
+    CheckKind.OUTAGE,
+    CheckKind.LATENCIES,
+    CheckKind.IDS,
+    CheckKind.WORDS,
 )
 _OFF_TOO = (
     CheckKind.DRIFT,
@@ -81,18 +86,18 @@ def judge_slot(
         return _verdict(
             plan, standing, [check], (), State.COULD_NOT_LOOK, State.COULD_NOT_LOOK, [check]
         )
+    look = look_from(measurement, slot, slot is not None, plan)
     leak = safety.leak_check(config, measurement, plan)
     down = protected_checks(probes, plan, standing.protected)
-    first = [leak, *down, *rows_checks(measurement.increment, plan)]
+    first = [leak, *down, *rows_checks(look.protected)]
     drift, ledger = safety.drift_check(config, standing, plan), safety.ledger_check(standing)
     head = safety.head_check(standing)
     if not config.enabled or config.percentage == 0:
         return _off(plan, config, standing, measurement, [*first, drift, ledger, head])
-    data = safety.data_check(config, measurement, standing, plan)
+    looks = (*standing.looks, look)
+    data = safety.data_check(config, measurement, standing, plan, looks)
     literal = literal_checks(measurement.window, plan)
     literal_states = {(check.kind, check.subject): _state(check) for check in literal}
-    look = look_from(measurement, slot, slot is not None, plan)
-    looks = (*standing.looks, look)
     streams = judge_streams(looks, literal_states, plan)
     split = _split(measurement, looks, config, standing, plan)
     hour = literal_checks(measurement.hour, plan)
@@ -113,6 +118,7 @@ def judge_slot(
         head,
         safety.digest_check(standing, plan),
         data,
+        *log_checks(measurement, look, plan),
         split,
         *literal,
         health,
@@ -160,6 +166,8 @@ def _state(check: Check) -> State:
 def _column(states: Sequence[State], blind: bool, data: Check) -> State:
     """One column's state; streams without rows say nothing where others have some."""
     seen = [state for state in states if state is not State.QUIET]
+    if len(seen) < len(states) and set(seen) == {State.CERTIFIED}:
+        return State.CLEAN_UNPROVEN  # proven of every stream, or not proven
     acts = [state for state in seen if state in _ACTS or state is State.HOLD]
     if blind and not acts:
         return _state(data)
@@ -173,7 +181,7 @@ def _off(
     measurement: Measurement,
     checks: Sequence[Check],
 ) -> Verdict:
-    off = safety.off_check(measurement, _off_since(config, standing, measurement) + SETTLING, plan)
+    off = off_check(measurement, off_since(config, standing, measurement) + SETTLING, plan)
     # A leak of before the rollback has been acted on; what flows now is the question of `off`.
     checks = [off, *[check for check in checks if check.kind is not CheckKind.LEAK]]
     state = _state(off)
@@ -195,7 +203,7 @@ def _off(
     )
 
 
-def _off_since(config: RoutingConfig, standing: Standing, measurement: Measurement) -> datetime:
+def off_since(config: RoutingConfig, standing: Standing, measurement: Measurement) -> datetime:
     """When routing went off: by the ledger; else, found off just now, by the configuration or not
     before now.
     """

@@ -6,24 +6,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import cache
 from itertools import pairwise
 
 from rollout_lib import evidence
-from rollout_lib.judgement.figures import select
+from rollout_lib.judgement.counting import LATENCY_LIMIT, error_limit
 from rollout_lib.model import (
-    LEGACY,
     ROUTER,
-    ROUTER_ERROR,
     TOTAL,
-    UNIFIED,
     Cell,
     CheckKind,
     Counts,
     Difference,
     Look,
-    Measurement,
     State,
     StreamEvidence,
 )
@@ -33,14 +28,8 @@ HOLD_AT = math.log(5)
 ACT_AT = math.log(20)
 SPLIT_AT = math.log(100)
 DESIGNED_LIMIT = 0.001  # the error rate that the alternatives were chosen for
-LATENCY_LIMIT = 0.05  # p95 > T is P(latency > T) > 5 %
 _PARTS = ("bad", "total")
 AT_LEAST = 2  # distinct failing webhooks: a single one is never evidence
-
-
-def error_limit(plan: Plan) -> float:
-    """The rate that every request is allowed: the runbook's 0.1 % as a share."""
-    return float(plan.thresholds.error_rate_investigate_pct) / 100
 
 
 @cache
@@ -56,43 +45,6 @@ def error_bets(limit: float) -> tuple[float, tuple[float, ...], tuple[float, ...
 
     moved = [odds(q) / odds(DESIGNED_LIMIT) * odds(limit) for q in evidence.ERROR_ALTERNATIVES]
     return limit, tuple(one / (1 + one) for one in moved), evidence.ERROR_WEIGHTS
-
-
-def look_from(measurement: Measurement, slot: datetime | None, closed: bool, plan: Plan) -> Look:
-    """The increment as the engine counts it: distinct failing webhooks among requests without
-    retries.
-    """
-    traffic = measurement.increment
-    errors: dict[str, Counts] = {}
-    latency: dict[str, Counts] = {}
-    for label, names in [(domain, [domain]) for domain in plan.domains] + [
-        (TOTAL, list(plan.domains))
-    ]:
-        cell = select(traffic, UNIFIED, names)
-        errors[label] = _counted(cell.requests, cell.errors, cell.failing)
-        latency[label] = _counted(sum(cell.latencies.values()), cell.slow, cell.slow_failing)
-    legacy = select(traffic, LEGACY, list(plan.domains))
-    rows = sum(cell.requests for cell in traffic.cells)
-    unreached = [cell for cell in traffic.cells if cell.routed_to == ROUTER_ERROR]
-    return Look(
-        slot=slot,
-        window=traffic.window,
-        errors=errors,
-        latency=latency,
-        router=_counted(
-            rows, sum(c.requests for c in unreached), sum(c.failing or 0 for c in unreached)
-        ),
-        legacy=_counted(legacy.requests, legacy.errors, legacy.failing),
-        unified_settled=measurement.settled_unified,
-        legacy_settled=measurement.settled_legacy,
-        closed=closed,
-    )
-
-
-def _counted(rows: int, bad_rows: int, failing: int | None) -> Counts:
-    """n = rows - (bad rows - bad): the retries of one webhook are one request that failed."""
-    bad = failing or 0
-    return Counts(bad=bad, total=rows - (bad_rows - bad))
 
 
 def judge_streams(

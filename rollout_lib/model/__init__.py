@@ -26,6 +26,7 @@ from rollout_lib.model.measurement import (
     Cell,
     Counts,
     Health,
+    Ids,
     Leak,
     Look,
     Measurement,
@@ -34,6 +35,7 @@ from rollout_lib.model.measurement import (
     Traffic,
     Uptime,
     Window,
+    Word,
 )
 from rollout_lib.model.verdict import (
     BLIND,
@@ -89,6 +91,7 @@ __all__ = [
     "Gate",
     "Health",
     "Held",
+    "Ids",
     "Leak",
     "LedgerEntry",
     "Look",
@@ -111,6 +114,7 @@ __all__ = [
     "Uptime",
     "Verdict",
     "Window",
+    "Word",
     "runs",
     "statements",
     "worst",

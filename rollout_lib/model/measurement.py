@@ -8,7 +8,7 @@ model.py."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -42,10 +42,11 @@ class Window:
 class Cell:
     """What one domain sent to one destination in a window.
 
-    latencies maps integer ms to rows and is exact (rows without a response time are left out);
-    failing and slow_failing count distinct message_ids that were not already bad earlier in the
-    phase (a row without an id counts by itself): filled for increments and phases, None for plain
-    windows."""
+    latencies maps integer ms to rows and is exact (rows without a response time are left out),
+    empty where only counts were taken (increments, buckets). failing and slow_failing count
+    distinct webhooks that were not already bad earlier in the phase (a row whose id identifies
+    nothing counts by itself): filled for increments and phases, None for plain windows. failed_at
+    and slow_at are when each of them was bad first, None where nobody asked."""
 
     domain: str
     routed_to: str
@@ -55,6 +56,10 @@ class Cell:
     failing: int | None = None
     slow: int = 0  # rows slower than the plan's p95 limit
     slow_failing: int | None = None
+    timed: int | None = None  # rows with a latency of 0 ms or more; None: as latencies say
+    untimed: int = 0  # of the rows that succeeded, those without one
+    failed_at: tuple[datetime, ...] | None = None
+    slow_at: tuple[datetime, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +81,32 @@ class Leak:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Word:
+    """A word of the log that is none of ours, or one of ours spelled otherwise (meant), in the last
+    hour.
+
+    column: "domain", "routed_to", "status" or "response_time_ms" (a negative latency)."""
+
+    column: str
+    word: str  # cut and redacted: it is hostile input
+    meant: str  # the known word that it counts as; "" where it is unknown
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ids:
+    """Whether message_id tells webhooks apart, by the newest rows of the last hour (200 a kind).
+
+    nameless: places ("unified", "unified/jobs") where fewer than one id in ten rows is distinct;
+    repeated: failing rows of the one id that has most of them on unified."""
+
+    rows: int = 0
+    named: int = 0
+    nameless: tuple[str, ...] = ()
+    repeated: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Health:
     """What the runbook's check_routing_health() said, or why it was not asked."""
 
@@ -88,8 +119,10 @@ class Measurement:
     """Everything that one measuring statement saw, at one instant of the database.
 
     hour is the runbook's last hour, unclipped; window the same clipped at the phase's beginning;
-    increment what came since the last look of the phase (or its beginning); phase the whole phase
-    (evaluation only). All end at as_of minus the ingestion lag. errors are the hour's up to as_of,
+    increment what came since the last look of the phase (or its beginning); buckets the increment
+    and the looks of the last hour before it, read again, oldest first; before is the last look,
+    which says what was counted of them; phase the whole phase (evaluation only). All end at as_of
+    minus the ingestion lag. errors are the hour's up to as_of,
     redacted, as traffic.merged_errors gives them. settled_* count rows of the plan's domains that a
     new percentage may be judged by (later than the change + 30 s), in the increment."""
 
@@ -106,6 +139,16 @@ class Measurement:
     newest_row_at: datetime | None
     health: Health
     errors: tuple[Mapping[str, Any], ...] = ()
+    buckets: tuple[Traffic, ...] = ()
+    before: Look | None = None
+    percentage: Decimal | None = None  # of the running phase: what refractory times follow from
+    settled_from: datetime | None = None  # from when the split is counted, where buckets are
+    words: tuple[Word, ...] = ()
+    ids: Ids = Ids()
+    hidden: tuple[str, ...] = ()  # tables of the log that row security may keep from our role
+    ahead_rows: int = 0  # stamped later than as_of, at most 1,000 counted
+    ahead_until: datetime | None = None
+    arrived_since_off: int | None = None  # unified rows inserted since routing went off, if known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +165,12 @@ class Look:
 
     errors and latency have a Counts for "total" and each of the plan's domains (unified only);
     legacy is legacy's errors in total, for attribution. closed is False for a partial look.
-    """
+    protected counts the protected domains' own webhooks; legacy_domains legacy's rows of each of
+    the plan's domains. late are requests of earlier looks that arrived since, gone those that were
+    counted and are not there any more. buckets are the edges of what was read again (n + 1), and
+    seen what was counted of each of the n so far, by stream; last_bad when the last failure that
+    counted was, for each; carried the same before the first of them. An older record has none of
+    these."""
 
     slot: datetime | None
     window: Window
@@ -133,6 +181,14 @@ class Look:
     unified_settled: int
     legacy_settled: int
     closed: bool = True
+    protected: Mapping[str, Counts] = field(default_factory=dict)
+    legacy_domains: Mapping[str, int] = field(default_factory=dict)
+    late: int = 0
+    gone: int = 0
+    buckets: tuple[datetime, ...] = ()
+    seen: Mapping[str, tuple[Counts, ...]] = field(default_factory=dict)
+    last_bad: Mapping[str, tuple[datetime | None, ...]] = field(default_factory=dict)
+    carried: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

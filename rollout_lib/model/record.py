@@ -63,6 +63,15 @@ _LABELS: dict[str, tuple[CheckKind, str]] = {
     "enough traffic": (CheckKind.ENOUGH, ""),
     "hold time served": (CheckKind.HOLD_TIME, ""),
     "every slot checked": (CheckKind.SLOTS, ""),
+    "head": (CheckKind.HEAD, ""),
+    "log": (CheckKind.LOG, ""),
+    "outage": (CheckKind.OUTAGE, ""),
+    "latencies": (CheckKind.LATENCIES, ""),
+    "ids": (CheckKind.IDS, ""),
+    "words": (CheckKind.WORDS, ""),
+    "arrived late": (CheckKind.ARRIVED_LATE, ""),
+    "rows gone": (CheckKind.ROWS_GONE, ""),
+    "clock": (CheckKind.CLOCK, ""),
     "late rows": (CheckKind.LATE_ROWS, ""),
     "no hold or act stands": (CheckKind.STANDS, ""),
     "acknowledged": (CheckKind.ACKNOWLEDGED, ""),
@@ -355,6 +364,7 @@ def _wrong_look(look: Look) -> str:
         return "look: no total in it"
     counted = [*look.errors.values(), *look.latency.values(), look.router, look.legacy]
     counted += [Counts(bad=0, total=look.unified_settled), Counts(bad=0, total=look.legacy_settled)]
+    counted += [*look.protected.values(), *(one for seen in look.seen.values() for one in seen)]
     if any(not 0 <= one.bad <= one.total for one in counted):
         return "look: counts that no log could give"
     return ""

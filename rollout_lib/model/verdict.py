@@ -124,6 +124,14 @@ class CheckKind(StrEnum):
     PLAN = "plan"
     DATA = "data"
     OFF = "off"
+    LOG = "log"  # nothing is wrong with the log itself
+    OUTAGE = "outage"  # half of the rows failed
+    LATENCIES = "latencies"  # enough rows have one
+    IDS = "ids"  # they tell webhooks apart
+    WORDS = "words"  # every one is known
+    ARRIVED_LATE = "arrived late"
+    ROWS_GONE = "rows gone"
+    CLOCK = "clock"  # rows of the future
     SPLIT = "split"
     ERRORS = "errors"  # of a domain or in total; a stream as well
     LATENCY = "latency"  # of a domain or in total; a stream as well

@@ -4,16 +4,14 @@ name.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rollout_lib.database.heads import read_head
 from rollout_lib.database.ledger import read_facts
 from rollout_lib.database.session import Session
 from rollout_lib.errors import CouldNotMeasure
+from rollout_lib.judgement.counting import phase_counts
 from rollout_lib.judgement.findings import findings_of
 from rollout_lib.judgement.phase_end import judge_phase_end
-from rollout_lib.judgement.streams import look_from
-from rollout_lib.model import TOTAL, Counts, Measurement
+from rollout_lib.model import TOTAL
 from rollout_lib.operations.lowering import act_on
 from rollout_lib.operations.monitor import figures, judged, measure_since
 from rollout_lib.operations.record import Recorded, record
@@ -35,7 +33,9 @@ def evaluate_phase(session: Session) -> Recorded:
         if standing.phase is None:
             raise CouldNotMeasure(reason="no phase is running, so there is none to evaluate.")
         now = session.now(facts.now)
-        measurement = measure_since(connection, session, standing, now, whole_phase=True)
+        measurement = measure_since(
+            connection, session, standing, now, whole_phase=True, config=facts.config
+        )
     verdict = judge_phase_end(
         plan=session.plan,
         config=facts.config,
@@ -46,7 +46,7 @@ def evaluate_phase(session: Session) -> Recorded:
     )
     change = act_on(session, verdict, facts, standing)
     whole = measurement.phase
-    total = look_from_phase(measurement, session)
+    total = phase_counts(measurement, session.plan).errors[TOTAL]
     checkpoint = judged(
         session,
         facts,
@@ -66,13 +66,3 @@ def evaluate_phase(session: Session) -> Recorded:
         findings=findings_of(verdict.checks),
     )
     return record(session, facts, checkpoint)
-
-
-def look_from_phase(measurement: Measurement, session: Session) -> Counts:
-    """Distinct failing webhooks of the whole phase on unified, in total: the next phase's
-    comparison.
-    """
-    if measurement.phase is None:
-        raise ValueError("the traffic of the whole phase was not read")
-    whole = replace(measurement, increment=measurement.phase)
-    return look_from(whole, None, False, session.plan).errors[TOTAL]

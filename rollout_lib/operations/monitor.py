@@ -13,13 +13,13 @@ from sqlalchemy import Connection
 from rollout_lib.database.heads import read_head
 from rollout_lib.database.ledger import Facts, is_watched, read_facts
 from rollout_lib.database.session import Session, parse_instant
-from rollout_lib.database.traffic import measure
+from rollout_lib.database.traffic import SETTLING, arrived_since_off, measure
 from rollout_lib.errors import ParameterError
+from rollout_lib.judgement.counting import look_from
 from rollout_lib.judgement.figures import table_rows
 from rollout_lib.judgement.protected import failed_once
-from rollout_lib.judgement.slot import judge_slot
+from rollout_lib.judgement.slot import judge_slot, off_since
 from rollout_lib.judgement.state import adopts
-from rollout_lib.judgement.streams import look_from
 from rollout_lib.judgement.timeline import slot_of
 from rollout_lib.model import (
     Act,
@@ -57,7 +57,9 @@ def _monitor(session: Session, slot: str) -> Recorded:
         standing = stand(session, connection, facts, copied)
         now = session.now(facts.now)
         belongs = _slot(slot, now, session.plan, standing)
-        measurement = measure_since(connection, session, standing, now, whole_phase=False)
+        measurement = measure_since(
+            connection, session, standing, now, whole_phase=False, config=facts.config
+        )
     judge = partial(
         judge_slot,
         plan=session.plan,
@@ -129,14 +131,16 @@ def measure_since(
     *,
     whole_phase: bool,
     lag: timedelta | None = None,
+    config: RoutingConfig | None = None,
 ) -> Measurement:
     """The measurement of the running phase: its increment begins where the last look ended.
 
     lag: how long rows may take to be logged, the plan's without it; a partial look reads to now.
-    """
+    config: where it is off, and rows of unified are stamped later, those that came since are told
+    from those that were there."""
     began = standing.phase.began_at if standing.phase else standing.rolled_back_at
     since = standing.looks[-1].window.end if standing.looks else began
-    return measure(
+    found = measure(
         connection,
         plan=session.plan,
         as_of=now,
@@ -145,7 +149,15 @@ def measure_since(
         whole_phase=whole_phase,
         live=session.as_of is None and lag is None,  # the runbook's own function is for the slots
         lag=lag,
+        before=standing.looks[-1] if standing.looks else None,
+        percentage=standing.phase.percentage if standing.phase else None,
     )
+    if config is None or (config.enabled and config.percentage > 0):
+        return found
+    settled = off_since(config, standing, found) + SETTLING
+    if found.last_unified_at is None or found.last_unified_at <= settled:
+        return found
+    return replace(found, arrived_since_off=arrived_since_off(connection, settled, now))
 
 
 def judged(

@@ -22,9 +22,9 @@ from rollout_lib.database.traffic import measure
 from rollout_lib.errors import CouldNotMeasure, ParameterError, PlanError
 from rollout_lib.judgement import RULES
 from rollout_lib.judgement.acts import ACTS, ActedBy, RecordedAct, compared, recorded_act
+from rollout_lib.judgement.counting import look_from
 from rollout_lib.judgement.slot import judge_slot
 from rollout_lib.judgement.state import EMPTY, is_at_least, phase_index
-from rollout_lib.judgement.streams import look_from
 from rollout_lib.judgement.summary import PhaseSummary, summarise
 from rollout_lib.judgement.timeline import slots_of
 from rollout_lib.model import (
@@ -267,6 +267,8 @@ def _check(
         whole_phase=False,
         live=False,
         lag=None if slot else timedelta(0),  # between two slots a round reads to now
+        before=standing.looks[-1] if standing.looks else None,
+        percentage=summary.percentage,
     )
     config = RoutingConfig(
         percentage=summary.percentage,

@@ -11,10 +11,10 @@ from functools import partial
 from rollout_lib.database.heads import read_head
 from rollout_lib.database.ledger import Facts, read_pulse
 from rollout_lib.database.session import Session
+from rollout_lib.judgement.counting import look_from
 from rollout_lib.judgement.protected import is_news
 from rollout_lib.judgement.slot import judge_slot
 from rollout_lib.judgement.state import is_at_least
-from rollout_lib.judgement.streams import look_from
 from rollout_lib.model import BLIND, Act, CheckKind, Measurement, Origin, Standing, State, Verdict
 from rollout_lib.notify import metrics
 from rollout_lib.operations.lowering import act_on, said
@@ -52,7 +52,13 @@ def glance(session: Session, known: Facts | None = None) -> Round:
         standing = stand(session, connection, facts, copied)
         now = session.now(facts.now)
         measurement = measure_since(
-            connection, session, standing, now, whole_phase=False, lag=timedelta(0)
+            connection,
+            session,
+            standing,
+            now,
+            whole_phase=False,
+            lag=timedelta(0),
+            config=facts.config,
         )
     judge = partial(
         judge_slot,

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from rollout_lib.judgement.counting import look_from
 from rollout_lib.judgement.figures import merge, table_rows
 from rollout_lib.judgement.findings import findings_of
 from rollout_lib.judgement.phase_end import judge_phase_end
 from rollout_lib.judgement.slot import judge_slot
 from rollout_lib.judgement.state import EMPTY, fold, phase_index
-from rollout_lib.judgement.streams import look_from
 from rollout_lib.model import (
     LEGACY,
     UNIFIED,

@@ -162,12 +162,13 @@ def test_one_failing_webhook_in_the_very_first_request_does_not_act(phase):
 
 def test_forty_retries_of_one_webhook_are_one_failure(phase):
     """Forty error rows of one message_id: literal counts rows, evidence counts the webhook once
-    among the rest.
+    among the rest; that half of the rows failed is a hold all the same.
     """
     verdict = phase().check(errors=40, failing=1, total=70)
     assert check_named(verdict, "errors:total").observed == "40/70 = 57.14 %"
     assert (stream(verdict).bad, stream(verdict).total) == (1, 31)
-    assert verdict.state is State.WATCH
+    assert (verdict.evidence, verdict.state) == (State.WATCH, State.HOLD)
+    assert check_named(verdict, "outage").state is State.HOLD
     again = phase()
     again.check(errors=1, total=30)
     assert (

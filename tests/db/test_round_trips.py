@@ -68,13 +68,13 @@ def test_a_check_waits_for_three_statements(day, statements):
         assert len(statements) == 3, statements
 
 
-def test_an_evaluation_waits_for_three_statements(day, statements):
+def test_an_evaluation_waits_for_four_statements(day, statements):
     """The whole phase is measured by the same statement as a window."""
     world, session = day
     world.advance(world.now + timedelta(minutes=60))
     statements.clear()
     op.evaluate_phase(session())
-    assert len(statements) == 3, statements
+    assert len(statements) == 4, statements
 
 
 def test_a_round_of_the_tripwire_waits_for_two_statements(day, statements):
