@@ -11,9 +11,10 @@ from functools import cache
 import numpy as np
 
 from rollout_lib import evidence
+from rollout_lib.judgement.counting import error_limit
 from rollout_lib.judgement.figures import percentile, select
 from rollout_lib.judgement.literal import error_state, latency_state
-from rollout_lib.judgement.streams import ACT_AT, AT_LEAST, error_bets, error_limit
+from rollout_lib.judgement.streams import ACT_AT, AT_LEAST, error_bets
 from rollout_lib.model import LEGACY, Check, CheckKind, Counts, Outcome, State, Traffic
 from rollout_lib.plan import Phase, Plan
 from rollout_lib.text import e_value, limit, milliseconds, rate
