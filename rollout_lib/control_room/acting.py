@@ -101,7 +101,7 @@ def _done(session: Session, offer: Offer, reason: str, typed: str) -> Said:
             dry_run=False,
             typed_environment=typed,
         )
-        return _told(session, run)
+        return _told(session, run, expected=offer.percentage)
     if offer.kind in ("attest", "acknowledge"):
         made = attest(session, subject=offer.subject, value=offer.value, reason=reason)
         seq, digest = made.head
@@ -113,8 +113,10 @@ def _done(session: Session, offer: Offer, reason: str, typed: str) -> Said:
     raise ValueError(f"nobody knows what {offer.kind!r} does")
 
 
-def _told(session: Session, run: Recorded) -> Said:
-    """The run's own sentence; who came second with a change is told who was first."""
+def _told(session: Session, run: Recorded, expected: Decimal | None = None) -> Said:
+    """The run's own sentence; who came second with a change is told who was first.
+
+    expected: the percentage that the person saw when they asked, None where it is no raise."""
     checkpoint, more = run.checkpoint, list(run.told)
     done = checkpoint.exit_code != 60 and (checkpoint.change is None or checkpoint.change.applied)
     asked = checkpoint.change if checkpoint.operation == "change" else None
@@ -122,10 +124,7 @@ def _told(session: Session, run: Recorded) -> Said:
     second = (
         asked is not None
         and not done
-        and (
-            checkpoint.exit_code == 0
-            or any(gate.name == "expectation" and not gate.met for gate in asked.gates)
-        )
+        and (checkpoint.exit_code == 0 or (expected is not None and asked.before[0] != expected))
     )
     if second:
         more.insert(0, f"Not by you. {who_was_first(run.history, session.place.time_zone)}")

@@ -7,7 +7,7 @@ check. Every name is the one that this connection's search path leads to."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rollout_lib.database.mends import (
@@ -19,7 +19,7 @@ from rollout_lib.database.mends import (
     retype,
     set_aside,
 )
-from rollout_lib.model import Check, Outcome, State
+from rollout_lib.model import Check, CheckKind, Outcome, State
 
 CONFIG, LOGS, STATS = "webhook_routing_config", "webhook_routing_logs", "webhook_routing_stats"
 _TEXT = ("text", "character varying")
@@ -174,10 +174,21 @@ def _function(item: Mapping[str, Any]) -> Function:
 def shape_checks(catalog: Catalog) -> Iterator[Check]:
     """Columns, types and signatures of the runbook's objects; older shapes are named as such."""
     for table, wanted in COLUMNS.items():
-        yield _table(catalog, table, wanted)
-    yield _functions(catalog)
+        yield replace(_table(catalog, table, wanted), kind=CheckKind.SHAPE, subject=table)
+    yield replace(_functions(catalog), kind=CheckKind.FUNCTIONS)
     yield _records(catalog)
     yield _once(catalog)
+
+
+def is_missing(catalog: Catalog, check: Check) -> bool:
+    """Whether a failed shape check is of a table, or of functions, that no schema holds in use."""
+    if check.kind is CheckKind.FUNCTIONS:
+        return not any(item.visible for item in catalog.functions)
+    return (
+        check.kind is CheckKind.SHAPE
+        and check.subject not in catalog.relations
+        and _off_the_path(catalog, [check.subject]) is None
+    )
 
 
 def _functions(catalog: Catalog) -> Check:

@@ -17,6 +17,7 @@ from rollout_lib.database.catalog import (
     Catalog,
     catalog_of,
     fails,
+    is_missing,
     passes,
     shape_checks,
     unseen,
@@ -30,7 +31,16 @@ from rollout_lib.database.writes import SOMETIMES, calls_asked, calls_check, row
 from rollout_lib.errors import ShapeRefused, TablesMissing
 from rollout_lib.judgement.protected import protected_checks
 from rollout_lib.judgement.safety import drift_check
-from rollout_lib.model import Check, Outcome, Place, Probe, RoutingConfig, Standing, State
+from rollout_lib.model import (
+    Check,
+    CheckKind,
+    Outcome,
+    Place,
+    Probe,
+    RoutingConfig,
+    Standing,
+    State,
+)
 from rollout_lib.plan import Plan
 from rollout_lib.text import both_times
 
@@ -85,9 +95,12 @@ def refuse_other_shapes(catalog: Catalog, place: Place) -> None:
     Raises TablesMissing (exit 50) where some are missing, ShapeRefused (exit 2) with every
     difference and what mends it where they are of another shape."""
     checks = [check for check in shape_checks(catalog) if check.outcome is Outcome.FAIL]
-    tables = {f"shape of {name}": name for name in (CONFIG, LOGS)}
-    failed = [check for check in checks if check.name in tables]
-    missing = [tables[check.name] for check in failed if check.observed == "missing"]
+    failed = [
+        check
+        for check in checks
+        if check.kind is CheckKind.SHAPE and check.subject in (CONFIG, LOGS)
+    ]
+    missing = [check.subject for check in failed if is_missing(catalog, check)]
     if len(failed) > len(missing) or (missing and catalog.in_use):
         lines = [f"{check.name}: {check.observed}. Mend: {check.mend}" for check in checks]
         raise ShapeRefused(differences="\n".join(lines))

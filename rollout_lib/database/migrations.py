@@ -9,13 +9,13 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from rollout_lib.database.catalog import Catalog, catalog_of, shape_checks
+from rollout_lib.database.catalog import Catalog, catalog_of, is_missing, shape_checks
 from rollout_lib.database.connection import Database, load_sql
 from rollout_lib.database.mends import FOLDER, RUNBOOK, quoted
 from rollout_lib.database.routing import hold_rollout_lock
 from rollout_lib.emergency.identity import differences
 from rollout_lib.errors import ShapeRefused, WrongDatabase
-from rollout_lib.model import Outcome
+from rollout_lib.model import CheckKind, Outcome
 
 LEDGER = FOLDER / "20251203140700_rollout_ledger.sql"
 MARKER = FOLDER / "20251203140800_rollout_marker.sql"
@@ -126,7 +126,8 @@ def _differences(catalog: Catalog) -> list[str]:
     for check in shape_checks(catalog):
         if check.outcome is Outcome.FAIL:
             mend = check.mend
-            if check.observed == "missing" or (check.name == "functions" and catalog.in_use):
+            partly = check.kind is CheckKind.FUNCTIONS and catalog.in_use
+            if partly or is_missing(catalog, check):
                 mend = (
                     f"create what is missing from {RUNBOOK.name}, by hand, as {catalog.owner}: the"
                     f" rest is in use here. {mend}"

@@ -157,6 +157,8 @@ class CheckKind(StrEnum):
     LEGACY_LATENCY = "legacy latency"  # likewise
     ROUTER_BEFORE = "router before"
     DOMAINS = "domains"
+    SHAPE = "shape"  # of one of the runbook's tables, its subject
+    FUNCTIONS = "functions"  # the runbook's, all of them
     OTHER = "other"  # nothing branches on it
 
 
