@@ -13,7 +13,7 @@ from rollout_lib.archive.chain import Finding, Link, words
 
 REPLAYS = "replays"
 # Views and waiting rooms: nothing is proved by them or of them.
-_OUTSIDE = frozenset({names.DRY_RUNS, copies.FOLDER, "working", "spool", REPLAYS})
+_OUTSIDE = frozenset({names.DRY_RUNS, copies.FOLDER, "working", "spool", "heads", REPLAYS})
 _OURS = frozenset({index.NAME, history.KEPT, ".index.lock", ".gitkeep"})
 _READ_BY_PEOPLE = frozenset({".html", ".htm", ".ipynb", ".json", ".svg", ".pdf", ".md", ".txt"})
 _DAY = "????-??-??"
