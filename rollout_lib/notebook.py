@@ -17,6 +17,7 @@ from rollout_lib.display import Html, charts, header
 from rollout_lib.display.answer import answer_of, state_badge
 from rollout_lib.display.page import checks_table, table
 from rollout_lib.display.templating import part
+from rollout_lib.display.versus import difference_tiles, difference_words
 from rollout_lib.display.words import EMPTY, rate
 from rollout_lib.display.words import milliseconds as ms
 from rollout_lib.errors import ParameterError
@@ -131,6 +132,24 @@ def phases_table(result: Report) -> Html:
     return Html(table(rows, columns))
 
 
+def against_legacy(result: Report) -> Html:
+    """Unified minus legacy at the end of each phase, with its interval; it decides nothing."""
+    shown = [
+        (f"{phase.percentage:g} %", phase.differences)
+        for phase in result.summary.phases
+        if phase.differences
+    ]
+    if not shown:
+        words = "Unified and legacy were not compared: no phase has requests of both."
+        return Html(f'<div class="ro-soft">{words}</div>', words)
+    html = "".join(
+        f'<div class="ro-caption">At {escape(name)}</div>{difference_tiles(found)}'
+        for name, found in shown
+    )
+    said = [f"{name}: {difference_words(one)}" for name, found in shown for one in found]
+    return Html(html, "\n".join(said))
+
+
 def days_table(result: Report) -> Html:
     """One row a local day: routing, checks, the worst of them, evaluations."""
     rows = [
@@ -238,11 +257,22 @@ def proof(result: Report) -> Html:
 
 
 def power_lines(run: Recorded) -> Html:
-    """What each phase of the plan can and cannot see, by simulation through the same engine."""
-    lines = run.checkpoint.evidence.get("power", [])
-    return Html(
-        "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>", "\n".join(lines)
-    )
+    """What each phase of the plan can and cannot see, and how often a healthy service is acted on or
+    asks somebody.
+    """
+    return _listed(run.checkpoint.evidence.get("power", []))
+
+
+def chances(result: Report) -> Html:
+    """How often a healthy service is acted on, in one phase and in the whole rollout; of what "1 in
+    20" is true.
+    """
+    return _listed(result.run.checkpoint.evidence.get("chances", []))
+
+
+def _listed(lines: Sequence[str]) -> Html:
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return Html(f"<ul>{items}</ul>", "\n".join(lines))
 
 
 def checks(run: Recorded) -> Html:
@@ -269,6 +299,8 @@ def _at(text: str, zone: str) -> str:
 
 
 __all__ = [
+    "against_legacy",
+    "chances",
     "change_percentage",
     "charts",
     "checks",

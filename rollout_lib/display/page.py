@@ -15,6 +15,7 @@ from markupsafe import Markup
 from rollout_lib.display import words
 from rollout_lib.display.answer import answer_of, badge_of, state_badge
 from rollout_lib.display.templating import part, rendered
+from rollout_lib.display.versus import difference_tiles
 from rollout_lib.model import (
     TOTAL,
     Change,
@@ -186,7 +187,8 @@ def answer(state: State, sentence: str, verdict: Verdict | None = None) -> str:
     if verdict is None or not verdict.streams:
         return str(html)
     differ = redact(verdict.differ) if verdict.differ else ""
-    return str(html + part("columns", _columns(verdict), differ))
+    two = part("columns", _columns(verdict), differ)
+    return str(html + two + difference_tiles(verdict.differences))
 
 
 def checkpoint_card(checkpoint: Checkpoint, head: Head | None, *, bar: bool = True) -> str:
@@ -200,6 +202,7 @@ def checkpoint_card(checkpoint: Checkpoint, head: Head | None, *, bar: bool = Tr
         answer=answer_of(checkpoint),
         two=_columns(verdict) if verdict is not None and verdict.streams else (),
         differ=redact(verdict.differ) if verdict is not None and verdict.differ else "",
+        versus=difference_tiles(verdict.differences) if verdict is not None else "",
         change=_change(change) if change is not None else "",
         figures=Markup(traffic_table(rows)) if rows else "",
         span=_span(checkpoint),

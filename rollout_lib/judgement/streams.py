@@ -162,11 +162,19 @@ def shared_incident(looks: Sequence[Look], legacy: Cell, plan: Plan) -> bool:
 
 
 def differences(looks: Sequence[Look]) -> tuple[Difference, ...]:
-    """Unified's error rate less legacy's over the looks of the phase; nothing before both came."""
+    """Unified's error rate less legacy's over the looks of the phase; nothing before both came.
+
+    It decides nothing, so counts that cannot be or a search that finds no end cost the figure and
+    never the verdict."""
     bad_u, total_u = (sum(getattr(k.errors[TOTAL], part) for k in looks) for part in _PARTS)
     bad_l, total_l = (sum(getattr(k.legacy, part) for k in looks) for part in _PARTS)
     if not (total_u and total_l):
         return ()
-    low, high = evidence.difference_interval(bad_u, total_u, bad_l, total_l)
+    try:
+        low, high = evidence.difference_interval(bad_u, total_u, bad_l, total_l)
+    except (evidence.CountError, ArithmeticError, ValueError, RuntimeError):
+        return ()
+    if not -1 <= low <= high <= 1:
+        return ()
     unified, legacy = Counts(bad=bad_u, total=total_u), Counts(bad=bad_l, total=total_l)
     return (Difference(metric="errors", unified=unified, legacy=legacy, low=low, high=high),)

@@ -19,6 +19,7 @@ from rollout_lib.model import (
     TOTAL,
     UNIFIED,
     Checkpoint,
+    Difference,
     Entry,
     EntryKind,
     LedgerEntry,
@@ -53,6 +54,7 @@ class PhaseSummary:
     unified: Mapping[str, Any]  # the total row of unified at the evaluation, else at the last check
     ended_by: str
     uptime: Mapping[str, Uptime]  # each protected endpoint that was probed
+    differences: tuple[Difference, ...] = ()  # unified minus legacy, of the same run as `unified`
 
     @property
     def checks(self) -> int:
@@ -267,6 +269,7 @@ def _phase(
         unified=_total(last.body) if last else {},
         ended_by=_ended_by(following, plan),
         uptime=over(run.body for run in ran),
+        differences=last.body.verdict.differences if last and last.body.verdict else (),
     )
 
 

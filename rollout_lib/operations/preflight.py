@@ -26,6 +26,7 @@ from rollout_lib.database.session import Session
 from rollout_lib.database.traffic import baseline_asked, baseline_from
 from rollout_lib.errors import CouldNotMeasure
 from rollout_lib.judgement.baseline import judge_baseline, power_line, undecided_line
+from rollout_lib.judgement.chances import chance_lines
 from rollout_lib.judgement.gates import next_percentage
 from rollout_lib.judgement.safety import head_check
 from rollout_lib.model import Act, Check, CheckKind, Outcome, Probe, Standing, State, Verdict
@@ -91,6 +92,7 @@ def preflight(session: Session) -> Recorded:
             "power": [
                 *(power_line(session.plan, phase) for phase in session.plan.phases),
                 undecided_line(session.plan),
+                *chance_lines(session.plan),
             ]
         },
     )

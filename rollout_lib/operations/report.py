@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from rollout_lib.database.ledger import read_facts
 from rollout_lib.database.session import Session
 from rollout_lib.database.traffic import errors_between
+from rollout_lib.judgement.chances import chance_lines
 from rollout_lib.judgement.state import fold
 from rollout_lib.judgement.summary import Summary, exit_code, summarise, uptime_words
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
@@ -43,6 +44,7 @@ def report(session: Session) -> Report:
         evidence={
             "checks": sum(phase.checks for phase in summary.phases),
             "uptime": uptime_words(summary.phases),
+            "chances": list(chance_lines(session.plan)),
         },
     )
     return Report(run=record(session, facts, checkpoint), summary=summary)

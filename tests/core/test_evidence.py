@@ -11,7 +11,7 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rollout_lib import evidence as ev
@@ -601,3 +601,32 @@ def test_the_difference_holds_what_was_seen_and_more_looks_of_it(one, other):
     assert high - 1e-9 <= wide_high <= 1
     if one[1] and other[1]:
         assert low - 1e-9 <= one[0] / one[1] - other[0] / other[1] <= high + 1e-9
+
+
+hostile = st.one_of(
+    st.just((0, 0)),
+    st.integers(1, 5).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),
+    st.integers(1, 10**9).map(lambda n: (0, n)),
+    st.integers(1, 10**9).map(lambda n: (n, n)),
+    st.integers(10**6, 10**9).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),
+    st.integers(10**6, 10**9).map(lambda n: (1, n)),
+    st.integers(10**6, 10**9).map(lambda n: (n - 1, n)),
+)
+
+
+@settings(max_examples=15)
+@given(hostile, hostile)
+@example((0, 0), (0, 0))
+@example((0, 1), (10**9, 10**9))
+@example((10**9, 10**9), (0, 10**9))
+@example((10**9 - 1, 10**9), (1, 10**9))
+def test_no_counts_are_too_hostile_for_the_difference(unified, legacy):
+    """None, one, all bad, millions against nothing: always two ends within -1 and 1, in order, and
+    what was seen between them.
+    """
+    low, high = ev.difference_interval(*unified, *legacy)
+    assert -1 <= low <= high <= 1
+    if unified[1] and legacy[1]:
+        assert low <= unified[0] / unified[1] - legacy[0] / legacy[1] <= high
+    else:
+        assert low < 0 < high
