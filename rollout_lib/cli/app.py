@@ -305,6 +305,12 @@ def acknowledge(
         bool,
         typer.Option("--restored", help="The ledger is not the one last seen here; go on with it."),
     ] = False,
+    evaluation: Annotated[
+        int,
+        typer.Option(
+            "--evaluation", min=0, help="The ledger number of the one that you read; 0 is the last."
+        ),
+    ] = 0,
     plan: Plan = "",
     as_of: AsOf = "",
     operator: Operator = "",
@@ -332,11 +338,18 @@ def acknowledge(
         subject, value = "unreadable", unreadable
     if extend:
         subject, value = "extension", extend
-    return _attest(subject, value, reason, plan, as_of, operator, as_json)
+    return _attest(subject, value, reason, plan, as_of, operator, as_json, evaluation)
 
 
 def _attest(
-    subject: str, value: str, reason: str, plan: str, as_of: str, operator: str, as_json: bool
+    subject: str,
+    value: str,
+    reason: str,
+    plan: str,
+    as_of: str,
+    operator: str,
+    as_json: bool,
+    evaluation: int = 0,
 ) -> int:
     from rollout_lib.database.session import open_session
     from rollout_lib.display import header_line
@@ -344,7 +357,7 @@ def _attest(
     from rollout_lib.operations.attest import attest as state
 
     session = open_session(plan, as_of=as_of, operator=operator)
-    done = state(session, subject=subject, value=value, reason=reason)
+    done = state(session, subject=subject, value=value, reason=reason, evaluation=evaluation)
     place, rolled_back = session.place, done.rollback.checkpoint if done.rollback else None
     if as_json:
         print(

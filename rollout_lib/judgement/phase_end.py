@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from rollout_lib.judgement import phase_checks as checkpoints
+from rollout_lib.judgement import phase_duties as duties
 from rollout_lib.judgement.counting import against_looks, look_from, phase_counts
 from rollout_lib.judgement.explain import bound, next_command
 from rollout_lib.judgement.findings import uncovered
@@ -113,14 +114,14 @@ def _checks(
         checkpoints.errors_check(literal[CheckKind.ERRORS, TOTAL], whole),
         checkpoints.latency_check(literal[CheckKind.LATENCY, TOTAL], whole),
         checkpoints.share_check(measurement, standing, config, whole),
-        checkpoints.impact_check(standing, plan),
+        duties.impact_check(standing, plan),
         *uptime_checks(slot, standing, measurement, plan),
         checkpoints.enough_check(standing, whole),
         checkpoints.degradation_check(whole.counted, standing),
-        checkpoints.hold_check(standing, plan, now),
-        checkpoints.slots_check(standing, plan, now),
+        duties.hold_check(standing, plan, now),
+        duties.slots_check(standing, plan, now),
         checkpoints.late_check(whole.more),
-        checkpoints.standing_check(slot, standing, plan),
+        duties.standing_check(slot, standing, plan),
     ]
 
 
@@ -162,7 +163,7 @@ def _acknowledgement(standing: Standing, plan: Plan) -> Attestation | None:
         for item in standing.attestations
         if item.subject == "acknowledgement"
         and item.at >= standing.evaluation[0]
-        and checkpoints.binds(item, standing)
+        and duties.binds(item, standing)
         and item.plan_digest == plan.digest
         and item.by.strip()
         and item.reason.strip()
@@ -171,7 +172,7 @@ def _acknowledgement(standing: Standing, plan: Plan) -> Attestation | None:
 
 
 def _acknowledged(item: Attestation, plan: Plan) -> Check:
-    reason = f"{item.by} acknowledged at {checkpoints.clock(item, plan)}: {item.reason}"
+    reason = f"{item.by} acknowledged at {duties.clock(item, plan)}: {item.reason}"
     return Check(
         name="acknowledged",
         kind=CheckKind.ACKNOWLEDGED,
@@ -200,7 +201,7 @@ def _two_sentences(item: Attestation, checks: Sequence[Check], slot: Verdict, pl
         f"The phase passes although inconclusive on {', '.join(open_ones)}: the evidence against"
         f" the limit is {webhooks} of {total.total:,} requests, {e_value(total.e_now)}, highest"
         f" {e_value(total.e_peak)}, where 20 would act. {item.by} acknowledged it at"
-        f" {checkpoints.clock(item, plan)}: {item.reason.rstrip('.')}."
+        f" {duties.clock(item, plan)}: {item.reason.rstrip('.')}."
     )
 
 

@@ -178,6 +178,7 @@ def _judged(standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan
         standing = replace(
             standing,
             evaluation=(entry.at, state),
+            evaluation_seq=entry.seq,
             revoked=None,
             evaluated=phase_figures,
             findings=body.findings,
@@ -244,6 +245,7 @@ def _turned(standing: Standing, body: Checkpoint, plan: Plan, turn: Turn) -> Sta
         rolled_back_at=None if turn.runs else turn.at,
         highest_passed=standing.highest_passed if turn.runs else None,
         evaluation=None,
+        evaluation_seq=0,
         evaluated=None,
         findings=(),
         last_slot=None,

@@ -301,6 +301,7 @@ class Standing:
     unsealed: tuple[str, ...]  # run ids with a checkpoint and no archived entry
     evaluated: Mapping[str, Any] | None = None  # figures of the last evaluation
     findings: tuple[Finding, ...] = ()  # of the last evaluation: what an acknowledgement is of
+    evaluation_seq: int = 0  # its number on the ledger; 0 before the first of the running phase
     last_slot: tuple[datetime, State, str] | None = None  # (slot, state, sentence) of the last look
     protected: Mapping[str, Uptime] = field(
         default_factory=dict

@@ -40,7 +40,9 @@ class Attested:
     covers: tuple[Finding, ...] = ()  # what an acknowledgement is of, by name
 
 
-def attest(session: Session, *, subject: str, value: str, reason: str = "") -> Attested:
+def attest(
+    session: Session, *, subject: str, value: str, reason: str = "", evaluation: int = 0
+) -> Attested:
     """Append a statement of a named person, bound to the plan's digest and the running phase.
 
     subject: "complaints" (none, some, spike), "acknowledgement" (of an inconclusive evaluation),
@@ -48,7 +50,8 @@ def attest(session: Session, *, subject: str, value: str, reason: str = "") -> A
     that its findings need), "override" (of legacy's own limits before the start), "restart" (after
     a rollback), "unreadable" (value: numbers of entries to set aside, as "12,15-18"), "restored" (the ledger
     is not the one last seen here). A spike
-    switches routing off first. Raises ParameterError.
+    switches routing off first. evaluation: the ledger number of the one that the person read; an
+    acknowledgement is refused where another came since (0: of the last). Raises ParameterError.
     """
     problems = []
     if subject not in SUBJECTS:
@@ -59,6 +62,8 @@ def attest(session: Session, *, subject: str, value: str, reason: str = "") -> A
         problems.append("reason: it stands on the ledger beside your name, and must say why")
     if subject == "extension" and value != AUTO:
         problems += _too_long(value)
+    if evaluation and subject != "acknowledgement":
+        problems.append(f"evaluation: only an acknowledgement is of one, not {subject}")
     # Lowering needs no proof: a spike switches off whoever says so.
     if not session.person and value != "spike":
         problems.append(
@@ -74,7 +79,7 @@ def attest(session: Session, *, subject: str, value: str, reason: str = "") -> A
         else None
     )
     try:
-        stated = _append(session, subject, value, reason)
+        stated = _append(session, subject, value, reason, evaluation)
     except UNREADABLE as error:
         if rollback is None:
             raise
@@ -107,13 +112,13 @@ def _why(error: Exception) -> str:
     return redact(words.removesuffix(" Nothing was left half-done."))
 
 
-def _append(session: Session, subject: str, value: str, reason: str) -> Attested:
+def _append(session: Session, subject: str, value: str, reason: str, evaluation: int) -> Attested:
     copied = read_head(session.database)  # before the ledger, which only grows
     with session.database.transaction(readonly=False) as connection:
         facts = read_facts(connection, session.plan)
         standing = fold(facts.entries, session.plan)
         now = session.now(facts.now)
-        empty = _of_nothing(subject, standing)
+        empty = _of_nothing(subject, standing) or _of_another(evaluation, standing)
         if empty:
             raise ParameterError(problems=empty)
         if subject == Subject.RESTORED:
@@ -202,6 +207,17 @@ def _as_long_as_needed(session: Session, standing: Standing) -> str:
     if problems:
         raise ParameterError(problems="\n".join(problems))
     return value
+
+
+def _of_another(evaluation: int, standing: Standing) -> str:
+    """Why the evaluation that the person read is not the one that counts, "" where it is."""
+    last = standing.evaluation_seq
+    if evaluation in (0, last):
+        return ""
+    return (
+        f"acknowledgement: the last evaluation is #{last}, not #{evaluation}; read what it names,"
+        f" then: rollout acknowledge --evaluation {last} --reason '…'"
+    )
 
 
 def _of_nothing(subject: str, standing: Standing) -> str:

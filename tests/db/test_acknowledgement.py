@@ -27,16 +27,23 @@ def evaluated(evening):
     return op.evaluate_phase(evening.session()).checkpoint
 
 
-def acknowledge(evening, subject="acknowledgement", value="inconclusive"):
-    return op.attest(evening.session(), subject=subject, value=value, reason="support saw it")
+def acknowledge(evening, subject="acknowledgement", value="inconclusive", evaluation=0):
+    return op.attest(
+        evening.session(),
+        subject=subject,
+        value=value,
+        reason="support saw it",
+        evaluation=evaluation,
+    )
 
 
 def test_a_name_covers_what_the_evaluation_named_and_no_more(evening):
     """One failure: undecided, acknowledged, passed. Then nobody looks at 13:15: undecided again,
-    and the name of before is not of that.
+    and the name of before is not of that. A number binds it to the evaluation that was read.
     """
     one_fails(evening)
-    first = evaluated(evening)
+    read = op.evaluate_phase(evening.session())
+    first = read.checkpoint
     assert first.state is State.INCONCLUSIVE
     assert first.rules == 2
     done = acknowledge(evening)
@@ -45,8 +52,14 @@ def test_a_name_covers_what_the_evaluation_named_and_no_more(evening):
     assert evaluated(evening).state is State.PASS
     with pytest.raises(ParameterError, match="only an INCONCLUSIVE one"):
         acknowledge(evening)
-    assert evaluated(evening).state is State.INCONCLUSIVE  # a pass has used the name up
-    acknowledge(evening)
+    second = op.evaluate_phase(evening.session())
+    assert second.checkpoint.state is State.INCONCLUSIVE  # a pass has used the name up
+    newer, older = second.head[0], read.head[0]
+    with pytest.raises(ParameterError, match=f"last evaluation is #{newer}, not #{older}"):
+        acknowledge(evening, evaluation=older)
+    with pytest.raises(ParameterError, match="only an acknowledgement is of one"):
+        acknowledge(evening, "extension", "auto", evaluation=newer)
+    acknowledge(evening, evaluation=newer)
     (missed,) = evening.sql("SELECT max(slot) FROM rollout.ledger")[0]
     evening.now += timedelta(minutes=31)
     evening.sql(
