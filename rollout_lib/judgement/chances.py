@@ -11,7 +11,8 @@ from functools import cache
 import numpy as np
 
 from rollout_lib import evidence
-from rollout_lib.judgement.streams import ACT_AT, AT_LEAST, error_bets, error_limit
+from rollout_lib.judgement.counting import error_limit
+from rollout_lib.judgement.streams import ACT_AT, AT_LEAST, error_bets
 from rollout_lib.plan import Phase, Plan
 
 _PHASES = 1000  # simulated for each figure: ± 0.3 points at 1 %
