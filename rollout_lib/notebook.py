@@ -37,6 +37,31 @@ from rollout_lib.text import both_times
 charts.enable()
 
 
+_LITERALS = (str, int, float, bool, list, tuple, dict, type(None))  # what a parameter can be
+_SHELLS_OWN = {"In", "Out"}  # what a kernel keeps beside the names that begin with "_"
+
+
+def only(given: Mapping[str, object], *known: str) -> None:
+    """Refuse what was injected below the parameters cell under a name that the notebook lacks.
+
+    given: the notebook's globals(). Only literals count, so that the cells may be run again in a
+    kernel that has them all behind it. Raises ParameterError naming each of them."""
+    unknown = sorted(
+        name
+        for name, value in given.items()
+        if name not in known
+        and not name.startswith("_")
+        and name not in _SHELLS_OWN
+        and isinstance(value, _LITERALS)
+    )
+    if unknown:
+        raise ParameterError(
+            problems="\n".join(
+                f"{name}: unknown; this notebook has {', '.join(known)}" for name in unknown
+            )
+        )
+
+
 def where(session: Session) -> Html:
     """The first line of everything, before anything is asked: environment, host, database, rollout,
     both times.
@@ -311,6 +336,7 @@ __all__ = [
     "evaluate_phase",
     "handover",
     "monitor",
+    "only",
     "open_session",
     "percentage",
     "phases_table",

@@ -13,6 +13,8 @@ import nbformat
 import pytest
 import yaml
 
+from rollout_lib.errors import ParameterError
+from rollout_lib.notebook import only
 from rollout_lib.runner.parameters import defaults, load_notebook
 
 NOTEBOOKS = sorted(Path("notebooks").glob("*.ipynb"))
@@ -78,6 +80,31 @@ def test_one_cell_of_simple_parameters(path):
     for node in ast.parse(tagged[0].source).body:
         assert isinstance(node, ast.Assign)
         assert isinstance(ast.literal_eval(node.value), bool | int | float | str)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_parameters_are_followed_by_a_cell_that_knows_them(path):
+    """The next code cell calls only(globals(), …) with the parameters' names in their order, before
+    anything could overwrite what was injected between the two.
+    """
+    cells = nbformat.read(path, 4).cells
+    place = next(
+        index for index, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", [])
+    )
+    imported, call = ast.parse(cells[place + 1].source).body
+    assert ast.unparse(imported) == "from rollout_lib.notebook import only"
+    names = ", ".join(map(repr, defaults(load_notebook(path)[0])))
+    assert ast.unparse(call) == f"only(globals(), {names})"
+
+
+@pytest.mark.parametrize("name", ["slto", "percentage", "charts", "session", "reasn"])
+def test_a_name_that_nobody_knows_is_refused(name):
+    """A literal under any other name, one that a notebook imports later among them."""
+    known = {"plan": "", "slot": "now"}
+    own = {"__name__": "__main__", "_": 1, "_i1": "x", "In": [""], "Out": {}, "only": only}
+    only({**known, **own}, "plan", "slot")
+    with pytest.raises(ParameterError, match=f"{name}: unknown; this notebook has plan, slot"):
+        only({**known, **own, name: "x"}, "plan", "slot")
 
 
 @pytest.mark.parametrize("path", SCHEDULED, ids=lambda path: path.stem)

@@ -64,6 +64,21 @@ def test_stock_papermill_exits_non_zero_where_the_answer_is_not_go_on(today, tmp
     assert states(today)[-1] == "STEP_BACK"
 
 
+def test_stock_papermill_refuses_a_name_that_the_notebook_lacks(today, tmp_path):
+    """`-p slto now` is no extra check with exit 0: exit 1, nothing recorded; and what would be
+    overwritten by an import (`-p percentage 25`) changes nothing either.
+    """
+    before = len(states(today))
+    done = papermill("20_monitor", tmp_path / "out.ipynb", "-p", "slto", "now")
+    assert done.returncode == 1
+    assert "slto: unknown; this notebook has plan, as_of, slot" in done.stderr
+    done = papermill("90_rollback", tmp_path / "out.ipynb", "-p", "percentage", "25")
+    assert done.returncode == 1
+    assert "percentage: unknown" in done.stderr
+    assert len(states(today)) == before
+    assert (float(today.routing()[0]), today.routing()[1]) == (10.0, True)
+
+
 def test_a_parameter_set_of_a_rollback_goes_one_phase_down(today, tmp_path):
     """90_rollback by its set: from 10 % to 5 %, in the database that $ROLLOUT_PLAN names."""
     done = papermill("90_rollback", tmp_path / "out.ipynb")
