@@ -25,7 +25,7 @@ from rollout_lib.emergency.connection import APPLICATION, cut, read
 from rollout_lib.emergency.identity import MARKS, Found, Mark
 from rollout_lib.emergency.line import DEADLINE, Line
 from rollout_lib.emergency.statements import DOWN, OFF, Row, Seen, ask, said
-from rollout_lib.emergency.ways import bring_about, down_to, is_off, is_verified, off
+from rollout_lib.emergency.ways import Goal, bring_about, down_to, is_off, is_verified, off
 from rollout_lib.emergency.ways import words as row_words
 from rollout_lib.errors import DatabaseUnreachable
 from rollout_lib.redaction import name_of, redact
@@ -91,9 +91,17 @@ def _open(address: str, reason: str) -> Iterator[Line]:
 
 
 def _off(line: Line, reason: str, at: datetime | None) -> SwitchedOff:
-    """Off, committed first and alone and read back; then 0 %, and read back again."""
-    before = _before(line)
+    """Off, committed first and alone and read back; then 0 %, and read back again.
+
+    What two connections read as off at 0 % is not written again: an UPDATE that changes nothing
+    may wake a trigger that enables."""
     goal = off(reason)
+    first = _first(line)
+    before = first.row if first else None
+    if first is not None and _is_off_at_zero(line, goal, first):
+        second = line.must_look()
+        if _is_off_at_zero(line, goal, second):
+            return _said(line, before, second, at)
     seen = bring_about(line, goal)
     if seen.row is not None and seen.row.percentage != 0:
         seen = _zero(line, reason, seen)
@@ -123,18 +131,23 @@ def _zero(line: Line, reason: str, seen: Seen) -> Seen:
 
 def _down(line: Line, target: Decimal, reason: str, at: datetime | None) -> SwitchedOff:
     """One step down, read back; nothing is sent where it is as low already."""
-    before = _before(line)
+    first = _first(line)
+    before = first.row if first else None
     goal = down_to(target, reason)
     if before is not None and goal.reached(before):
         return _said(line, before, line.must_look(), at)
     return _said(line, before, bring_about(line, goal), at)
 
 
-def _before(line: Line) -> Row | None:
-    """What was: nice to know, and no more. Somebody may hold the whole table."""
+def _first(line: Line) -> Seen | None:
+    """What was: nice to know. Somebody may hold the whole table, which stops nothing."""
     line.open()
-    seen = line.look(afresh=False)
-    return seen.row if seen else None
+    return line.look(afresh=False)
+
+
+def _is_off_at_zero(line: Line, goal: Goal, seen: Seen) -> bool:
+    """Off for certain, with nothing left to bring back."""
+    return is_verified(line, goal, seen) and seen.row is not None and seen.row.percentage == 0
 
 
 def _said(line: Line, before: Row | None, seen: Seen, at: datetime | None) -> SwitchedOff:

@@ -176,6 +176,12 @@ def test_a_function_that_swallows_its_limit_is_cut_off(evening, monkeypatch):
     assert routing(evening) == {(0, False)}
 
 
+WAKES = f"""CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+    UPDATE {TABLE} SET enabled = true, percentage = 10 WHERE NOT enabled; RETURN NULL; END $$;
+    CREATE CONSTRAINT TRIGGER again AFTER UPDATE ON {TABLE} DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW WHEN (NOT NEW.enabled) EXECUTE FUNCTION again();"""
+
+
 @pytest.fixture
 def operator(evening):
     """A role that may read and use the functions, and change nothing past triggers."""
@@ -185,6 +191,29 @@ def operator(evening):
     evening.sql(f"GRANT EXECUTE ON FUNCTION set_routing_enabled TO {name}")
     yield psycopg.conninfo.make_conninfo(evening.direct, user=name)
     evening.sql(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+def test_what_is_off_at_zero_is_not_written_again(evening, operator):
+    """A trigger that enables at commit sleeps while nobody writes: the second emergency, and that
+    of a run, read off at 0 %, send nothing, and say that it was so already.
+    """
+    switch_off(evening.direct, reason="x", operator="Rita")
+    arrange(evening, WAKES)
+    (as_it_was,) = evening.sql(f"SELECT xmin::text, updated_at FROM {TABLE}")
+    again = switch_off(operator, reason="y", operator="Rita")
+    assert again.already
+    assert lower(operator, reason="z").already
+    assert routing(evening) == {(0, False)}
+    assert evening.sql(f"SELECT xmin::text, updated_at FROM {TABLE}") == [as_it_was]
+
+
+def test_what_is_disabled_above_zero_still_gets_its_zero(evening):
+    """Disabled by hand at 10 %: off stays off, and `enabled` alone brings nothing back."""
+    evening.sql(f"UPDATE {TABLE} SET enabled = false")
+    assert routing(evening) == {(10, False)}
+    done = switch_off(evening.direct, reason="x", operator="Rita")
+    assert not done.already
+    assert routing(evening) == {(0, False)}
 
 
 HIDES = f"""ALTER TABLE {TABLE} ENABLE ROW LEVEL SECURITY;
