@@ -92,6 +92,25 @@ def test_the_ladder_has_one_total_order():
         worst([])
 
 
+def test_a_line_that_is_just_reached_is_reached():
+    """Evidence of exactly 20 acts, of exactly 5 holds, a certificate of exactly 20 certifies; a
+    domain acts at a line of its own, and is certified at the same as all.
+    """
+    under, own = math.nextafter(ACT_AT, 0), ACT_AT + math.log(3)
+
+    def at(now=0.0, peak=0.0, act_at=ACT_AT, bad=2, certificate=0.0):
+        return ladder_state(now, peak, act_at, bad, 9, certificate, State.CLEAN)
+
+    assert at(peak=ACT_AT) is State.STEP_BACK
+    assert at(peak=under) is State.CLEAN_UNPROVEN
+    assert at(peak=under, act_at=own) is at(peak=ACT_AT, act_at=own) is State.CLEAN_UNPROVEN
+    assert at(peak=own, act_at=own) is State.STEP_BACK
+    assert at(now=HOLD_AT) is State.HOLD
+    assert at(now=math.nextafter(HOLD_AT, 0)) is State.CLEAN_UNPROVEN
+    assert at(certificate=ACT_AT, act_at=own, bad=0) is State.CERTIFIED
+    assert at(certificate=under, bad=0) is State.CLEAN_UNPROVEN
+
+
 @given(
     st.floats(-5, 10), st.floats(0, 10), st.integers(0, 9), st.integers(0, 500), st.floats(-5, 10)
 )
