@@ -113,6 +113,13 @@ def _adapter(body: Any) -> TypeAdapter[Any]:
     return TypeAdapter(body)
 
 
+def prepare() -> None:
+    """Build now what reads and writes records: a second on a busy machine, which no transaction
+    that holds a row is to wait for."""
+    for body in {*_TYPES.values(), Archived, Checkpoint}:
+        _adapter(body)
+
+
 def to_json(checkpoint: Checkpoint) -> str:
     """The text that stands on the ledger: instants as ISO with offset,
     percentages as exact text.

@@ -40,6 +40,7 @@ from rollout_lib.model import (
     Standing,
     State,
 )
+from rollout_lib.model.record import prepare
 from rollout_lib.notify import metrics
 from rollout_lib.notify.send import tell
 from rollout_lib.operations.lowering import UNREADABLE, disable, known_now
@@ -106,6 +107,7 @@ class _Asked:
 def _along_the_plan(session: Session, asked: _Asked) -> Recorded:
     probes = take_probes(session.plan, function=session.as_of is None)
     copied = read_head(session.database)  # before the ledger, which only grows
+    prepare()  # what can be made before is made before: the row is held from here on
     plan, asked_at = session.plan, datetime.now(UTC)
     first = [] if asked.dry_run else [lock_asked(plan.rollout)]
     first += [config_asked(lock=not asked.dry_run), facts_asked(plan), catalog_asked(plan)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -16,9 +17,9 @@ from rollout_lib.rehearsal.live.router import SECRET
 from rollout_lib.rehearsal.live.stage import Stage
 
 
-def sent(stage: Stage, *, rate: float, seconds: float, mix=None) -> list[dict]:
+def sent(stage: Stage, *, rate: float, seconds: float, seed: int, mix=None) -> list[dict]:
     """Send through the router, of jobs alone where no mix is given, and say what the client saw of
-    each.
+    each. seed: one for each call, for the same messages once more would be redeliveries.
     """
     out = io.StringIO()
     asyncio.run(
@@ -28,7 +29,7 @@ def sent(stage: Stage, *, rate: float, seconds: float, mix=None) -> list[dict]:
             seconds=seconds,
             mix=mix or {"jobs": 1.0},
             secret=stage.environment[SECRET].encode(),
-            seed=7,
+            seed=seed,
             out=out,
         )
     )
@@ -38,8 +39,9 @@ def sent(stage: Stage, *, rate: float, seconds: float, mix=None) -> list[dict]:
 
 @pytest.fixture
 def client():
-    """The bounded client as a function."""
-    return sent
+    """The bounded client as a function; what it sends is new at each call."""
+    seeds = itertools.count(7)
+    return lambda stage, **how: sent(stage, seed=next(seeds), **how)
 
 
 class Live:
@@ -47,6 +49,7 @@ class Live:
 
     def __init__(self, stage: Stage, address: str) -> None:
         self.stage = stage
+        self._seeds = itertools.count(7)
         self.connection = psycopg.connect(address, autocommit=True)
 
     def route(self, percentage: float, enabled: bool = True) -> float:
@@ -76,7 +79,7 @@ class Live:
 
     def send(self, *, rate: float, seconds: float, mix=MIX) -> list[dict]:
         """What the client saw, one value a request."""
-        return sent(self.stage, rate=rate, seconds=seconds, mix=mix)
+        return sent(self.stage, rate=rate, seconds=seconds, mix=mix, seed=next(self._seeds))
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:
         """(correlation id, domain, routed_to, webhook name, status), once the buffer is empty."""
