@@ -13,9 +13,11 @@ from rollout_lib.rehearsal.live.router import DATABASE
 # A dead protected function is seen by its probes and by the router's own rows; either may be first.
 NAMED = {
     "errors": ("errors:",),
-    "hang": ("errors:", "p95", "slow"),
+    "hang": ("errors:",),  # the router gives up after its own patience: 504, an error row
     "protected": ("mobility failed 2 probes in a row", "router:"),
 }
+# Requests a second: calm enough for two cores that other tests share.
+RATE = 8
 
 
 @pytest.mark.slow
@@ -27,10 +29,10 @@ def test_two_minutes_with_a_fault_lose_nothing_and_end_with_routing_off(
     protected kept.
     """
     monkeypatch.setenv(DATABASE, server)
-    run = run_live(minutes=2, rate=20, fault=fault, outputs=tmp_path)
+    run = run_live(minutes=2, rate=RATE, fault=fault, outputs=tmp_path)
     counted = run.tally
     assert run.ended_off, run.problems
-    assert counted.sent > 1_500
+    assert counted.sent > 60 * RATE
     said = counted.messages
     assert (counted.lost, said.lost, said.twice) == ((), (), ())
     assert (counted.miscounted, counted.wrong) == ((), ())
@@ -52,7 +54,7 @@ def test_a_minute_without_a_fault_ends_as_it_began(server, tmp_path, monkeypatch
     twice.
     """
     monkeypatch.setenv(DATABASE, server)
-    run = run_live(minutes=1, rate=20, fault="none", outputs=tmp_path)
+    run = run_live(minutes=1, rate=RATE, fault="none", outputs=tmp_path)
     assert run.ok, run.problems
     assert not run.ended_off
     assert (run.tally.lost, run.tally.messages.lost, run.tally.messages.twice) == ((), (), ())
