@@ -164,12 +164,11 @@ def running_lab(
     day: Today, place: Path, *, port: int = 0
 ) -> Iterator[tuple[Lab, subprocess.Popen]]:
     """A `rollout lab` of one's own, on a port of its own: the lab and the command's process."""
-    token, log = uuid.uuid4().hex, place / f"lab_{uuid.uuid4().hex[:8]}.log"
+    log = place / f"lab_{uuid.uuid4().hex[:8]}.log"
     day.outputs.mkdir(exist_ok=True)
     environment = {
         **os.environ,
         **day.environment,
-        "JUPYTER_TOKEN": token,
         "COLUMNS": "500",
         "JUPYTERLAB_SETTINGS_DIR": str(place / "settings"),
     }
@@ -188,7 +187,7 @@ def running_lab(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said
         )
     try:
-        address = _address(log, process)
+        address, token = _told(log, process)
         root = next((day.outputs / "working").iterdir())
         yield Lab(address=address, token=token, root=root, today=day), process
     finally:
@@ -218,11 +217,13 @@ def _lab(server, morning, tmp_path_factory) -> Iterator[Lab]:  # noqa: F811  # t
     drop_database(server, name)
 
 
-def _address(log: Path, process: subprocess.Popen) -> str:
-    """Where the server listens, once the command says so."""
+def _told(log: Path, process: subprocess.Popen) -> tuple[str, str]:
+    """Where the server listens and the session's token, once the command says so."""
     for _ in range(1800):
-        if told := re.search(r"JupyterLab: (http://127\.0\.0\.1:\d+/)", log.read_text()):
-            return told[1]
+        if told := re.search(
+            r"JupyterLab: (http://127\.0\.0\.1:\d+/)lab\?token=(\w+)\n", log.read_text()
+        ):
+            return told[1], told[2]
         if process.poll() is not None:
             break
         time.sleep(0.1)
