@@ -16,6 +16,7 @@ from decimal import Decimal
 from rollout_lib.control_room.offers import Offer, has_moved
 from rollout_lib.database.ledger import Facts, read_facts
 from rollout_lib.database.session import Session
+from rollout_lib.display.words import BADGES
 from rollout_lib.errors import RolloutError
 from rollout_lib.judgement.state import fold
 from rollout_lib.model import Checkpoint, Gate, runs
@@ -137,7 +138,7 @@ def _told(session: Session, run: Recorded, expected: Decimal | None = None) -> S
     mind = checkpoint.exit_code != 0
     return Said(
         done=done,
-        text=f"{checkpoint.state.value}: {checkpoint.sentence}",
+        text=f"{BADGES[checkpoint.state][1]}: {checkpoint.sentence}",
         more=tuple(more),
         mind=mind,
     )

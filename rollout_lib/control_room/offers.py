@@ -88,7 +88,7 @@ def offer_for(kind: str, view: View | None, now: datetime) -> Offer | str:
     return {
         "raise": "There is no phase above this percentage in the plan.",
         "step back": "Routing is off already.",
-        "acknowledge": "Nothing waits for a named person now: no inconclusive phase, no rollback.",
+        "acknowledge": "Nothing waits for a named person now: no undecided phase, no rollback.",
     }[kind]
 
 

@@ -26,7 +26,7 @@ BUTTONS = {
     "raise": ("▲ Raise …", "shows the gates, then asks"),
     "step back": ("▼ Step back …", "one phase down, after a confirmation"),
     "attest": ("Attest no complaints …", "by your name, for this phase"),
-    "acknowledge": ("Acknowledge …", "an inconclusive phase, or a restart after a rollback"),
+    "acknowledge": ("Acknowledge …", "an undecided phase, or a restart after a rollback"),
 }
 _PIECES = (
     "banner",

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from rollout_lib.database.lease import Holder
+from rollout_lib.display.words import BADGES
 from rollout_lib.judgement.figures import table_rows
 from rollout_lib.judgement.gates import next_percentage, step_back_target
 from rollout_lib.judgement.state import held_until, phase_index
@@ -141,7 +142,8 @@ def owed(standing: Standing) -> tuple[str, str, str] | None:
         )
         return "restart", "after rollback", f"{why}: you take responsibility for starting again"
     if standing.evaluation is not None and standing.evaluation[1] is State.INCONCLUSIVE:
-        why = f"the phase was evaluated INCONCLUSIVE at {standing.evaluation[0]:%Y-%m-%d %H:%M} UTC"
+        at, state = standing.evaluation
+        why = f"the phase was evaluated {BADGES[state][1]} at {at:%Y-%m-%d %H:%M} UTC"
         return (
             "acknowledgement",
             "inconclusive",

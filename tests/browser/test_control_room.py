@@ -153,7 +153,7 @@ def test_each_button_does_what_its_operation_does_and_leaves_its_record(lab, pag
     assert len(ledger(lab)) == before, "a dry run leaves nothing"
     for press, confirm, answer in (
         ("Check now", "", "check"),
-        ("Evaluate the phase", "", "PASS"),
+        ("Evaluate the phase", "", "PASSED"),
         ("Attest no complaints", "Yes, attest", "stated complaints: none"),
     ):
         room.press(press)
@@ -191,7 +191,7 @@ def test_each_button_does_what_its_operation_does_and_leaves_its_record(lab, pag
 
 
 def test_an_inconclusive_phase_is_acknowledged_by_name_and_passes_then(lab, page, room):
-    """One failing webhook: INCONCLUSIVE; a named person takes it on with a reason, on the ledger;
+    """One failing webhook: UNDECIDED; a named person takes it on with a reason, on the ledger;
     then it passes.
     """
     lab.today.sql(
@@ -205,11 +205,11 @@ def test_an_inconclusive_phase_is_acknowledged_by_name_and_passes_then(lab, page
     room.press("Yes, attest")
     room.says("stated complaints: none")
     room.press("Evaluate the phase")
-    room.says("INCONCLUSIVE")
-    expect(room.room.locator(".cr-steps tr", has_text="INCONCLUSIVE")).to_be_visible()
+    room.says("UNDECIDED")
+    expect(room.room.locator(".cr-steps tr", has_text="UNDECIDED")).to_be_visible()
     room.picture("inconclusive")
     room.press("Acknowledge")
-    expect(page.locator(".cr-ask")).to_contain_text("the phase was evaluated INCONCLUSIVE at")
+    expect(page.locator(".cr-ask")).to_contain_text("the phase was evaluated UNDECIDED at")
     room.press("Yes, acknowledge")
     room.says("A reason is missing")
     page.get_by_label("Reason").fill("one webhook failed; its retry served the customer")
@@ -226,7 +226,7 @@ def test_an_inconclusive_phase_is_acknowledged_by_name_and_passes_then(lab, page
         room.room.locator(".cr-steps").get_by_text("inconclusive (one webhook failed;")
     ).to_be_visible()
     room.press("Evaluate the phase")
-    room.says("PASS")
+    room.says("PASSED")
     assert ledger(lab)[-1]["state"] == "PASS"
 
 

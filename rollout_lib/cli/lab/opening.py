@@ -92,7 +92,7 @@ def _execute(notebook: Any, connection: Path) -> str:
 
     client = BlockingKernelClient(connection_file=str(connection))
     client.load_connection_file()
-    client.start_channels()
+    client.start_channels(hb=False)  # a late heartbeat is a busy machine, not a dead kernel
     ends = time.monotonic() + _KERNEL_S
     try:
         client.wait_for_ready(timeout=_KERNEL_S)
