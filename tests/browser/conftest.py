@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +54,22 @@ FLAGS = (
 )
 HERE = Path(__file__).parent
 PATIENCE = 120_000  # ms; a limit for what hangs, never a measure
+# Since the newest row, what came an hour before; to legacy alone while routing is off. It never
+# waits for a lock, so that a test may count who does.
+GOES_ON = """
+    LOCK TABLE webhook_routing_logs IN ROW EXCLUSIVE MODE NOWAIT;
+    INSERT INTO webhook_routing_logs (created_at, domain, routed_to, webhook_name, status,
+        response_time_ms, error_message, message_id, from_number, correlation_id)
+    SELECT created_at + interval '1 hour', domain,
+        CASE WHEN (SELECT enabled FROM webhook_routing_config ORDER BY created_at DESC LIMIT 1)
+            THEN routed_to ELSE 'legacy' END,
+        webhook_name, status, response_time_ms, error_message, message_id || '-1h', from_number,
+        correlation_id || '-1h'
+    FROM webhook_routing_logs
+    WHERE created_at > (SELECT max(created_at) FROM webhook_routing_logs) - interval '1 hour'
+        AND created_at <= now() - interval '1 hour'
+    ORDER BY created_at
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -159,6 +177,30 @@ def set_day(server: str, template: str, name: str) -> None:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
 
 
+def go_on(day: Today) -> None:
+    """Requests have arrived until now; none while the database is away or its log is locked."""
+    with suppress(psycopg.Error), psycopg.connect(day.address) as connection:
+        connection.execute(GOES_ON)
+
+
+@contextmanager
+def traffic(day: Today) -> Iterator[None]:
+    """Requests arrive until the block ends: a log that falls silent is a finding of its own."""
+    ended = threading.Event()
+
+    def arrive() -> None:
+        while not ended.wait(2):
+            go_on(day)
+
+    arriving = threading.Thread(target=arrive, daemon=True)
+    arriving.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        arriving.join()
+
+
 @contextmanager
 def running_lab(
     day: Today, place: Path, *, port: int = 0
@@ -241,9 +283,13 @@ def lab(_lab, server, morning, monkeypatch) -> Iterator[Lab]:  # noqa: F811  # t
     for model in Path("notebooks").glob("*.ipynb"):
         (_lab.root / model.name).write_bytes(model.read_bytes())
     set_day(server, morning[1], psycopg.conninfo.conninfo_to_dict(_lab.today.address)["dbname"])
+    # The heads that were seen last are of the day before it was set back.
+    shutil.rmtree(_lab.today.outputs / "heads", ignore_errors=True)
     for key, value in _lab.today.environment.items():
         monkeypatch.setenv(key, value)
-    yield _lab
+    go_on(_lab.today)
+    with traffic(_lab.today):
+        yield _lab
     _lab.quit_kernels()
 
 

@@ -20,7 +20,7 @@ from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.server import create_database, drop_database
 from rollout_lib.rehearsal.world import World
-from tests.browser.conftest import PATIENCE, running_lab, set_theme
+from tests.browser.conftest import PATIENCE, running_lab, set_theme, traffic
 from tests.notebooks.conftest import Today
 
 VARIABLE = "WEEK6_URL"
@@ -93,7 +93,7 @@ def test_nobody_takes_it_for_another_environment_and_production_asks_for_its_nam
     its name is typed.
     """
     day, (word, reach, colour) = elsewhere(environment), BANNERS[environment]
-    with running_lab(day, tmp_path) as (lab, _):
+    with traffic(day), running_lab(day, tmp_path) as (lab, _):
         page.goto(f"{lab.address}lab?token={lab.token}")
         expect(page.get_by_text("● Live")).to_be_visible()
         banner = page.locator(".cr-env")

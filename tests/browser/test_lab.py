@@ -12,7 +12,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from rollout_lib.rehearsal.server import drop_database
-from tests.browser.conftest import PATIENCE, running_lab
+from tests.browser.conftest import PATIENCE, running_lab, traffic
 from tests.notebooks.conftest import Today
 
 
@@ -20,7 +20,7 @@ def test_it_opens_a_control_room_that_runs_with_the_page_behind_it(today, page, 
     """The printed address alone: figures of now, without a cell run by hand; its buttons act; a tab
     has the page.
     """
-    with running_lab(today, tmp_path) as (lab, _):
+    with traffic(today), running_lab(today, tmp_path) as (lab, _):
         page.goto(f"{lab.address}lab?token={lab.token}")
         expect(page.get_by_text("● Live")).to_be_visible(timeout=PATIENCE)
         expect(page.locator(".cr-tiles")).to_contain_text("phase 1 of 4")
