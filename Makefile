@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 # Two at a time, by file: a worker has its servers, pooler and browser to itself. WORKERS=0 for one after the other.
 PYTEST = $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile
 WORKERS ?= 2
-.PHONY: help setup rehearse lab test test-all bench lint clean
+.PHONY: help setup rehearse lab test test-all attack bench lint clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ test: lint ## style and types, then everything that needs nothing from the syste
 
 test-all: test ## test, and the slow rest
 	$(PYTEST) -m slow
+
+attack: setup ## 10,000 steps of a stranger between the operations, others each time
+	ROLLOUT_ATTACKS=400 $(PYTHON) -m pytest -n 0 tests/attacks
 
 bench: setup ## what benchmarks/README.md holds a dated copy of; each file there that has a main, in turn
 	@for file in $$(grep -l '^if __name__' benchmarks/*.py); do \
