@@ -93,9 +93,9 @@ def test_an_outage_of_the_database_loses_no_row_and_holds_up_no_answer(
     exactly one row.
     """
     folder, address = own_server
-    before = client(stage, rate=40, seconds=1)
+    before = client(stage, rate=10, seconds=1)
     stop(folder)
-    during = client(stage, rate=40, seconds=seconds)
+    during = client(stage, rate=10, seconds=seconds)
     assert {one["status"] for one in before + during} == {200}, _otherwise(before + during)
     log = stage.health()["log"]
     assert log["buffered"] >= len(during), log
@@ -121,7 +121,7 @@ def test_a_frozen_database_holds_up_no_answer_and_doubles_no_row(stage, own_serv
     for pid in (postmaster, *map(int, children)):
         os.kill(pid, signal.SIGSTOP)
     try:
-        during = client(stage, rate=40, seconds=12)  # longer than the statement's own limit
+        during = client(stage, rate=10, seconds=12)  # longer than the statement's own limit
     finally:
         for pid in (*map(int, children), postmaster):
             os.kill(pid, signal.SIGCONT)
