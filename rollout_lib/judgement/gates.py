@@ -329,9 +329,9 @@ def _nothing_stands(standing: Standing, first: bool) -> Gate:
 
 def _plan_unchanged(plan: Plan, standing: Standing, first: bool) -> Gate:
     if first or standing.plan_digest in (None, "", plan.digest):
-        return _gate("plan unchanged", True, f"digest {plan.digest}")
+        return _gate("plan unchanged", True, f"plan {plan.digest[:8]}, as it was")
     reason = (
-        f"the phase began under {standing.plan_digest}, the file is {plan.digest} now; begin it"
-        " --again"
+        f"the phase began under plan {(standing.plan_digest or '')[:8]}, the file is plan"
+        f" {plan.digest[:8]} now; begin it --again"
     )
     return _gate("plan unchanged", False, reason)

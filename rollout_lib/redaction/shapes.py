@@ -126,9 +126,11 @@ _SHAPES = tuple(
     )
 )
 _POD = "[bcdfghjklmnpqrstvwxz2456789]"
-# Names of ours and of the platform that look random: heads of the ledger, addresses in memory, pods.
+# Names of ours and of the platform that look random: heads of the ledger, digests of plans,
+# addresses in memory, pods.
 _OURS = re.compile(
     r"(?:#|head[ =])\d{1,9}:[0-9a-f]{12,64}(?![0-9a-z])|\b0x[0-9a-fA-F]{1,12}\b"
+    r"|\bplan [0-9a-f]{8}(?![0-9a-z])"
     rf"|(?<=[a-z])-{_POD}{{8,10}}-{_POD}{{5}}(?![\w-])"
 )
 
