@@ -243,7 +243,8 @@ def test_good_news_of_a_kept_check_does_not_hide_a_webhook_that_is_down(evening)
 
     def probed(outcome: str) -> dict:
         verdict = a_run(evening)["verdict"]
-        check = verdict["checks"][0] | {"name": "protected:mobility", "outcome": outcome}
+        named = {"name": "protected:mobility", "kind": "probe", "subject": "mobility"}
+        check = verdict["checks"][0] | named | {"outcome": outcome}
         return {"verdict": verdict | {"checks": [check]}}
 
     plant(evening, "1_failed_1", body=probed("FAIL") | {"state": "HOLD"})

@@ -186,7 +186,8 @@ def test_by_hand_to_a_percentage_off_the_plan_is_a_hold(evening):
     by_hand(evening, "percentage = 7")
     found = check(evening)
     (drift,) = [item for item in found.verdict.checks if item.name == "drift"]
-    assert (drift.state, drift.outcome.value, found.state) == (State.HOLD, "FAIL", State.HOLD)
+    assert (drift.state, drift.outcome.value) == (State.HOLD, "FAIL")
+    assert found.exit_code in (20, 50)  # the copied day has no newer row: it may be blind as well
     evening.attest()
     assert "next phase" in evening.unmet(10)
     assert "next phase" in evening.unmet(25)
