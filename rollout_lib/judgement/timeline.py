@@ -126,7 +126,7 @@ def turns(ran: Iterable[Checkpoint]) -> Iterator[tuple[Turn, Checkpoint]]:
 def spans(ran: Iterable[Checkpoint]) -> list[Span]:
     """The phases of the runs, oldest first; what was off between them is none."""
     made = [turn for turn, _ in turns(ran)]
-    ends = [*(turn.at for turn in made[1:]), None]
+    ends = [*(turn.at for turn in made[1:]), None][: len(made)]  # none where nothing ever turned
     return [
         Span(percentage=turn.percentage, began_at=turn.at, ended_at=end)
         for turn, end in zip(made, ends, strict=True)

@@ -97,3 +97,8 @@ def test_counts_agree_wherever_they_are_shown(day):
     assert past.missing(day.history, day.plan) == list(phase.slots.missed)
     assert [span.percentage for span in spans(day.history)] == [10]
     assert "2 missed" in charts.timeline(day.history, day.plan).finding
+
+
+def test_a_history_in_which_nothing_ever_turned_has_no_span():
+    """Checks before the first raise, or of a day that never began, have charts all the same."""
+    assert spans([]) == []
