@@ -94,6 +94,7 @@ def serve(
         process = subprocess.Popen(
             _command(outputs, folder, port),
             cwd=folder,
+            umask=0o077,
             stdin=subprocess.PIPE,
             stdout=said,
             env=_environment(plan, outputs, folder, operator, runtime),
