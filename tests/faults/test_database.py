@@ -18,7 +18,7 @@ from rollout_lib import spool
 from rollout_lib.database.ledger import read_facts
 from rollout_lib.errors import CouldNotMeasure, DatabaseUnreachable
 from rollout_lib.judgement.state import fold
-from rollout_lib.model import State
+from rollout_lib.model import Act, CheckKind, State
 
 # Eleven of unified's requests failed in the quarter of an hour after the evaluation; legacy goes
 # on.
@@ -101,7 +101,8 @@ def test_what_the_ledger_cannot_take_waits_in_a_file_and_comes_before_the_next_e
     evening.sql("ALTER FUNCTION rollout.gone RENAME TO append_entry")
     evening.now += timedelta(minutes=15)
     again = check(evening)
-    assert (again.checkpoint.state, spool.waiting()) == (State.OFF, [])
+    assert (again.checkpoint.verdict.act, spool.waiting()) == (Act.NONE, [])
+    assert routing(evening) == OFF
     assert standing(evening).last_change[1:] == OFF
 
 
@@ -157,7 +158,7 @@ def test_a_kept_file_that_cannot_be_read_or_appended_is_reported_and_stops_no_ot
             "3_folder_1.json",
             "4_when_1.json",
         ]
-        assert "which refuses it: invalid input syntax" in told[-1]
+        assert "stays: at: at noon" in told[-1]
         assert "4_when_1.json" in done._repr_mimebundle_()["text/plain"]
         assert len(spool.waiting()) == 4
     assert evening.sql(
@@ -191,7 +192,7 @@ def test_a_rollback_that_reaches_the_ledger_late_does_not_end_what_was_begun_sin
     (kept,) = spool.waiting()
     elsewhere = kept.rename(kept.with_suffix(".elsewhere"))
     evening.now += timedelta(minutes=15)
-    assert check(evening).checkpoint.adopted["enabled"] is False
+    assert check(evening).checkpoint.adopted.enabled is False
     evening.now += timedelta(minutes=5)
     evening.attest()
     evening.acknowledge("restart", "mended")
@@ -216,13 +217,14 @@ def test_a_rollback_without_a_ledger_says_what_is_true(evening):
 
 
 def test_a_rollback_over_an_entry_that_nobody_can_read_is_done_and_recorded(evening):
-    """A hole in the ledger stops every judgement, and no rollback."""
+    """An entry of a newer version is a hold at least, named by its number, and stops no rollback."""
     evening.sql(
         """SELECT rollout.append_entry('checkpoint', 'monitor', 'week6-unified', now(), NULL, NULL, 'x',
         '{"state": "NOBODY KNOWS", "run_id": "x"}')"""
     )
-    with pytest.raises(ValueError, match="NOBODY KNOWS"):
-        check(evening)
+    found = check(evening).checkpoint
+    assert found.exit_code in (20, 50)
+    assert any(item.kind is CheckKind.LEDGER and item.state for item in found.verdict.checks)
     done = op.roll_back(evening.session(), reason="errors")
     assert (done.checkpoint.exit_code, routing(evening), done.head is not None) == (0, OFF, True)
 
@@ -249,17 +251,16 @@ def test_a_spike_over_an_entry_that_nobody_can_read_or_with_a_locked_ledger_cont
         """SELECT rollout.append_entry('checkpoint', 'monitor', 'week6-unified', now(), NULL, NULL, 'x',
         '{"state": "NOBODY KNOWS", "run_id": "x"}')"""
     )
-    with pytest.raises(CouldNotMeasure, match=r"It is done\.") as said:
-        evening.attest("spike")
+    evening.attest("spike")
+    assert routing(evening) == OFF
     evening.sql("UPDATE webhook_routing_config SET enabled = true, percentage = 10")
     with psycopg.connect(evening.direct) as other:
         other.execute("LOCK TABLE rollout.ledger IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(CouldNotMeasure, match=r"It is done\.") as locked:
             evening.attest("spike")
     assert routing(evening) == OFF
-    for words in (str(said.value), str(locked.value)):
-        assert "othing was" not in words
-        assert "as it was" not in words
+    assert "othing was" not in str(locked.value)
+    assert "as it was" not in str(locked.value)
 
 
 def test_an_extension_that_is_no_number_never_reaches_the_ledger(evening):
