@@ -180,8 +180,9 @@ def test_what_this_process_records_after_a_run_is_no_notebooks(world, database, 
     assert "unsealed" not in str(found)
 
 
-def test_two_runs_in_one_second_have_two_names(world, database, tmp_path):
+def test_two_runs_in_one_second_have_two_names(world, database, tmp_path, monkeypatch):
     """The same instant, the same slot: the second is an extra check, and both are kept."""
+    monkeypatch.setenv("ROLLOUT_OUTPUTS", str(tmp_path))
     one, other = check(world, tmp_path, slot="now"), check(world, tmp_path, slot="now")
     assert [one.checkpoint["kind"], other.checkpoint["kind"]] == ["checkpoint", "extra"]
     assert one.record.name[:16] == other.record.name[:16]
@@ -190,11 +191,12 @@ def test_two_runs_in_one_second_have_two_names(world, database, tmp_path):
 
 
 def test_a_clock_that_goes_back_an_hour_overwrites_nothing_and_judges_no_slot_twice(
-    world, database, tmp_path
+    world, database, tmp_path, monkeypatch
 ):
     """A run of an hour before is recorded after, as an extra check; the chain goes on and proves
     itself.
     """
+    monkeypatch.setenv("ROLLOUT_OUTPUTS", str(tmp_path))
     for _ in range(4):
         check(world, tmp_path, slot="now")
         world.advance(world.now + timedelta(minutes=15))
