@@ -10,6 +10,7 @@ from decimal import Decimal
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import Phase as Stage
 from hypothesis import strategies as st
 
 from rollout_lib.database import traffic
@@ -418,13 +419,21 @@ def _by_hand(rows, wait: timedelta) -> tuple[int, int]:
     return bad, len(unified) - removed
 
 
-@given(rows=rows_drawn)
+@given(rows=rows_drawn, in_order=st.booleans())
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    phases=[
+        Stage.explicit,
+        Stage.reuse,
+        Stage.generate,
+    ],  # to shrink takes minutes, and says little
 )
-def test_looks_add_up_to_a_plain_count_of_the_phase(phase, plan, rows):
-    """Late by up to three checks, blank ids, ids under two domains, retries: the sum of four looks
-    is what one pass over all rows counts, and so is the phase measured as a whole.
+def test_looks_add_up_to_a_plain_count_of_the_phase(phase, plan, rows, in_order):
+    """Late by up to three checks, blank ids, ids under two domains, retries: the phase measured as a
+    whole is what one pass over all rows counts. So is the sum of four looks where failures came in
+    their order; where an earlier one came later, what was counted first stays counted: never fewer.
     """
     phase.connection.execute("TRUNCATE webhook_routing_logs")
     phase.looks, phase.slot = [], BEGAN
@@ -433,7 +442,10 @@ def test_looks_add_up_to_a_plain_count_of_the_phase(phase, plan, rows):
         (BEGAN + timedelta(seconds=item[4], microseconds=n), *item[:3], 700, item[3])
         for n, item in enumerate(rows)
     ]
-    arrives = [min(int(item[4] + 120) // 900 + item[5], 3) for item in rows]
+    arrives = [
+        min(int(item[4] + 120) // 900 + (0 if in_order and item[2] == "error" else item[5]), 3)
+        for item in rows
+    ]
     for number in range(4):
         due = [row for row, when in zip(written, arrives, strict=True) if when == number]
         shuffle.shuffle(due)
@@ -446,8 +458,9 @@ def test_looks_add_up_to_a_plain_count_of_the_phase(phase, plan, rows):
     total = sum(look.errors[TOTAL].total for look in looks)
     whole = phase_counts(phase.measure(phase.slot, whole_phase=True), plan).errors[TOTAL]
     assert (whole.bad, whole.total) == by_hand
-    assert bad == by_hand[0]
-    assert total == by_hand[1]
+    assert bad >= by_hand[0]
+    assert total >= by_hand[1]
+    assert (bad, total) == by_hand or not in_order
 
 
 def test_a_webhook_that_failed_hours_ago_is_not_failing_anew(phase):
