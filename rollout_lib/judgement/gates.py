@@ -28,7 +28,10 @@ def step_back_target(plan: Plan, standing: Standing, percentage: Decimal) -> Dec
 
     It is a planned percentage below it, at most what the ledger made legal and at most the highest
     phase passed since the last rollback or restart; the lowest step needs nothing to have passed.
-    So what somebody raised by hand is never a rung of the way down."""
+    So what somebody raised by hand is never a rung of the way down. A ledger that went back in time
+    has forgotten what it made illegal since: from there the only step is off."""
+    if standing.restored:
+        return None
     line, passed = legal_line(standing), standing.highest_passed or NONE
     down = plan_step_back(plan, percentage)
     while down is not None and not (down <= line and (down <= passed or down == LOWEST_STEP)):

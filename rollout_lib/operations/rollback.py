@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+from rollout_lib.database.heads import read_head
 from rollout_lib.database.ledger import read_facts
 from rollout_lib.database.routing import read_config
 from rollout_lib.database.session import Session
 from rollout_lib.errors import ChangeRefused, ParameterError
 from rollout_lib.judgement.gates import step_back_target
 from rollout_lib.judgement.persons import is_reason
-from rollout_lib.judgement.state import fold
 from rollout_lib.model import Change, RoutingConfig, Standing, State
 from rollout_lib.notify import metrics
 from rollout_lib.operations.lowering import UNREADABLE, disable, known_now, lower_to
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
+from rollout_lib.operations.standing import stand
 from rollout_lib.redaction import redact
 
 
@@ -84,8 +85,9 @@ def one_down(session: Session) -> tuple[RoutingConfig | None, Decimal | None, st
 
 
 def _standing(session: Session) -> Standing:
+    copied = read_head(session.database)
     with session.database.transaction(readonly=True) as connection:
-        return fold(read_facts(connection, session.plan).entries, session.plan)
+        return stand(session, connection, read_facts(connection, session.plan), copied)
 
 
 def _one_down(session: Session, reason: str, expected: Decimal | None) -> Change:

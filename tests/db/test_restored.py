@@ -4,7 +4,6 @@ Begun from an evaluated 10 % phase, 13:00 on Day 3; the dump is of before an aut
 
 from __future__ import annotations
 
-from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.one_server
 
 
 def check(day):
-    day.now += timedelta(minutes=5)
+    day.goes_on()
     return op.monitor(day.session()).checkpoint
 
 
@@ -69,8 +68,15 @@ def test_nothing_rises_until_a_named_person_accepts_it(restored):
 
 
 def test_a_lowering_is_not_stopped(restored):
-    """One phase down, 5 %, and off: each is done on the restored database."""
-    assert op.roll_back(restored.session(), reason="x", gradual=True).checkpoint.change.applied
+    """One phase down is done on the restored database, and leads to off: what the ledger once made
+    legal may have been taken back in what it forgot.
+    """
+    down = op.roll_back(restored.session(), reason="x", gradual=True).checkpoint
+    assert (down.change.applied, down.change.after[1]) == (True, False)
+
+
+def test_off_is_not_stopped(restored):
+    """Off: done on the restored database."""
     assert restored.raise_to(0).change.after == (Decimal(0), False)
 
 

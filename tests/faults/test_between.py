@@ -99,7 +99,7 @@ def test_routing_switched_off_from_psql_waits_for_the_row_and_stays_off(between)
     edit.result(timeout=60)
     assert between.routing() == (25, False)
     found = op.monitor(between.day.session()).checkpoint
-    assert found.adopted["enabled"] is False
+    assert found.adopted.enabled is False
     assert between.routing() == (0, False)
 
 

@@ -9,8 +9,9 @@ from datetime import timedelta
 
 import pytest
 
-from rollout_lib import emergency, spool
 from rollout_lib import operations as op
+from rollout_lib import spool
+from rollout_lib.emergency import line
 from rollout_lib.errors import DatabaseUnreachable
 from rollout_lib.model import State
 from rollout_lib.schedule import lasting
@@ -138,7 +139,7 @@ def test_an_act_that_failed_is_told_where_the_ledger_cannot_be_reached_either(
     """The line is cut between the verdict and the act, and no other is taken: told, kept, done by
     the next check.
     """
-    monkeypatch.setattr(emergency, "RECONNECT", 1.0)
+    monkeypatch.setattr(line, "RECONNECT", 1.0)
     monkeypatch.setenv("ROLLOUT_REHEARSAL_URL", through(evening.direct))
     evening.sql(FAILING.format(at=evening.now))
     evening.now += timedelta(minutes=15)
@@ -172,7 +173,8 @@ def test_an_act_that_is_refused_and_cannot_be_recorded_is_told_too(evening, page
     """The table and the ledger both refuse: the message is all that is left, and it says so."""
     evening.sql("""CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
         'BEGIN RAISE EXCEPTION ''not today''; END';
-        CREATE TRIGGER refuse BEFORE UPDATE ON webhook_routing_config FOR EACH ROW EXECUTE FUNCTION refuse();
+        CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON webhook_routing_config FOR EACH ROW EXECUTE FUNCTION refuse();
+        ALTER TABLE webhook_routing_config ENABLE ALWAYS TRIGGER refuse;
         ALTER FUNCTION rollout.append_entry RENAME TO gone""")
     evening.sql(FAILING.format(at=evening.now))
     evening.now += timedelta(minutes=15)

@@ -183,7 +183,8 @@ def test_an_act_that_cannot_be_done_is_recorded_once_and_tried_again(live):
     day.sql(
         """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
         'BEGIN RAISE EXCEPTION ''not today''; END';
-        CREATE TRIGGER refuse BEFORE UPDATE ON webhook_routing_config FOR EACH ROW EXECUTE FUNCTION refuse()"""
+        CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON webhook_routing_config FOR EACH ROW EXECUTE FUNCTION refuse();
+        ALTER TABLE webhook_routing_config ENABLE ALWAYS TRIGGER refuse"""
     )
     watcher = day.watch()
     watcher.until("quiet")
