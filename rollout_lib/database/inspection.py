@@ -29,6 +29,7 @@ from rollout_lib.database.ledger import Facts
 from rollout_lib.database.mends import as_role, quoted
 from rollout_lib.database.writes import SOMETIMES, calls_asked, calls_check, rows_asked, rows_check
 from rollout_lib.errors import ShapeRefused, TablesMissing
+from rollout_lib.judgement.log import arrival_checks
 from rollout_lib.judgement.protected import protected_checks
 from rollout_lib.judgement.safety import drift_check
 from rollout_lib.model import (
@@ -193,6 +194,14 @@ def look_checks(
             _domains(catalog, facts.config, plan),
         ]
     checks.append(_leaks(rows, plan))
+    checks += arrival_checks(
+        hour_rows=rows.hour_rows,
+        newest_at=rows.newest_at,
+        ahead_rows=rows.ahead_rows,
+        ahead_at=rows.ahead_at,
+        now=now,
+        plan=plan,
+    )
     if live:
         checks.append(_clocks(row.clock, seen.asked, seen.answered))
     checks.append(_function(probes, live))

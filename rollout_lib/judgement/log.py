@@ -5,7 +5,8 @@ Each finding is a check of its own; where there is none, one check says so. Sile
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from rollout_lib.judgement.counting import LATENCY_LIMIT
 from rollout_lib.judgement.figures import select, timed
@@ -34,7 +35,7 @@ def sight_check(measurement: Measurement, plan: Plan, wanted: str) -> Check | No
 
     Behind: the newest row is older than the lag, and by the hour's own rate dozens should have come
     since."""
-    newest, lag = measurement.newest_row_at, plan.monitoring.ingestion_lag
+    newest = measurement.newest_row_at
     if measurement.hidden:
         tables = ", ".join(measurement.hidden)
         reason = (
@@ -53,18 +54,65 @@ def sight_check(measurement: Measurement, plan: Plan, wanted: str) -> Check | No
             " logging has stopped, or our view."
         )
         return _blind(last, wanted, reason)
-    age = measurement.as_of - newest
     rows = sum(cell.requests for cell in measurement.hour.cells)
     since = newest - measurement.hour.window.start
+    return _behind(measurement.as_of - newest, rows, since, plan, wanted)
+
+
+def _behind(age: timedelta, rows: int, since: timedelta, plan: Plan, wanted: str) -> Check | None:
+    """COULD NOT LOOK where the newest row is older than the lag, and by the rate of the `rows` that
+    came in `since` before it dozens should have followed.
+    """
     expected = rows * (age / since) if rows >= FEWEST and since else 0.0
-    if age > lag and expected >= DOZENS:
-        minutes = age.total_seconds() / 60
-        reason = (
-            f"Could not look: the newest row is {minutes:.0f} min old, and {expected:,.0f} should"
-            " have come since. Rows come late: look at the router's logging."
+    if age <= plan.monitoring.ingestion_lag or expected < DOZENS:
+        return None
+    minutes = age.total_seconds() / 60
+    reason = (
+        f"Could not look: the newest row is {minutes:.0f} min old, and {expected:,.0f} should have"
+        " come since. Rows come late: look at the router's logging."
+    )
+    return _blind(f"newest row {minutes:.0f} min old", wanted, reason)
+
+
+def arrival_checks(
+    *,
+    hour_rows: int,
+    newest_at: datetime | None,
+    ahead_rows: int,
+    ahead_at: datetime | None,
+    now: datetime,
+    plan: Plan,
+) -> tuple[Check, ...]:
+    """Before the first raise: does the log arrive in time, and has the router the database's clock?
+
+    hour_rows: of the hour up to now; ahead_*: rows stamped later than the database's clock. A late
+    log is COULD NOT LOOK; a clock that is ahead by more than the lag HOLD, since its rows would fall
+    into no window; a log without a row for long is said, and baseline asks for it by itself."""
+    wanted = f"within {plan.monitoring.ingestion_lag.total_seconds():.0f} s"
+    late = None
+    if newest_at is not None:
+        age = now - newest_at
+        late = _behind(age, hour_rows, timedelta(hours=1) - age, plan, wanted)
+    if late is None:
+        last = "no row" if newest_at is None else both_clocks(newest_at, plan.time_zone)
+        silent = newest_at is None or now - newest_at > plan.monitoring.stale_after
+        reason = f"The newest row of the log: {last}; {hour_rows:,} in the last hour."
+        late = _check(
+            CheckKind.DATA,
+            Outcome.WARN if silent else Outcome.PASS,
+            last,
+            wanted,
+            f"{reason} Traffic or logging has stopped, or it is a quiet hour."
+            if silent
+            else reason,
         )
-        return _blind(f"newest row {minutes:.0f} min old", wanted, reason)
-    return None
+    late = replace(late, name="log arrives in time")
+    found = _stamped_ahead(ahead_rows, ahead_at, now, plan)
+    clock = found and replace(found, outcome=Outcome.FAIL, state=State.HOLD)
+    if clock is None:
+        reason = "No row is stamped ahead of the database's clock by more than the lag."
+        clock = _check(CheckKind.CLOCK, Outcome.PASS, "agrees", "the same clock", reason)
+    return late, replace(clock, name="router's clock")
 
 
 def _blind(observed: str, wanted: str, reason: str) -> Check:
@@ -196,18 +244,23 @@ def _late(look: Look) -> list[Check]:
 
 
 def _ahead(measurement: Measurement, plan: Plan) -> list[Check]:
+    until, rows = measurement.ahead_until, measurement.ahead_rows
+    found = _stamped_ahead(rows, until, measurement.as_of, plan)
+    return [found] if found else []
+
+
+def _stamped_ahead(rows: int, until: datetime | None, now: datetime, plan: Plan) -> Check | None:
     """Rows of the future: the router's clock, or who wrote them, is ahead of the database's."""
-    until = measurement.ahead_until
-    if until is None or until - measurement.as_of <= plan.monitoring.ingestion_lag:
-        return []
-    seconds = (until - measurement.as_of).total_seconds()
+    if until is None or until - now <= plan.monitoring.ingestion_lag:
+        return None
+    seconds = (until - now).total_seconds()
     reason = (
-        f"{measurement.ahead_rows:,} rows are stamped up to {seconds:,.0f} s ahead of the database's"
-        " clock. Set the router's clock."
+        f"{rows:,} rows are stamped up to {seconds:,.0f} s ahead of the database's clock. Set the"
+        " router's clock."
     )
-    return [
-        _check(CheckKind.CLOCK, Outcome.WARN, f"{seconds:,.0f} s ahead", "the same clock", reason)
-    ]
+    return _check(
+        CheckKind.CLOCK, Outcome.WARN, f"{seconds:,.0f} s ahead", "the same clock", reason
+    )
 
 
 def off_check(measurement: Measurement, settled: datetime, plan: Plan) -> Check:

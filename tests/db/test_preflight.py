@@ -563,3 +563,43 @@ def test_the_preflight_is_a_gate_of_the_first_raise(site):
     assert refused.exit_code == 60
     assert [gate.name for gate in refused.change.gates if not gate.met] == ["pre-flight"]
     assert refused.change.after == (Decimal(0), False)
+
+
+ROWS = """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status, response_time_ms)
+    SELECT clock_timestamp() + ({at}) * interval '1 second', 'jobs', 'legacy', 'success', 700
+      FROM generate_series(1, {number}) n"""
+
+
+@pytest.mark.one_server
+@pytest.mark.parametrize(
+    ("arranged", "name", "outcome", "observed", "state"),
+    [
+        (
+            "DELETE FROM webhook_routing_logs WHERE created_at > now() - interval '40 minutes'; "
+            + ROWS.format(at="-2400 - n", number=600),
+            "log arrives in time",
+            Outcome.COULD_NOT_LOOK,
+            "newest row 40 min old",
+            State.COULD_NOT_LOOK,
+        ),
+        (
+            "DELETE FROM webhook_routing_logs WHERE created_at > now() - interval '2 hours'",
+            "log arrives in time",
+            Outcome.WARN,
+            "",
+            State.PASS,
+        ),
+        (ROWS.format(at=600, number=3), "router's clock", Outcome.FAIL, "s ahead", State.HOLD),
+        (ROWS.format(at=60, number=3), "router's clock", Outcome.PASS, "agrees", State.PASS),
+    ],
+    ids=["late", "quiet", "ahead", "within the lag"],
+)
+def test_the_log_is_on_time_and_its_clock_is_the_databases(
+    site, arranged, name, outcome, observed, state
+):
+    """Late while dozens are due: could not look. Rows of the future by more than the lag: hold."""
+    site.arrange(arranged)
+    done = site.run()
+    found = next(check for check in done.verdict.checks if check.name == name)
+    assert (found.outcome, done.state) == (outcome, state)
+    assert observed in found.observed
