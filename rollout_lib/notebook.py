@@ -243,7 +243,7 @@ def differences_table(result: Report) -> Html:
 
 
 def statements_table(result: Report) -> Html:
-    """Who attested, acknowledged or extended what; what was refused; what is missing."""
+    """Who attested, acknowledged or extended what; what was refused, done by hand, is missing."""
     zone = result.run.checkpoint.place.time_zone
     rows = [
         (_at(item["at"], zone), item["who"], item["what"], item["value"], item["reason"] or EMPTY)
@@ -252,6 +252,10 @@ def statements_table(result: Report) -> Html:
     rows += [
         (_at(item["at"], zone), EMPTY, "refused change", "nothing changed", item["why"])
         for item in result.summary.refused
+    ]
+    rows += [
+        (both_times(edit.since, zone), EMPTY, "edit by hand", edit.words, edit.notes or EMPTY)
+        for edit in result.summary.by_hand
     ]
     rows += [
         (both_times(slot, zone), EMPTY, "missed check", EMPTY, "no completed check of this slot")

@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from rollout_lib.judgement.hands import HandEdit, hand_edits
 from rollout_lib.judgement.state import LOWEST_STEP, fold, held_until, phase_index
 from rollout_lib.judgement.timeline import Slots, Turn, slots_of, turns, turns_in
 from rollout_lib.judgement.uptime import over, together, words
@@ -91,6 +92,7 @@ class Summary:
     gaps: tuple[datetime, ...]
     unsealed: tuple[str, ...]
     refused: tuple[Mapping[str, str], ...]
+    by_hand: tuple[HandEdit, ...]  # what was done to the routing past the suite
     head: tuple[int, str]
     days: tuple[DaySummary, ...]
     handover: tuple[tuple[str, str], ...]  # (what, words) for whoever goes on from here
@@ -116,6 +118,7 @@ def summarise(entries: Sequence[LedgerEntry], plan: Plan, now: datetime) -> Summ
             {"at": entry.at.isoformat(), "why": entry.body.sentence}
             for entry in runs(entries, (EntryKind.ATTEMPT,))
         ),
+        by_hand=hand_edits(run.body for run in ran),
         head=standing.head,
         days=tuple(_days(ran, phases, plan, now)),
         handover=tuple(_handover(standing, phases, entries, plan, now)),
