@@ -69,6 +69,12 @@ class Database:
     marks: list[Mark] = field(default_factory=list, repr=False)  # as last read; none: not marked
 
     @property
+    def marked(self) -> Place:
+        """Return the place with the marker of its rollout, once a transaction has read it."""
+        ours = [str(mark) for mark in self.marks if mark.rollout == self.place.rollout]
+        return replace(self.place, marker=", ".join(ours))
+
+    @property
     def ledger(self) -> str:
         """Which ledger this address leads to, as entries that wait for it are marked."""
         parts = psycopg.conninfo.conninfo_to_dict(self.address)
@@ -197,6 +203,7 @@ def connect(plan: Plan) -> Database:
         database=str(parts.get("dbname") or ""),
         rollout=plan.rollout,
         time_zone=plan.time_zone,
+        project=found.project[:8],
     )
     return Database(
         place=place,

@@ -34,7 +34,7 @@ class Session:
 
     @property
     def place(self) -> Place:
-        return self.database.place
+        return self.database.marked
 
     @property
     def person(self) -> str:

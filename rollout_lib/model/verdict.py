@@ -336,16 +336,26 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """What every result begins with."""
+    """What every result begins with: which database answered. project and marker are the first
+    eight signs of what the address and the database say, "" where they do not."""
 
     environment: str
     host: str
     database: str
     rollout: str
     time_zone: str
+    project: str = ""
+    marker: str = ""
 
     def __str__(self) -> str:
-        return f"{self.environment.upper()} · {self.host} · {self.database}"
+        parts = [
+            self.environment.upper(),
+            self.host,
+            f"project {self.project}" if self.project else "",
+            self.database,
+            f"marker {self.marker}" if self.marker else "",
+        ]
+        return " · ".join(filter(None, parts))
 
 
 class Origin(StrEnum):

@@ -14,7 +14,9 @@ from rollout_lib.database.migrations import migrate
 from rollout_lib.database.session import open_session
 from rollout_lib.emergency import switch_off
 from rollout_lib.errors import WrongDatabase
+from rollout_lib.model import Place
 from rollout_lib.plan import load_plan
+from rollout_lib.redaction import redact
 
 PLAN = Path("parameters/week6.rehearsal.yaml")
 
@@ -63,6 +65,30 @@ def test_a_plan_of_another_database_does_nothing_there(database, direct, tmp_pat
         with pytest.raises(WrongDatabase, match=words):
             act()
     assert sql(direct, "SELECT count(*) FROM rollout.ledger") == ledger
+
+
+def test_the_first_line_says_which_database_answered(database, direct):
+    """Host, database and marker once it was read; a project where the address names one."""
+    session = open_session(str(PLAN), operator="Rita")
+    assert session.place.marker == ""
+    place = op.preflight(session).checkpoint.place
+    ((mark,),) = sql(direct, "SELECT id::text FROM rollout.marker")
+    assert place.marker == mark[:8]
+    assert str(place).endswith(f" · {place.database} · marker {mark[:8]}")
+
+
+def test_a_project_stands_beside_the_host_that_many_share():
+    """The pooler's host is the same for all projects."""
+    place = Place(
+        environment="production",
+        host="aws-0-eu-central-1.pooler.supabase.com",
+        project="abcdefgh",
+        database="postgres",
+        rollout="week6",
+        time_zone="UTC",
+    )
+    assert str(place).split(" · ")[2] == "project abcdefgh"
+    assert redact(str(place)) == str(place)
 
 
 def test_a_database_that_is_exchanged_behind_the_address_is_noticed(database, direct):

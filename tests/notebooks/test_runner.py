@@ -201,7 +201,11 @@ def test_a_clock_that_goes_back_an_hour_overwrites_nothing_and_judges_no_slot_tw
     for _ in range(4):
         check(world, tmp_path, slot="now")
         world.advance(world.now + timedelta(minutes=15))
-    files = {path: path.read_bytes() for path in tmp_path.rglob("2*") if path.is_file()}
+    files = {
+        path: path.read_bytes()
+        for path in tmp_path.rglob("2*")
+        if path.is_file() and path.parent.name != "heads"  # which is written anew by every run
+    }
     back = (world.now - timedelta(hours=1)).isoformat()
     result = check(world, tmp_path, as_of=back, slot="now")
     assert (result.checkpoint["kind"], result.checkpoint["at"][:16], result.trouble) == (
