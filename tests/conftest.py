@@ -251,12 +251,15 @@ class Evening:
         return self.sql("SELECT c::text FROM webhook_routing_config c")
 
     def goes_on(self, minutes: int = 5) -> None:
-        """Time passes, with healthy traffic: ten rows a minute, one of them to unified."""
+        """Time passes, with healthy traffic: ten rows a minute, one of them to unified while routing
+        is on.
+        """
         began, self.now = self.now, self.now + timedelta(minutes=minutes)
         self.sql(f"""INSERT INTO webhook_routing_logs
                 (created_at, domain, routed_to, status, response_time_ms, message_id)
             SELECT CAST('{began}' AS timestamptz) + n * interval '6 seconds', 'jobs',
-                   CASE WHEN n % 10 = 5 THEN 'unified' ELSE 'legacy' END, 'success', 700,
+                   CASE WHEN n % 10 = 5 AND (SELECT bool_or(enabled) FROM webhook_routing_config)
+                        THEN 'unified' ELSE 'legacy' END, 'success', 700,
                    gen_random_uuid()::text
               FROM generate_series(0, {minutes * 10 - 1}) n""")
 

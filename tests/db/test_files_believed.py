@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -62,7 +61,7 @@ def began(day) -> str | None:
 
 def check(day, minutes: int = 15):
     """The next check, before which files are appended; what it says stays of them."""
-    day.now += timedelta(minutes=minutes)
+    day.goes_on(minutes)
     done = op.monitor(day.session())
     return [line for line in done.told if "stays" in line]
 
@@ -216,10 +215,10 @@ def test_a_hold_is_taken_from_a_file(evening, operation):
 
 def test_a_kept_check_accounts_for_no_slot(evening):
     """A scheduled check that is well, from a file: an extra one, its slot stays missing."""
-    evening.now += timedelta(minutes=15)
+    evening.goes_on(15)
     slot = evening.now.isoformat()
     plant(evening, "1_planted_1", slot=slot, body={"slot": slot, "state": "CLEAN_UNPROVEN"})
-    evening.now += timedelta(minutes=15)
+    evening.goes_on(15)
     assert check(evening, 0) == []
     assert evening.sql(KEPT) == [("extra", "monitor")]
     assert slot not in [item.isoformat() for item in standing(evening).slots_done]

@@ -89,7 +89,7 @@ def test_no_drift_what_was_raised_by_hand_is_not_done_already(evening):
     evening.attest()
     evening.sql("UPDATE webhook_routing_config SET percentage = 25, notes = 'psql'")
     assert {"no drift", "next phase"} <= evening.unmet(25)
-    evening.now += timedelta(minutes=15)
+    evening.goes_on(15)
     found = op.monitor(evening.session(), slot="now").checkpoint
     assert (found.state, found.exit_code, found.change) == (State.STEP_BACK, 30, None)
     assert evening.sql("SELECT percentage FROM webhook_routing_config") == [(Decimal("25.00"),)]
@@ -98,7 +98,7 @@ def test_no_drift_what_was_raised_by_hand_is_not_done_already(evening):
 def test_no_drift_what_was_lowered_by_hand_is_accepted_and_recorded(evening):
     """Switched off from psql: the monitor records it, and starting again is a restart."""
     evening.sql("UPDATE webhook_routing_config SET enabled = false, notes = 'psql'")
-    evening.now += timedelta(minutes=15)
+    evening.goes_on(15)
     assert op.monitor(evening.session(), slot="now").checkpoint.adopted is not None
     evening.attest()
     assert "no rollback stands" in evening.unmet(10)
@@ -110,7 +110,7 @@ def test_no_rollback_stands_starting_again_needs_a_named_person_and_a_reason(eve
     """
     evening.attest()
     op.roll_back(evening.session(), reason="errors")
-    evening.now += timedelta(minutes=5)
+    evening.goes_on(5)
     assert evening.unmet(10) == {"no rollback stands", "no complaints"}
     with pytest.raises(ParameterError, match="must say why"):
         op.attest(evening.session(), subject="restart", value="after rollback", reason=" ")
@@ -126,9 +126,9 @@ def test_no_complaints_what_was_said_before_the_first_start_does_not_serve_after
     """Attested none at 09:00, raised, rolled back: at 09:10 somebody has to be asked again."""
     morning.attest()
     assert morning.raise_to(10).change.applied
-    morning.now += timedelta(minutes=5)
+    morning.goes_on(5)
     op.roll_back(morning.session(), reason="errors")
-    morning.now += timedelta(minutes=5)
+    morning.goes_on(5)
     morning.acknowledge("restart", "after rollback")
     assert morning.unmet(10) == {"no complaints"}
 
@@ -188,7 +188,7 @@ def test_phase_passed_a_later_check_that_holds_revokes_it(evening):
     pass.
     """
     evening.sql("UPDATE webhook_routing_config SET percentage = 50")
-    evening.now += timedelta(minutes=15)
+    evening.goes_on(15)
     assert op.monitor(evening.session(), slot="now").checkpoint.state is State.STEP_BACK
     evening.sql("UPDATE webhook_routing_config SET percentage = 10")
     evening.attest()
@@ -204,7 +204,7 @@ def test_hold_served_an_extension_of_the_hold_counts(evening):
 
 def test_slots_accounted_for_a_check_that_did_not_run_since_the_evaluation(evening):
     """At 13:31 nobody looked at 13:15."""
-    evening.now += timedelta(minutes=31)
+    evening.goes_on(31)
     evening.attest()
     assert evening.unmet() == {"slots accounted for"}
 
@@ -224,7 +224,7 @@ def test_plan_unchanged_an_edit_in_the_middle_of_a_phase_is_noticed(evening):
     }, "what was attested was of another plan"
     evening.attest()
     assert evening.unmet() == {"plan unchanged"}
-    evening.now += timedelta(minutes=15)
+    evening.goes_on(15)
     checks = op.monitor(evening.session(), slot="now").checkpoint.verdict.checks
     assert [check.state for check in checks if check.name == "plan"] == [State.HOLD]
     evening.attest()

@@ -4,7 +4,6 @@ Begun from an evaluated 10 % phase, 13:00 on Day 3, which each test copies."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -25,7 +24,7 @@ def by_hand(day, values: str) -> None:
 
 def check(day):
     """The next scheduled check's checkpoint."""
-    day.now += timedelta(minutes=15)
+    day.goes_on(15)
     return op.monitor(day.session(), slot="now").checkpoint
 
 
@@ -66,7 +65,7 @@ def test_what_passed_before_a_rollback_is_no_place_to_go_back_to(evening):
     """10 % passed, rolled back, begun again: from 60 % by hand it is back to the lowest step."""
     op.roll_back(evening.session(), reason="errors")
     evening.acknowledge("restart", "after rollback")
-    evening.now += timedelta(minutes=5)
+    evening.goes_on(5)
     evening.attest()
     assert evening.raise_to(10).change.applied
     by_hand(evening, "percentage = 60")
