@@ -168,7 +168,7 @@ def against_legacy(result: Report) -> Html:
         words = "Unified and legacy were not compared: no phase has requests of both."
         return Html(f'<div class="ro-soft">{words}</div>', words)
     html = "".join(
-        f'<div class="ro-caption">At {escape(name)}</div>{difference_tiles(found)}'
+        f'<div class="ro-soft">At {escape(name)}</div>{difference_tiles(found)}'
         for name, found in shown
     )
     said = [f"{name}: {difference_words(one)}" for name, found in shown for one in found]

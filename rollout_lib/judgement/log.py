@@ -44,15 +44,12 @@ def sight_check(measurement: Measurement, plan: Plan, wanted: str) -> Check | No
         )
         return _blind("hidden", wanted, reason)
     if newest is None or measurement.as_of - newest > plan.monitoring.stale_after:
-        last = (
-            f"the last row is of {both_clocks(newest, plan.time_zone)}"
-            if newest
-            else "there is no row"
-        )
-        reason = (
-            f"Could not look: {last}, more than {plan.monitoring.stale_after} ago. Traffic or"
-            " logging has stopped, or our view."
-        )
+        last = "the log has no row"
+        if newest is not None:
+            minutes = (measurement.as_of - newest).total_seconds() / 60
+            at = both_clocks(newest, plan.time_zone)
+            last = f"the last row is {minutes:,.0f} min old, of {at}"
+        reason = f"Could not look: {last}. Traffic or logging has stopped, or our view."
         return _blind(last, wanted, reason)
     rows = sum(cell.requests for cell in measurement.hour.cells)
     since = newest - measurement.hour.window.start

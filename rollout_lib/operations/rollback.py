@@ -9,7 +9,7 @@ from rollout_lib.database.heads import read_head
 from rollout_lib.database.ledger import read_facts
 from rollout_lib.database.routing import read_config
 from rollout_lib.database.session import Session
-from rollout_lib.errors import ChangeRefused, ParameterError
+from rollout_lib.errors import ChangeRefused, CouldNotMeasure, ParameterError
 from rollout_lib.judgement.gates import step_back_target
 from rollout_lib.judgement.persons import is_reason
 from rollout_lib.model import Change, RoutingConfig, Standing, State
@@ -85,6 +85,13 @@ def one_down(session: Session) -> tuple[RoutingConfig | None, Decimal | None, st
 
 
 def _standing(session: Session) -> Standing:
+    try:
+        return _read_standing(session)
+    except CouldNotMeasure:  # a line that broke once is no ledger that is gone: asked once more
+        return _read_standing(session)
+
+
+def _read_standing(session: Session) -> Standing:
     copied = read_head(session.database)
     with session.database.transaction(readonly=True) as connection:
         return stand(session, connection, read_facts(connection, session.plan), copied)

@@ -177,9 +177,9 @@ def set_day(server: str, template: str, name: str) -> None:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
 
 
-def go_on(day: Today) -> None:
+def go_on(address: str) -> None:
     """Requests have arrived until now; none while the database is away or its log is locked."""
-    with suppress(psycopg.Error), psycopg.connect(day.address) as connection:
+    with suppress(psycopg.Error), psycopg.connect(address) as connection:
         connection.execute(GOES_ON)
 
 
@@ -190,7 +190,7 @@ def traffic(day: Today) -> Iterator[None]:
 
     def arrive() -> None:
         while not ended.wait(2):
-            go_on(day)
+            go_on(day.address)
 
     arriving = threading.Thread(target=arrive, daemon=True)
     arriving.start()
@@ -287,7 +287,7 @@ def lab(_lab, server, morning, monkeypatch) -> Iterator[Lab]:  # noqa: F811  # t
     shutil.rmtree(_lab.today.outputs / "heads", ignore_errors=True)
     for key, value in _lab.today.environment.items():
         monkeypatch.setenv(key, value)
-    go_on(_lab.today)
+    go_on(_lab.today.address)
     with traffic(_lab.today):
         yield _lab
     _lab.quit_kernels()

@@ -31,4 +31,4 @@ def test_it_runs_without_an_error_and_with_every_chart(lab, page, name):
     findings = page.locator(".jp-OutputArea-output .ro-caption").all_inner_texts()
     assert len(findings) == wanted
     drawn = [finding for finding in findings if "names no endpoint under" not in finding]
-    assert page.locator(".jp-OutputArea-output svg").count() == len(drawn)
+    assert page.locator(".jp-OutputArea-output svg.marks").count() == len(drawn)

@@ -13,7 +13,7 @@ import pytest
 
 from rollout_lib.rehearsal.server import drop_database
 from rollout_lib.runner import run_notebook
-from tests.browser.conftest import set_day
+from tests.browser.conftest import go_on, set_day
 
 NAME = "rehearsal_browser_pages"
 PAGES = {
@@ -35,6 +35,7 @@ def records(server, morning, tmp_path_factory):
         patch.setenv("ROLLOUT_REHEARSAL_URL", psycopg.conninfo.make_conninfo(server, dbname=NAME))
         patch.setenv("ROLLOUT_OUTPUTS", str(outputs))
         for name in [name for name in PAGES if name != "index.html"]:
+            go_on(psycopg.conninfo.make_conninfo(server, dbname=NAME))
             done = run_notebook(name, {"plan": str(file), "operator": "Rita"}, outputs=outputs)
             assert done.exit_code == 0, done.error
     yield outputs
@@ -64,7 +65,7 @@ def test_a_page_stands_alone_offline_and_fits(name, width, records, browser):
     if folder := os.environ.get("ROLLOUT_SCREENSHOTS"):
         page.screenshot(path=Path(folder) / f"{name}_{width}.png", full_page=True)
     assert asked == [file]
-    assert page.locator("svg").count() >= PAGES[name]
+    assert page.locator("svg.marks").count() >= PAGES[name]
     assert all(box["width"] > 200 and box["height"] > 50 for box in boxes(page))
     assert overflow(page) <= 0
     assert broken_words(page) == []
@@ -108,7 +109,7 @@ def overflow(page) -> int:
 
 
 def boxes(page) -> list[dict]:
-    return page.locator("svg").evaluate_all(
+    return page.locator("svg.marks").evaluate_all(
         "all => all.map(one => one.getBoundingClientRect()).map(({width, height}) => ({width,"
         " height}))"
     )

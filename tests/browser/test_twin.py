@@ -46,7 +46,7 @@ def test_a_page_needs_no_network_and_shows_its_charts(database, plan, page, tmp_
     page.goto(result.html.as_uri())
     for width in (1280, 360):
         page.set_viewport_size({"width": width, "height": 800})
-        boxes = [chart.bounding_box() for chart in page.locator("svg").all()]
+        boxes = [chart.bounding_box() for chart in page.locator("svg.marks").all()]
         assert len(boxes) >= 2
         assert all(box["width"] > 100 and box["height"] > 50 for box in boxes), boxes
         page.screenshot(path=tmp_path / f"{width}.png", full_page=True)

@@ -193,7 +193,7 @@ def test_a_rollback_that_reaches_the_ledger_late_does_not_end_what_was_begun_sin
     elsewhere = kept.rename(kept.with_suffix(".elsewhere"))
     evening.now += timedelta(minutes=15)
     assert check(evening).checkpoint.adopted.enabled is False
-    evening.now += timedelta(minutes=5)
+    evening.goes_on(minutes=5)
     evening.attest()
     evening.acknowledge("restart", "mended")
     assert evening.raise_to(10).change.applied

@@ -153,7 +153,8 @@ def test_broken_off_at_any_request_and_run_again_it_ends_the_same(
         if not happened:
             break
         # A gradual rollback goes down from where it is: who asks again has looked whether it was
-        # done.
+        # done, in the ledger with what waits in a file.
+        day.session().database.drain()
         if failed and (name != "gradual" or end(day) != wanted):
             operation.run(day)
         day.session().database.drain()  # what waits in a file is the next run's to append

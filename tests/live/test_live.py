@@ -13,7 +13,8 @@ from rollout_lib.rehearsal.live.router import DATABASE
 # A dead protected function is seen by its probes and by the router's own rows; either may be first.
 NAMED = {
     "errors": ("errors:",),
-    "hang": ("errors:",),  # the router gives up after its own patience: 504, an error row
+    # The router gives up after its own patience: a 504 that is an error row and a slow one.
+    "hang": ("errors:", "latency:"),
     "protected": ("mobility failed 2 probes in a row", "router:"),
 }
 # Requests a second: calm enough for two cores that other tests share.

@@ -116,6 +116,12 @@ def test_the_dag_checks_a_real_database_and_a_leak_fails_the_task_and_switches_r
     """First nothing is routed: success, a slot on the ledger. Then a protected domain leaks:
     failed, and off.
     """
+    with psycopg.connect(database.address) as connection:
+        connection.execute(
+            "INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status)"
+            " SELECT now() - n * interval '1 minute', 'jobs', 'legacy', 'success'"
+            " FROM generate_series(1, 60) n"
+        )
     given = {
         "ROLLOUT_PLAN": "parameters/week6.rehearsal.yaml",
         "ROLLOUT_OPERATOR": "Airflow",
