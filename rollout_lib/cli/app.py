@@ -21,6 +21,7 @@ from rollout_lib.redaction import hide
 ROOMS = (
     "lab",
     "looking",
+    "plans",
     "proof",
     "replaying",
     "routers",

@@ -6,13 +6,14 @@ their checks); what only requests one by one can show is the design's, and is sa
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from functools import cache
 
 import numpy as np
 
 from rollout_lib import evidence
 from rollout_lib.judgement.counting import error_limit
-from rollout_lib.judgement.streams import ACT_AT, AT_LEAST, error_bets
+from rollout_lib.judgement.streams import ACT_AT, AT_LEAST, HOLD_AT, error_bets
 from rollout_lib.plan import Phase, Plan
 
 _PHASES = 1000  # simulated for each figure: ± 0.3 points at 1 %
@@ -66,35 +67,65 @@ def _checks(plan: Plan, phase: Phase) -> int:
 
 def acted_on(plan: Plan, phase: Phase, true_rate: float) -> float:
     """The share of simulated phases in which the errors of the total or of a domain act."""
+    checks = min(_checks(plan, phase), _LONGEST)
+    even = [float(plan.expected_requests_per_hour.get(name, 0)) for name in plan.domains]
+    expected = tuple((per_check(plan, phase.percentage, one),) * checks for one in even)
+    return float(np.mean(first_act(expected, error_limit(plan), true_rate) < checks))
+
+
+def per_check(plan: Plan, percentage: Decimal, per_hour: float) -> float:
+    """How many requests one check expects on unified, of so many an hour."""
     hours = plan.monitoring.interval.total_seconds() / 3600
-    share = float(phase.percentage) / 100 * hours
-    expected = tuple(share * plan.expected_requests_per_hour.get(name, 0) for name in plan.domains)
-    return _acted_on(expected, min(_checks(plan, phase), _LONGEST), error_limit(plan), true_rate)
+    return float(percentage) / 100 * hours * per_hour
+
+
+def first_act(
+    expected: tuple[tuple[float, ...], ...], limit_rate: float, true_rate: float
+) -> np.ndarray:
+    """The check (from 0) at which each simulated phase acts; the number of checks where it never
+    does. expected: requests of each check, a row a domain.
+    """
+    return _firsts(expected, limit_rate, true_rate)[0]
+
+
+def first_hold(
+    expected: tuple[tuple[float, ...], ...], limit_rate: float, true_rate: float
+) -> np.ndarray:
+    """As first_act, of the first HOLD or more: somebody is asked to look."""
+    return _firsts(expected, limit_rate, true_rate)[1]
 
 
 @cache
-def _acted_on(
-    per_check: tuple[float, ...], checks: int, limit_rate: float, true_rate: float
-) -> float:
+def _firsts(
+    expected: tuple[tuple[float, ...], ...], limit_rate: float, true_rate: float
+) -> tuple[np.ndarray, np.ndarray]:
     draw = np.random.default_rng(20251203)
     bets = error_bets(limit_rate)
-    means = np.array(per_check)[:, None, None]
-    totals = draw.poisson(means, size=(len(per_check), _PHASES, checks))
+    means = np.array(expected)[:, None, :]
+    totals = draw.poisson(means, size=(len(expected), _PHASES, means.shape[-1]))
     bads = draw.binomial(totals, true_rate)
-    per_domain = ACT_AT + math.log(len(per_check))
-    acted = _acts(bads.sum(axis=0), totals.sum(axis=0), bets, ACT_AT)
-    for bad, total in zip(bads, totals, strict=True):
-        acted |= _acts(bad, total, bets, per_domain)
-    return float(np.mean(acted))
+    per_domain = ACT_AT + math.log(len(expected))
+    streams = [(bads.sum(axis=0), totals.sum(axis=0), ACT_AT)]
+    streams += [(bad, total, per_domain) for bad, total in zip(bads, totals, strict=True)]
+    acts, holds = zip(*(_reached(*stream, bets) for stream in streams), strict=True)
+    return np.min(acts, axis=0), np.min([*acts, *holds], axis=0)
 
 
-def _acts(
+def _reached(
     bads: np.ndarray,
     totals: np.ndarray,
-    bets: tuple[float, tuple[float, ...], tuple[float, ...]],
     act_at: float,
-) -> np.ndarray:
-    """Which phases (rows of bads and totals a check) reach the line with enough failing webhooks."""
-    path = np.maximum.accumulate(evidence.restart_paths(bads, totals, *bets), axis=-1)
+    bets: tuple[float, tuple[float, ...], tuple[float, ...]],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where each phase (rows of bads and totals a check) reaches its two lines with enough failing
+    webhooks; the number of checks where never.
+    """
+    path = evidence.restart_paths(bads, totals, *bets)
     enough = np.cumsum(bads, axis=-1) >= AT_LEAST
-    return np.asarray(((path >= act_at) & enough).any(axis=-1))
+    acts = (np.maximum.accumulate(path, axis=-1) >= act_at) & enough
+    return _first(acts), _first((path >= HOLD_AT) & enough)
+
+
+def _first(hits: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.where(hits.any(axis=-1), hits.argmax(axis=-1), hits.shape[-1])
+    return found

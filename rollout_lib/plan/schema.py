@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rollout_lib.errors import PlanError, UsageError
+from rollout_lib.plan.foreign import tool_of
 from rollout_lib.plan.rules import begins, contradictions, ends, sound
 from rollout_lib.plan.values import Clock, Day, Duration, Instant, Name, Rate, Share, Zone
 from rollout_lib.surroundings import REHEARSAL, addresses, beside
@@ -229,6 +230,11 @@ def parse_plan(
         raise PlanError(
             path=path, problems="\n".join([*problems, "It must be a mapping of keys to values."])
         )
+    if tool := tool_of(content):
+        words = (
+            f"It is a rollout of {tool}, and no plan: rollout plan new --from {path} takes it over."
+        )
+        raise PlanError(path=path, problems=words)
     added = {"digest": digest, "path": path}
     found = [*problems, *(f"{key}: unknown key" for key in added if key in content)]
     plan: Plan | None = None

@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from rollout_lib.errors import ParameterError
+
 _LONGEST = timedelta(days=366)
 _YEARS = range(2000, 2101)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -98,3 +100,26 @@ Name = Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_name)]
 Day = Annotated[date, BeforeValidator(_day)]
 Clock = Annotated[time, BeforeValidator(_clock)]
 Zone = Annotated[str, AfterValidator(_zone)]
+
+
+def duration_of(text: str, name: str) -> timedelta:
+    """A duration that a person typed; raises ParameterError by the option's name."""
+    try:
+        return _duration(text.strip())
+    except ValueError as error:
+        raise ParameterError(problems=f"{name}: {error}") from None
+
+
+def rate_of(text: str, name: str) -> float:
+    """A share of requests that a person typed in percent: `1%`, `0.5 %` or `0.5`; raises
+    ParameterError by the option's name.
+    """
+    try:
+        found = Decimal(text.strip().removesuffix("%").strip())
+        percent = _rate(found) if found.is_finite() else None
+    except (ValueError, ArithmeticError):
+        percent = None
+    if percent is None:
+        words = f"{name}: must be a rate in percent, over 0 and under 100, not {text!r}"
+        raise ParameterError(problems=words)
+    return float(percent) / 100
