@@ -23,6 +23,8 @@ from rollout_lib.operations.tripwire import trip
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
 
+pytestmark = pytest.mark.one_server
+
 QUARTER = timedelta(minutes=15)
 
 
