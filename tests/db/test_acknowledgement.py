@@ -12,6 +12,8 @@ from rollout_lib import operations as op
 from rollout_lib.errors import ParameterError
 from rollout_lib.model import FindingKind, State
 
+pytestmark = pytest.mark.one_server
+
 ONE_FAILS = """
 UPDATE webhook_routing_logs SET status = 'error', error_message = 'HTTP 502'
  WHERE id = (SELECT id FROM webhook_routing_logs WHERE routed_to = 'unified'

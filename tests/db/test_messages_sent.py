@@ -19,9 +19,12 @@ from rollout_lib.model import State
 from rollout_lib.notify import send
 from rollout_lib.notify.send import tell
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:'imghdr' is deprecated:DeprecationWarning"
-)  # Apprise's own import
+pytestmark = [
+    pytest.mark.one_server,
+    pytest.mark.filterwarnings(
+        "ignore:'imghdr' is deprecated:DeprecationWarning"  # Apprise's own import
+    ),
+]
 
 
 class Mailbox:

@@ -16,6 +16,8 @@ from rollout_lib.errors import CouldNotMeasure
 from rollout_lib.model import State
 from rollout_lib.notify import metrics
 
+pytestmark = pytest.mark.one_server
+
 NAME = "rollout_rehearsal_week6-unified.prom"
 FIGURES = {
     "rollout_requests",

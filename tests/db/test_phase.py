@@ -15,6 +15,8 @@ from rollout_lib.model import Outcome, State
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
 
+pytestmark = pytest.mark.one_server
+
 
 class Day:
     """A world and the sessions that look at it."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal
 
+import pytest
+
 from rollout_lib import operations as op
 from rollout_lib.database.session import open_session
 from rollout_lib.model import State
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
+
+pytestmark = pytest.mark.one_server
 
 
 def test_one_error_goes_on_to_25_percent_by_a_name_and_the_report_says_why_in_two_sentences(

@@ -11,6 +11,8 @@ from rollout_lib.cli.app import run
 from rollout_lib.database.connection import explain
 from rollout_lib.errors import CouldNotMeasure, DatabaseUnreachable
 
+pytestmark = pytest.mark.one_server
+
 PLAN = ["--plan", "parameters/week6.rehearsal.yaml"]
 AWAY = {
     "the log is gone": ("DROP VIEW webhook_routing_stats; DROP TABLE webhook_routing_logs", "log"),

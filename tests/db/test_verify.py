@@ -26,6 +26,8 @@ from rollout_lib.database.connection import connect
 from rollout_lib.rehearsal.server import create_database, drop_database
 from tests.conftest import needs
 
+pytestmark = pytest.mark.one_server
+
 REHASH = """WITH RECURSIVE again AS (
     SELECT seq, previous_hash, rollout.entry_hash(previous_hash, seq, kind, operation, rollout, at, phase_began, slot,
            recorded_at, run_id, body) AS hash FROM rollout.ledger WHERE seq = {first}
