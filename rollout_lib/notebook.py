@@ -14,13 +14,16 @@ from typing import Any
 from rollout_lib import spool
 from rollout_lib.database.session import Session, open_session, parse_percentage
 from rollout_lib.display import Html, charts, header
+from rollout_lib.display.ahead import failures, outlook_chart, outlook_table, suggestion_table
 from rollout_lib.display.answer import answer_of, state_badge
 from rollout_lib.display.page import checks_table, table
 from rollout_lib.display.templating import part
+from rollout_lib.display.theme import Picture
 from rollout_lib.display.versus import difference_tiles, difference_words
 from rollout_lib.display.words import EMPTY, rate
 from rollout_lib.display.words import milliseconds as ms
 from rollout_lib.errors import ParameterError
+from rollout_lib.judgement.outlook import suggestions
 from rollout_lib.operations import (
     Recorded,
     change_percentage,
@@ -30,8 +33,14 @@ from rollout_lib.operations import (
     report,
     roll_back,
 )
+from rollout_lib.operations.attest import attest
+from rollout_lib.operations.explore import Investigation, investigate
+from rollout_lib.operations.foresight import Foresight, foresee
 from rollout_lib.operations.record import conclude as raise_unless_good
 from rollout_lib.operations.report import Report
+from rollout_lib.plan import load_plan
+from rollout_lib.plan.values import duration_of, rate_of
+from rollout_lib.redaction import redact
 from rollout_lib.text import both_times
 
 charts.enable()
@@ -299,6 +308,58 @@ def chances(result: Report) -> Html:
     return _listed(result.run.checkpoint.evidence.get("chances", []))
 
 
+def plan_ahead(plan: str = "") -> Foresight:
+    """Read a plan and look ahead; no routing is read or changed. Raises PlanError."""
+    return foresee(load_plan(plan))
+
+
+def outlook(ahead: Foresight) -> Html:
+    """What each phase can see, prove and do for nothing, and what is unwise."""
+    return outlook_table(ahead.outlooks, ahead.source, ahead.warnings)
+
+
+def outlook_picture(ahead: Foresight) -> Picture:
+    """How fast half of all phases find each error rate."""
+    return outlook_chart(ahead.outlooks)
+
+
+def suggested(ahead: Foresight, detect: str, within: str) -> Html:
+    """Percentages and the shortest holds that find an error rate (`1%`) in time (`4h`)."""
+    rate, longest = rate_of(detect, "detect"), duration_of(within, "within")
+    found = suggestions(ahead.plan, ahead.hours, rate, longest)
+    return suggestion_table(found, detect, within)
+
+
+def about(found: Investigation, session: Session) -> Html:
+    """Which window is investigated, why, and how much is in it."""
+    zone = session.plan.zone
+    start, end = found.start.astimezone(zone), found.end.astimezone(zone)
+    words = (
+        f"{start:%a %H:%M} to {end:%H:%M %Z}, {found.domain or 'all domains'}:"
+        f" {int(found.minutes['requests'].sum()):,} requests, {int(found.minutes['errors'].sum()):,}"
+        f" failed. It is {found.about.removesuffix('.')}."
+    )
+    return Html(f"<p>{escape(redact(words))}</p>", words)
+
+
+def failures_picture(found: Investigation, session: Session) -> Picture:
+    """Failing requests of each minute by destination."""
+    rows = found.minutes.to_dict("records")
+    return failures(rows, found.changed_at, session.plan.time_zone)
+
+
+def attach(session: Session, finding: str) -> Html:
+    """Write a finding on the ledger, where the report shows it; "" writes nothing."""
+    if not finding.strip():
+        words = (
+            "Nothing is attached: write what you found into `finding` above, and run this again."
+        )
+        return Html(f"<p>{escape(words)}</p>", words)
+    done = attest(session, subject="note", value="", reason=finding)
+    words = f"Attached by {done.by} as #{done.head[0]}: {done.reason}"
+    return Html(f"<p>{escape(words)}</p>", words)
+
+
 def _listed(lines: Sequence[str]) -> Html:
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return Html(f"<ul>{items}</ul>", "\n".join(lines))
@@ -328,7 +389,9 @@ def _at(text: str, zone: str) -> str:
 
 
 __all__ = [
+    "about",
     "against_legacy",
+    "attach",
     "chances",
     "change_percentage",
     "charts",
@@ -338,18 +401,24 @@ __all__ = [
     "differences_table",
     "errors_table",
     "evaluate_phase",
+    "failures_picture",
     "handover",
+    "investigate",
     "monitor",
     "only",
     "open_session",
+    "outlook",
+    "outlook_picture",
     "percentage",
     "phases_table",
+    "plan_ahead",
     "power_lines",
     "preflight",
     "proof",
     "report",
     "roll_back",
     "statements_table",
+    "suggested",
     "uptime_table",
     "watch_for",
     "where",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 
@@ -63,6 +63,15 @@ def evidence_value(log_value: float) -> str:
 def milliseconds(value: float | None) -> str:
     """`1,912 ms`, or that there is no latency."""
     return "no latency" if value is None else f"{value:,.0f} ms"
+
+
+def span(length: timedelta) -> str:
+    """A length of time in hours and minutes: `45 min`, `2 h`, `1 h 30 min`."""
+    whole = round(length.total_seconds() / 60)
+    of_hours, rest = divmod(whole, 60)
+    if not of_hours:
+        return f"{rest} min"
+    return f"{of_hours} h" if not rest else f"{of_hours} h {rest} min"
 
 
 def hours(value: float) -> str:

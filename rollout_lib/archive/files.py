@@ -11,9 +11,9 @@ from pathlib import Path
 from rollout_lib.archive import copies, history, index, names
 from rollout_lib.archive.chain import Finding, Link, words
 
-REPLAYS = "replays"
+REPLAYS, EXPORTS = "replays", "exports"
 # Views and waiting rooms: nothing is proved by them or of them.
-_OUTSIDE = frozenset({names.DRY_RUNS, copies.FOLDER, "working", "spool", "heads", REPLAYS})
+_OUTSIDE = frozenset({names.DRY_RUNS, copies.FOLDER, "working", "spool", "heads", REPLAYS, EXPORTS})
 _OURS = frozenset({index.NAME, history.KEPT, ".index.lock", ".gitkeep"})
 _READ_BY_PEOPLE = frozenset({".html", ".htm", ".ipynb", ".json", ".svg", ".pdf", ".md", ".txt"})
 _DAY = "????-??-??"
@@ -112,7 +112,9 @@ def _in_the_days(outputs: Path, rollouts: Collection[str]) -> list[Path]:
         if folder.name not in _OUTSIDE:
             inside += [path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()]
     return sorted(
-        path for path in set(inside) if REPLAYS not in path.relative_to(outputs).parts[1:2]
+        path
+        for path in set(inside)
+        if not {REPLAYS, EXPORTS}.intersection(path.relative_to(outputs).parts[1:2])
     )
 
 

@@ -19,6 +19,7 @@ from rollout_lib.judgement.persons import is_reason
 from rollout_lib.redaction import hide
 
 ROOMS = (
+    "exporting",
     "lab",
     "looking",
     "plans",
@@ -194,10 +195,32 @@ def report(
     as_of: AsOf = "",
     operator: Operator = "",
     outputs: Outputs = FOLDER,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print a post-mortem to fill in; records nothing.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """The report of the rollout so far, one page from the ledger."""
+    if markdown:
+        return _postmortem(plan, as_of)
     return _notebook("40_report", _common(plan, as_of, operator), outputs, as_json)
+
+
+def _postmortem(plan: str, as_of: str) -> int:
+    from rollout_lib.database.ledger import read_facts
+    from rollout_lib.database.session import open_session
+    from rollout_lib.display.postmortem import markdown
+    from rollout_lib.judgement.summary import summarise
+    from rollout_lib.model import runs
+
+    session = open_session(plan, as_of=as_of)
+    with session.database.transaction(readonly=True) as connection:
+        facts = read_facts(connection, session.plan)
+    now = session.now(facts.now)
+    summary = summarise(facts.entries, session.plan, now)
+    ran = [entry.body for entry in runs(facts.entries)]
+    print(markdown(summary, ran, session.place, now))
+    return 0
 
 
 @app.command()
@@ -342,6 +365,18 @@ def acknowledge(
     return _attest(subject, value, reason, plan, as_of, operator, as_json, evaluation)
 
 
+@app.command()
+def note(
+    reason: Reason = "",
+    plan: Plan = "",
+    as_of: AsOf = "",
+    operator: Operator = "",
+    as_json: Json = False,
+) -> int:
+    """Write a finding on the ledger, by name; the report shows it, and nothing is changed by it."""
+    return _attest("note", "", reason, plan, as_of, operator, as_json)
+
+
 def _attest(
     subject: str,
     value: str,
@@ -381,7 +416,8 @@ def _attest(
         return 0
     print(place)
     print(
-        f"{done.by} stated {done.subject}: {done.value}. ledger #{done.head[0]}:{done.head[1][:16]}"
+        f"{done.by} stated {done.subject}: {done.value or done.reason}."
+        f" ledger #{done.head[0]}:{done.head[1][:16]}"
     )
     if done.covers:
         print(f"It covers {words(done.covers)}, and no more.")

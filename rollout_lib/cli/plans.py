@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rollout_lib.cli.options import Json, app
+from rollout_lib.text import span as spelled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,7 +160,7 @@ def suggest(
     found = suggestions(plan, seen.hours, rate, span)
     if not found:
         _refuse(
-            f"No percentage up to 100 % finds {100 * rate:g} % within {_hours(span)} in nine of ten"
+            f"No percentage up to 100 % finds {100 * rate:g} % within {spelled(span)} in nine of ten"
             f" phases. Traffic: {seen.source}. Allow more time, or look for a higher rate."
         )
     if as_json:
@@ -175,16 +176,16 @@ def suggest(
         ]
         print(json.dumps({"traffic": seen.source, "suggestions": rows}, ensure_ascii=False))
         return 0
-    print(f"{plan.path}: to find {100 * rate:g} % within {_hours(span)}. Traffic: {seen.source}.")
+    print(f"{plan.path}: to find {100 * rate:g} % within {spelled(span)}. Traffic: {seen.source}.")
     _print(
         ["percentage", "hold", "requests", "found in", "the plan holds"],
         [
             (
                 f"{one.percentage:g} %",
-                _hours(one.hold),
+                spelled(one.hold),
                 f"{one.requests:,.0f}",
                 f"{100 * one.acts:.0f} %",
-                _hours(one.planned) if one.planned else "not planned",
+                spelled(one.planned) if one.planned else "not planned",
             )
             for one in found
         ],
@@ -194,7 +195,7 @@ def suggest(
     ]
     if late:
         named = ", ".join(f"{percentage:g} %" for percentage in late)
-        print(f"Of the plan's own phases, {named} does not find it within {_hours(span)}.")
+        print(f"Of the plan's own phases, {named} does not find it within {spelled(span)}.")
     return 0
 
 
@@ -209,7 +210,7 @@ def _table(outlooks: Sequence[Outlook]) -> None:
     rows = [
         (
             f"{one.percentage:g} %",
-            _hours(one.hold),
+            spelled(one.hold),
             f"{one.requests:,.0f}",
             "nothing" if one.shows is None else f"{100 * one.shows:.2g} %",
             f"{100 * one.false_act:.1f} %",
@@ -223,7 +224,7 @@ def _table(outlooks: Sequence[Outlook]) -> None:
 
 
 def _found(half_by: timedelta | None, acts: float) -> str:
-    return f"{_hours(half_by) if half_by else 'seldom'} ({100 * acts:.0f} %)"
+    return f"{spelled(half_by) if half_by else 'seldom'} ({100 * acts:.0f} %)"
 
 
 def _print(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -236,12 +237,6 @@ def _print(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     Console().print(table)
-
-
-def _hours(span: timedelta) -> str:
-    minutes = round(span.total_seconds() / 60)
-    hours, rest = divmod(minutes, 60)
-    return f"{minutes} min" if not hours else f"{hours} h" if not rest else f"{hours} h {rest} min"
 
 
 def _values(one: Outlook) -> dict[str, Any]:

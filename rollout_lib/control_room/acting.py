@@ -128,7 +128,7 @@ def _told(session: Session, run: Recorded, expected: Decimal | None = None) -> S
         and (checkpoint.exit_code == 0 or (expected is not None and asked.before[0] != expected))
     )
     if second:
-        more.insert(0, f"Not by you. {who_was_first(run.history, session.place.time_zone)}")
+        more.insert(0, f"Not by you. {who_was_first(run.past, session.place.time_zone)}")
     if run.head or run.kept:
         more.append(
             f"#{run.head[0]}:{run.head[1][:16]}"

@@ -10,14 +10,22 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
 
 from rollout_lib.database.connection import Database, connect
+from rollout_lib.database.ledger import Facts, facts_asked, read_clock, read_facts
+from rollout_lib.database.samples import pasted, sample
+from rollout_lib.database.traffic import measure_binds, phase_binds
 from rollout_lib.errors import ParameterError
 from rollout_lib.judgement.persons import is_person
-from rollout_lib.model import Place
+from rollout_lib.judgement.state import fold
+from rollout_lib.model import Place, Window
 from rollout_lib.plan import Plan, load_plan
 from rollout_lib.redaction import name_of
 from rollout_lib.surroundings import account
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +57,85 @@ class Session:
         read.
         """
         return self.as_of or clock
+
+    def sample(
+        self,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        domain: str = "",
+        routed_to: str = "",
+        failed: bool | None = None,
+        slowest: bool = False,
+        limit: int = 200,
+    ) -> DataFrame:
+        """Redacted rows of the log, newest (or slowest) first, at most 5,000: a pandas frame.
+
+        Without start and end, the plan's window up to now. Never a message's body, sender or id:
+        `webhook` is the id's fingerprint. Raises ParameterError (exit 2)."""
+        with self.database.transaction(readonly=True) as connection:
+            until = end or self.now(read_clock(connection))
+            return sample(
+                connection,
+                start=start or until - self.plan.monitoring.window,
+                end=until,
+                domain=domain,
+                routed_to=routed_to,
+                failed=failed,
+                slowest=slowest,
+                limit=limit,
+            )
+
+    def sql(self, name: str) -> Pasted:
+        """A statement of a check with the values that it would have now, ready to paste into psql.
+
+        name: measure, facts, errors or phase. Raises ParameterError for another."""
+        asked = {"measure": _measure, "facts": _facts, "errors": _window, "phase": _phase}
+        if name not in asked:
+            raise ParameterError(problems=f"sql: one of {', '.join(asked)}, not {name!r}")
+        with self.database.transaction(readonly=True) as connection:
+            facts = read_facts(connection, self.plan)
+        return Pasted(pasted(name, asked[name](self, facts)))
+
+
+class Pasted(str):
+    """A statement that is shown as it is pasted: without quotes or escapes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _facts(session: Session, facts: Facts) -> dict[str, Any]:
+    return dict(facts_asked(session.plan)[1])
+
+
+def _window(session: Session, facts: Facts) -> dict[str, Any]:
+    now = session.now(facts.now)
+    return {"start": now - session.plan.monitoring.window, "until": now}
+
+
+def _phase(session: Session, facts: Facts) -> dict[str, Any]:
+    standing, now = fold(facts.entries, session.plan), session.now(facts.now)
+    until = now - session.plan.monitoring.ingestion_lag
+    began = standing.phase.began_at if standing.phase else until - session.plan.monitoring.window
+    return phase_binds(session.plan, Window(start=began, end=max(began, until)))
+
+
+def _measure(session: Session, facts: Facts) -> dict[str, Any]:
+    standing, now = fold(facts.entries, session.plan), session.now(facts.now)
+    began = standing.phase.began_at if standing.phase else standing.rolled_back_at
+    last = standing.looks[-1] if standing.looks else None
+    return measure_binds(
+        plan=session.plan,
+        as_of=now,
+        phase_began=began,
+        increment_start=(last.window.end if last else began)
+        or now - session.plan.monitoring.window,
+        live=session.as_of is None,
+        before=last,
+    )
 
 
 def open_session(

@@ -56,6 +56,46 @@ def measure(
     which is the runbook's own, the leak and the last rows: at as_of). Without a phase, phase_began
     is None and the last window stands in its place. live asks check_routing_health(). before is the
     last look: what it counted of the last hour is read again."""
+    spans = _spans(plan, as_of, phase_began, increment_start, lag, before)
+    row = connection.execute(load_sql("measure"), spans.binds(plan, live)).one()
+    phase = None
+    if whole_phase:
+        whole = Window(start=spans.began, end=max(spans.began, spans.until))
+        phase = whole_span(connection, plan, whole, (UNIFIED,))
+    return _measurement(
+        row,
+        spans,
+        plan,
+        live=live,
+        increment=max(increment_start, spans.began),
+        settled_from=spans.began + SETTLING,
+        phase=phase,
+        before=before,
+        percentage=percentage,
+    )
+
+
+def measure_binds(
+    *,
+    plan: Plan,
+    as_of: datetime,
+    phase_began: datetime | None,
+    increment_start: datetime,
+    live: bool,
+    before: Look | None = None,
+) -> dict[str, Any]:
+    """What `measure` asks sql/measure.sql with, by its binds' names."""
+    return _spans(plan, as_of, phase_began, increment_start, None, before).binds(plan, live)
+
+
+def _spans(
+    plan: Plan,
+    as_of: datetime,
+    phase_began: datetime | None,
+    increment_start: datetime,
+    lag: timedelta | None,
+    before: Look | None,
+) -> _Spans:
     until = as_of - (plan.monitoring.ingestion_lag if lag is None else lag)
     window = plan.monitoring.window
     began = phase_began or until - window
@@ -63,39 +103,13 @@ def measure(
     # next look begins at the change, not at rows of the percentage before.
     increment = max(increment_start, began)
     oldest = max(began, until - window - plan.monitoring.ingestion_lag)
-    spans = _Spans(
+    return _Spans(
         as_of=as_of,
         until=until,
         hour=as_of - window,
         window=max(until - window, began),
+        began=began,
         buckets=_buckets(before, oldest, increment, until, began + SETTLING),
-    )
-    row = connection.execute(
-        load_sql("measure"),
-        {
-            **spans.binds(),
-            "phase_start": began,
-            "settled_from": began + SETTLING,
-            "slow_since": max(began, spans.edges[0] - SLOW_MEMORY),
-            "live": live,
-            "domains": [domain.lower() for domain in plan.domains],
-            "slow_ms": plan.thresholds.p95_investigate_ms,
-        },
-    ).one()
-    phase = None
-    if whole_phase:
-        whole = Window(start=began, end=max(began, until))
-        phase = whole_span(connection, plan, whole, (UNIFIED,))
-    return _measurement(
-        row,
-        spans,
-        plan,
-        live=live,
-        increment=increment,
-        settled_from=began + SETTLING,
-        phase=phase,
-        before=before,
-        percentage=percentage,
     )
 
 
@@ -107,6 +121,7 @@ class _Spans:
     until: datetime
     hour: datetime
     window: datetime
+    began: datetime
     buckets: tuple[datetime, ...]
 
     @property
@@ -117,9 +132,16 @@ class _Spans:
         """Where an edge's count stands in a group."""
         return self.edges.index(instant)
 
-    def binds(self) -> dict[str, Any]:
+    def binds(self, plan: Plan, live: bool) -> dict[str, Any]:
+        """What sql/measure.sql is asked with."""
         edges = self.edges
         return {
+            "phase_start": self.began,
+            "settled_from": self.began + SETTLING,
+            "slow_since": max(self.began, edges[0] - SLOW_MEMORY),
+            "live": live,
+            "domains": [domain.lower() for domain in plan.domains],
+            "slow_ms": plan.thresholds.p95_investigate_ms,
             "as_of": self.as_of,
             "until": self.until,
             "scan_from": edges[0],
@@ -227,9 +249,13 @@ def whole_span(
 
 
 def _span_asked(plan: Plan, window: Window, routed: tuple[str, ...]) -> Asked:
+    return load_sql("phase"), phase_binds(plan, window, routed)
+
+
+def phase_binds(plan: Plan, window: Window, routed: tuple[str, ...] = (UNIFIED,)) -> dict[str, Any]:
+    """What sql/phase.sql is asked with, by its binds' names."""
     slow_ms = plan.thresholds.p95_investigate_ms
-    binds = {"start": window.start, "until": window.end, "slow_ms": slow_ms, "routed": list(routed)}
-    return load_sql("phase"), binds
+    return {"start": window.start, "until": window.end, "slow_ms": slow_ms, "routed": list(routed)}
 
 
 def _spanned(plan: Plan, window: Window, row: Any) -> Traffic:

@@ -41,6 +41,7 @@ class Subject(StrEnum):
     OVERRIDE = "override"  # of legacy's own limits before the start
     RESTART = "restart"  # after a rollback
     RESTORED = "restored"  # value: the head last seen here, which the ledger does not have
+    NOTE = "note"  # what somebody found; it changes nothing
     UNREADABLE = "unreadable"  # value: number and hash of each entry that is set aside
 
 

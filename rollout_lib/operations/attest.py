@@ -49,7 +49,7 @@ def attest(
     "extension" (value: seconds added to the hold, or "auto": as long as the last evaluation says
     that its findings need), "override" (of legacy's own limits before the start), "restart" (after
     a rollback), "unreadable" (value: numbers of entries to set aside, as "12,15-18"), "restored" (the ledger
-    is not the one last seen here). A spike
+    is not the one last seen here), "note" (what was found; it changes nothing). A spike
     switches routing off first. evaluation: the ledger number of the one that the person read; an
     acknowledgement is refused where another came since (0: of the last). Raises ParameterError.
     """

@@ -26,6 +26,7 @@ _NAME = r"[a-z0-9][a-z0-9_-]*"
 class Foresight:
     """What is known of a plan's traffic, where from in words, and what follows from it."""
 
+    plan: Plan
     hours: Hours
     source: str
     outlooks: tuple[Outlook, ...]
@@ -38,7 +39,9 @@ def foresee(plan: Plan) -> Foresight:
     """
     hours, source, legacy = _from_log(plan)
     seen = outlooks(plan, hours)
-    return Foresight(hours=hours, source=source, outlooks=seen, warnings=advice(plan, seen, legacy))
+    return Foresight(
+        plan=plan, hours=hours, source=source, outlooks=seen, warnings=advice(plan, seen, legacy)
+    )
 
 
 def _from_log(plan: Plan) -> tuple[Hours, str, Sequence[Check]]:

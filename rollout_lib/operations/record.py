@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
@@ -27,6 +27,9 @@ from rollout_lib.model.record import MIMETYPE, to_json
 from rollout_lib.notify.send import shout, tell
 from rollout_lib.redaction import hide
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
@@ -35,15 +38,58 @@ class Recorded:
 
     head is (seq, hash), None for a dry run or where the ledger could not take it (`kept` is then
     the file that waits for the next run). told says, a line each, what became of the messages.
-    history holds the rollout's earlier checkpoints and this one, oldest first: what the charts
-    draw."""
+    past holds the rollout's earlier checkpoints and this one, oldest first: what the charts draw.
+    traffic, errors, checks, looks, evidence and history are pandas frames of the same, made when
+    they are asked for: the columns are those of rollout_lib.frames."""
 
     checkpoint: Checkpoint
     text: str
     head: tuple[int, str] | None
     kept: str = ""
     told: tuple[str, ...] = ()
-    history: tuple[Checkpoint, ...] = field(repr=False, default=())
+    past: tuple[Checkpoint, ...] = field(repr=False, default=())
+
+    @property
+    def traffic(self) -> DataFrame:
+        """Requests, errors and latencies (ms) by span, domain and destination, as shown."""
+        from rollout_lib import frames
+
+        return frames.traffic(self.checkpoint)
+
+    @property
+    def errors(self) -> DataFrame:
+        """The errors that the run showed, redacted, most frequent first."""
+        from rollout_lib import frames
+
+        return frames.errors(self.checkpoint)
+
+    @property
+    def checks(self) -> DataFrame:
+        """The named checks of every run of the rollout, this one last."""
+        from rollout_lib import frames
+
+        return frames.checks(self.past)
+
+    @property
+    def looks(self) -> DataFrame:
+        """What each look counted, a row a stream."""
+        from rollout_lib import frames
+
+        return frames.looks(self.past)
+
+    @property
+    def evidence(self) -> DataFrame:
+        """Where each stream stood at each run; e-values are natural logs."""
+        from rollout_lib import frames
+
+        return frames.evidence(self.past)
+
+    @property
+    def history(self) -> DataFrame:
+        """One row a run of the rollout: what it decided and did."""
+        from rollout_lib import frames
+
+        return frames.history(self.past)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         seq, digest = self.head or (None, None)
@@ -164,7 +210,7 @@ def recorded(
         text=text,
         head=head,
         told=tuple(told),
-        history=(*history, checkpoint),
+        past=(*history, checkpoint),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from rollout_lib.database.ledger import read_facts
 from rollout_lib.database.session import Session
@@ -10,7 +11,11 @@ from rollout_lib.database.traffic import errors_between
 from rollout_lib.judgement.chances import chance_lines
 from rollout_lib.judgement.state import fold
 from rollout_lib.judgement.summary import Summary, exit_code, summarise, uptime_words
+from rollout_lib.model import LedgerEntry
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +24,21 @@ class Report:
 
     run: Recorded = field(repr=False)
     summary: Summary
+    entries: tuple[LedgerEntry, ...] = field(repr=False, default=())
+
+    @property
+    def phases(self) -> DataFrame:
+        """One row a phase: when, how it was checked, unified's total at its end (a pandas frame)."""
+        from rollout_lib import frames
+
+        return frames.phases(self.summary.phases)
+
+    @property
+    def statements(self) -> DataFrame:
+        """What named persons stated, one row each."""
+        from rollout_lib import frames
+
+        return frames.stated(self.entries)
 
 
 def report(session: Session) -> Report:
@@ -47,4 +67,4 @@ def report(session: Session) -> Report:
             "chances": list(chance_lines(session.plan)),
         },
     )
-    return Report(run=record(session, facts, checkpoint), summary=summary)
+    return Report(run=record(session, facts, checkpoint), summary=summary, entries=facts.entries)

@@ -23,7 +23,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from rollout_lib.rehearsal.server import drop_database
 from tests.conftest import needs
 from tests.notebooks.conftest import (  # noqa: F401  # fixtures of the day
     Today,
+    go_on,
     morning,
     own_server,
     router_health,
@@ -54,22 +55,6 @@ FLAGS = (
 )
 HERE = Path(__file__).parent
 PATIENCE = 120_000  # ms; a limit for what hangs, never a measure
-# Since the newest row, what came an hour before; to legacy alone while routing is off. It never
-# waits for a lock, so that a test may count who does.
-GOES_ON = """
-    LOCK TABLE webhook_routing_logs IN ROW EXCLUSIVE MODE NOWAIT;
-    INSERT INTO webhook_routing_logs (created_at, domain, routed_to, webhook_name, status,
-        response_time_ms, error_message, message_id, from_number, correlation_id)
-    SELECT created_at + interval '1 hour', domain,
-        CASE WHEN (SELECT enabled FROM webhook_routing_config ORDER BY created_at DESC LIMIT 1)
-            THEN routed_to ELSE 'legacy' END,
-        webhook_name, status, response_time_ms, error_message, message_id || '-1h', from_number,
-        correlation_id || '-1h'
-    FROM webhook_routing_logs
-    WHERE created_at > (SELECT max(created_at) FROM webhook_routing_logs) - interval '1 hour'
-        AND created_at <= now() - interval '1 hour'
-    ORDER BY created_at
-"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -175,12 +160,6 @@ def set_day(server: str, template: str, name: str) -> None:
     drop_database(server, name)
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-
-
-def go_on(address: str) -> None:
-    """Requests have arrived until now; none while the database is away or its log is locked."""
-    with suppress(psycopg.Error), psycopg.connect(address) as connection:
-        connection.execute(GOES_ON)
 
 
 @contextmanager

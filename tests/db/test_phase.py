@@ -104,4 +104,4 @@ def test_a_check_after_an_emergency_draws_its_charts(day):
     day.world.advance(day.world.now + timedelta(minutes=15))
     run = op.monitor(day.session(), slot="now")
     assert run.checkpoint.state is State.OFF
-    assert "→ off" in charts.timeline(run.history, session.plan).finding
+    assert "→ off" in charts.timeline(run.past, session.plan).finding

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -26,6 +27,24 @@ from rollout_lib.rehearsal.server import _Place, create_database, default_folder
 from rollout_lib.rehearsal.world import World
 
 VARIABLE = "ROLLOUT_REHEARSAL_URL"
+
+
+# Since the newest row, what came an hour before; to legacy alone while routing is off. It never
+# waits for a lock, so that a test may count who does.
+GOES_ON = """
+    LOCK TABLE webhook_routing_logs IN ROW EXCLUSIVE MODE NOWAIT;
+    INSERT INTO webhook_routing_logs (created_at, domain, routed_to, webhook_name, status,
+        response_time_ms, error_message, message_id, from_number, correlation_id)
+    SELECT created_at + interval '1 hour', domain,
+        CASE WHEN (SELECT enabled FROM webhook_routing_config ORDER BY created_at DESC LIMIT 1)
+            THEN routed_to ELSE 'legacy' END,
+        webhook_name, status, response_time_ms, error_message, message_id || '-1h', from_number,
+        correlation_id || '-1h'
+    FROM webhook_routing_logs
+    WHERE created_at > (SELECT max(created_at) FROM webhook_routing_logs) - interval '1 hour'
+        AND created_at <= now() - interval '1 hour'
+    ORDER BY created_at
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +138,12 @@ def _live_through(world: World, file: Path) -> None:
     world.close()
 
 
+def go_on(address: str) -> None:
+    """Requests have arrived until now; none while the database is away or its log is locked."""
+    with suppress(psycopg.Error), psycopg.connect(address) as connection:
+        connection.execute(GOES_ON)
+
+
 @pytest.fixture
 def today(morning, server, tmp_path, monkeypatch) -> Today:
     """A copy of the day for one test, and the environment set for it."""
@@ -133,6 +158,7 @@ def today(morning, server, tmp_path, monkeypatch) -> Today:
     )
     for key, value in day.environment.items():
         monkeypatch.setenv(key, value)
+    go_on(day.address)
     return day
 
 

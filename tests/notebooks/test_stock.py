@@ -12,11 +12,13 @@ import pytest
 
 NOTEBOOKS = (
     "00_preflight",
+    "05_plan",
     "10_change_percentage",
     "20_monitor",
     "30_evaluate_phase",
     "40_report",
     "50_control_room",
+    "60_explore",
     "90_rollback",
 )
 
