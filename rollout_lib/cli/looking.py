@@ -39,8 +39,19 @@ def migrate(
 
 
 @app.command()
-def status(plan: Plan = "", as_of: AsOf = "", as_json: Json = False) -> int:
-    """The runbook's one-line status, and where the ledger stands. What cannot be read is named."""
+def status(
+    plan: Plan = "",
+    as_of: AsOf = "",
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Read it again every ten seconds, until Ctrl-C.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Where the rollout stands, in ten lines: routing, last answer, phase, watcher, next step. What
+    cannot be read is named.
+    """
+    if watch:
+        return _again_and_again(plan, as_of)
     from rollout_lib.database.session import open_session
     from rollout_lib.operations.status import look
 
@@ -53,6 +64,33 @@ def status(plan: Plan = "", as_of: AsOf = "", as_json: Json = False) -> int:
         return seen.exit_code
     print("\n".join(seen.lines(session)))
     return seen.exit_code
+
+
+def _again_and_again(plan: str, as_of: str) -> int:
+    """The same on one screen; a database that is away is said, and asked again."""
+    import time
+
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    from rollout_lib.database.session import open_session
+    from rollout_lib.errors import RolloutError
+    from rollout_lib.operations.status import look
+
+    session, code = open_session(plan, as_of=as_of), 0
+    with Live(console=Console(), auto_refresh=False, screen=False) as shown:
+        try:
+            while True:
+                try:
+                    seen = look(session)
+                    code, lines = seen.exit_code, seen.lines(session)
+                except RolloutError as error:
+                    code, lines = error.exit_code, str(error).splitlines()
+                shown.update(Text("\n".join(lines)), refresh=True)
+                time.sleep(10)
+        except KeyboardInterrupt:
+            return code
 
 
 @app.command()

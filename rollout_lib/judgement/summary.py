@@ -193,7 +193,7 @@ def _handover(
     missing = [f"{len(gaps)} checks, the last of {clock(gaps[-1])}"] if gaps else []
     missing += [f"{len(standing.unsealed)} runs are not archived"] if standing.unsealed else []
     yield "missing", "; ".join(missing) or "nothing"
-    yield "next step", _next_step(standing, plan, clock)
+    yield "next step", next_step(standing, plan, clock)
     said = [
         f"{item.by}: {item.subject} {item.value}, {clock(item.at)}"
         for item in standing.attestations
@@ -201,8 +201,8 @@ def _handover(
     yield "stated", "; ".join(said[-3:]) or "nobody attested anything"
 
 
-def _next_step(standing: Standing, plan: Plan, clock: Callable[[datetime], str]) -> str:
-    """By the plan; the gates decide when it is tried."""
+def next_step(standing: Standing, plan: Plan, clock: Callable[[datetime], str]) -> str:
+    """What comes next by the plan, `words: command`; the gates decide when it is tried."""
     if standing.rolled_back_at is not None:
         return "mend what ended it, then: rollout acknowledge --restart --reason '…'"
     if standing.latched is not None:

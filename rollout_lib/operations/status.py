@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from rollout_lib.database.ledger import read_clock, read_facts
+from rollout_lib.database.lease import Holder, who_watches
+from rollout_lib.database.ledger import Facts, read_clock, read_facts
 from rollout_lib.database.routing import read_config
 from rollout_lib.database.session import Session
 from rollout_lib.database.traffic import one_line_status
 from rollout_lib.display import header_line
+from rollout_lib.display.answer import answer_of
 from rollout_lib.errors import CouldNotMeasure, DatabaseUnreachable
-from rollout_lib.judgement.state import fold
-from rollout_lib.model import RoutingConfig, Standing
+from rollout_lib.judgement.state import fold, held_until
+from rollout_lib.judgement.summary import next_step
+from rollout_lib.judgement.timeline import slot_of, slots_of
+from rollout_lib.model import Checkpoint, RoutingConfig, Standing, runs
+from rollout_lib.redaction import redact
+from rollout_lib.text import span
 
 _Answer = TypeVar("_Answer")
 
@@ -30,6 +36,8 @@ class Status:
     standing: Standing | None
     line: Mapping[str, Any]
     unread: Mapping[str, str]
+    last: Checkpoint | None = None  # the newest check, evaluation or change of routing
+    watcher: Holder | None = None
 
     @property
     def exit_code(self) -> int:
@@ -55,30 +63,68 @@ class Status:
         }
 
     def lines(self, session: Session) -> list[str]:
-        """For a person: the routing first, then what else is known, then what is not."""
+        """For a person, at most ten lines: the routing first, then the last answer, the phase, who
+        watches and what comes next; then what could not be read."""
         config = self.config
         at = "no configuration"
         if config is not None:
-            at = f"{config.percentage:g} %" if config.enabled else "routing off"
+            on = config.enabled and config.percentage > 0
+            at = f"{config.percentage:g} %" if on else "routing off"
         shown = [header_line(session.place, self.at, at)]
-        if config is not None and self.line:
-            span = f"{session.plan.monitoring.window.total_seconds() / 3600:g} h"
+        if self.last is not None:
+            answer = answer_of(self.last)
+            badge, when = answer.badge, self._clock(self.last.at, session)
+            shown.append(f"{badge.sign} {badge.word} at {when}  {answer.sentence}")
+        if self.line:
+            span_h = f"{session.plan.monitoring.window.total_seconds() / 3600:g} h"
             rate = self.line["error_pct"]
             shown.append(
-                f"routing {self.line['routing']} · enabled {self.line['status']} ·"
-                f" {self.line['requests_1h']:,} requests in {span} · errors"
-                f" {'–' if rate is None else rate} %"
+                f"Traffic: {self.line['requests_1h']:,} requests in {span_h}, errors"
+                f" {'not known' if rate is None else f'{rate} %'}"
             )
-        elif config is not None:
-            enabled = str(config.enabled).lower()
-            shown.append(f"routing {config.percentage:.2f}% → unified · enabled {enabled}")
         if self.standing is not None:
-            seq, digest = self.standing.head
-            shown.append(
-                f"ledger #{seq}:{digest[:16]} · {len(self.standing.slots_done)} checks in this"
-                f" phase · latched: {self.standing.latched or 'nothing'}"
-            )
+            shown += self._of_ledger(self.standing, session)
         return shown + [f"the {what} could not be read: {why}" for what, why in self.unread.items()]
+
+    def _of_ledger(self, standing: Standing, session: Session) -> Iterator[str]:
+        plan, phase, until = session.plan, standing.phase, held_until(session.plan, standing)
+        if phase is not None and until is not None:
+            ends = self._clock(until, session)
+            left = f"{span(until - self.at)} left" if until > self.at else "it is served"
+            yield (
+                f"Phase: {phase.percentage:g} % since {self._clock(phase.began_at, session)}, held"
+                f" until {ends} ({left})"
+            )
+            slots = slots_of(phase.began_at, self.at, standing.slots_done, plan)
+            due = self._clock(
+                slot_of(self.at, plan.monitoring.interval) + plan.monitoring.interval, session
+            )
+            yield f"Checks: {len(slots.done)} of {len(slots.expected)} done; the next is due at {due}"
+        if "ledger" not in self.unread:
+            yield f"Watcher: {self._watched(session)}"
+        if standing.rolled_back_at is not None:
+            why = standing.latched_reason or "by a person"
+            yield f"Rolled back at {self._clock(standing.rolled_back_at, session)}: {redact(why)}"
+        step = next_step(standing, plan, lambda at: self._clock(at, session))
+        words, _, command = step.partition(": rollout ")
+        yield f"Next: {words[0].upper()}{words[1:]}{':' if command else ''}"
+        if command:
+            first = command.split(" (")[0].split(", rollout ")[0]
+            yield f"rollout {first} --plan {plan.path}"
+        seq, digest = standing.head
+        yield f"Ledger: #{seq}:{digest[:16]}"
+
+    def _watched(self, session: Session) -> str:
+        if self.watcher is None:
+            return "nobody ever watched; rollout watch does"
+        if self.watcher.runs:
+            return f"{self.watcher.name}"
+        return f"nobody since {self._clock(self.watcher.until, session)}; rollout watch does"
+
+    def _clock(self, at: datetime, session: Session) -> str:
+        """`10:15`, with the day where it is another one."""
+        local, now = at.astimezone(session.plan.zone), self.at.astimezone(session.plan.zone)
+        return f"{local:%H:%M}" if local.date() == now.date() else f"{local:%a %d %b %H:%M}"
 
 
 def look(session: Session) -> Status:
@@ -98,7 +144,19 @@ def look(session: Session) -> Status:
         standing=fold(facts.entries, plan) if facts is not None else None,
         line=line or {},
         unread=unread,
+        last=_last(facts) if facts is not None else None,
+        watcher=_read(session, "watcher", {}, lambda _: who_watches(session.database)),
     )
+
+
+def _last(facts: Facts) -> Checkpoint | None:
+    """The newest run that says how it stands, or what was done to the routing."""
+    told = [
+        entry.body
+        for entry in runs(facts.entries)
+        if entry.operation in ("monitor", "evaluate", "change", "rollback")
+    ]
+    return told[-1] if told else None
 
 
 def _read(

@@ -7,6 +7,7 @@ import json
 import psycopg
 import pytest
 
+from rollout_lib import operations as op
 from rollout_lib.cli.app import run
 from rollout_lib.database.connection import explain
 from rollout_lib.errors import CouldNotMeasure, DatabaseUnreachable
@@ -63,3 +64,37 @@ def test_a_server_behind_the_database_is_not_the_database(database, direct):
     assert isinstance(error, CouldNotMeasure)
     assert not isinstance(error, DatabaseUnreachable)
     assert "a server behind it does not" in str(error)
+
+
+def test_status_is_ten_lines_that_say_how_it_stands(evening, capsys):
+    """Routing, last answer, traffic, phase, checks, watcher, next step with a command that can be
+    pasted, ledger; nothing in the words of a program.
+    """
+    where = ["--plan", evening.session().plan.path, "--as-of", evening.now.isoformat()]
+    assert run(["status", *where]) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) <= 10
+    for words in (
+        "· 10 % ·",
+        "Traffic: ",
+        "Phase: 10 % since",
+        "Checks: 16 of 16",
+        "Watcher: nobody",
+    ):
+        assert any(words in line for line in lines), (words, lines)
+    command = lines[[line.startswith("Next: ") for line in lines].index(True) + 1]
+    assert command.startswith("rollout evaluate --plan ")
+    assert not any(word in "\n".join(lines) for word in ("True", "None", "latched", "enabled"))
+
+
+def test_after_a_rollback_the_cause_stays_on_top(evening, capsys):
+    """When, why, and what a named person does before anything begins again."""
+    op.roll_back(evening.session(), reason="errors of jobs")
+    evening.goes_on(15)
+    where = ["--plan", evening.session().plan.path, "--as-of", evening.now.isoformat()]
+    assert run(["status", *where]) == 0
+    said = capsys.readouterr().out
+    assert "routing off" in said
+    assert "ROLLED BACK" in said
+    assert "Rolled back at " in said
+    assert "rollout acknowledge --restart --reason '…' --plan" in said
