@@ -17,11 +17,15 @@ _PAGE = """<!doctype html>
 {body}
 </body></html>
 """
+_HEADING = '<h1 class="ro-unseen">{title}</h1>'  # for who hears the page; who sees it has the badge
 
 
 def page(title: str, body: str) -> str:
     """The whole HTML page of a body that is ours already."""
-    return _PAGE.format(title=escape(title), style=stylesheet() + _own(), body=body)
+    twin = "<main" in body  # its own headings are folded
+    heading = "" if "<h1" in body and not twin else _HEADING.format(title=escape(title))
+    whole = heading + body if twin else f"<main>{heading}{body}</main>"
+    return _PAGE.format(title=escape(title), style=stylesheet() + _own(), body=whole)
 
 
 @cache

@@ -13,7 +13,7 @@ from rollout_lib.spool import outputs_folder
 app = typer.Typer(
     name="rollout",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help=(
         "Run a gradual rollout of webhook traffic, check it, roll it back, and prove what"
@@ -22,6 +22,24 @@ app = typer.Typer(
         " · 1 a defect."
     ),
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from rollout_lib import __version__
+
+        print(f"rollout {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Say which one this is."),
+    ] = False,
+) -> None:
+    """The options of the program itself."""
 
 
 def _outputs(context: typer.Context, path: Path) -> Path:

@@ -291,6 +291,18 @@ def _row(row: Row) -> tuple[str, str]:
     return f"{row[0]:g} %", "on" if row[1] else "off"
 
 
+def _findings(checks: Sequence[Check]) -> list[str]:
+    """Each check that is not well, the worst first, with its mend on a line of its own."""
+    lines = []
+    for check in sorted(checks, key=lambda check: list(_OUTCOMES).index(check.outcome)):
+        if check.outcome in _FOLDED:
+            continue
+        lines.append(f"  {_OUTCOMES[check.outcome][0]} {check.name}: {redact(check.reason)}")
+        if check.mend:
+            lines.append(f"    mend: {check.mend}")
+    return lines
+
+
 def checkpoint_text(checkpoint: Checkpoint, head: Head | None) -> str:
     """The same answer for a terminal or a log, in the same order as a page."""
     found, shown = answer_of(checkpoint), badge_of(checkpoint)
@@ -308,6 +320,8 @@ def checkpoint_text(checkpoint: Checkpoint, head: Head | None) -> str:
         lines.append(f"literal {literal} · evidence {evidence} · mode {verdict.mode}")
         if verdict.differ:
             lines.append(f"They differ because {redact(verdict.differ)}.")
+    if verdict is not None and checkpoint.operation in ("preflight", "evaluate"):
+        lines += _findings(verdict.checks)
     lines.append(_where(head))
     if found.step:
         lines += [f"Next: {found.step}", *([found.command] if found.command else [])]

@@ -4,6 +4,7 @@ in dark.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -19,6 +20,7 @@ UNIFIED_COLOUR, LEGACY_COLOUR, LIMIT_COLOUR, MISSING_COLOUR = (
     "#C8323C",
     "#B84F00",
 )
+_PARTS = re.compile(r' (?:role="graphics-[a-z]+"|aria-roledescription="[^"]*")')
 INK = "currentColor"  # the page's own, so that a chart is readable in both themes and on paper
 WIDTH, HEIGHT, MARGIN = 540, 220, 112  # the margin at the right holds the words of the lines
 _SOFT: Any = {
@@ -79,13 +81,19 @@ class Picture:
     """
 
     def __init__(self, svg: str, finding: str) -> None:
-        self.svg, self.finding = svg, finding
+        self.svg, self.finding = _named(svg, finding), finding
 
     def _repr_html_(self) -> str:
         return framed(f'<div class="ro-caption">{escape(self.finding)}</div>{self.svg}')
 
     def __repr__(self) -> str:
         return self.finding
+
+
+def _named(svg: str, finding: str) -> str:
+    """The drawing as one image whose name is the finding: its parts are no images by themselves."""
+    bare = _PARTS.sub("", svg)
+    return bare.replace("<svg ", f'<svg role="img" aria-label="{escape(finding)}" ', 1)
 
 
 def enable() -> None:

@@ -22,7 +22,7 @@ from rollout_lib.model import (
     Word,
 )
 from rollout_lib.plan import Plan
-from rollout_lib.text import both_clocks, percent, rate
+from rollout_lib.text import both_clocks, both_times, percent, rate
 
 DOZENS = 24  # rows: none of so many expected is no chance, and no quiet hour
 FEWEST = 5  # rows: a rate of the hour from fewer says nothing
@@ -47,7 +47,7 @@ def sight_check(measurement: Measurement, plan: Plan, wanted: str) -> Check | No
         last = "the log has no row"
         if newest is not None:
             minutes = (measurement.as_of - newest).total_seconds() / 60
-            at = both_clocks(newest, plan.time_zone)
+            at = both_times(newest, plan.time_zone)
             last = f"the last row is {minutes:,.0f} min old, of {at}"
         reason = f"Could not look: {last}. Traffic or logging has stopped, or our view."
         return _blind(last, wanted, reason)
@@ -91,7 +91,7 @@ def arrival_checks(
         age = now - newest_at
         late = _behind(age, hour_rows, timedelta(hours=1) - age, plan, wanted)
     if late is None:
-        last = "no row" if newest_at is None else both_clocks(newest_at, plan.time_zone)
+        last = "no row" if newest_at is None else both_times(newest_at, plan.time_zone)
         silent = newest_at is None or now - newest_at > plan.monitoring.stale_after
         reason = f"The newest row of the log: {last}; {hour_rows:,} in the last hour."
         late = _check(

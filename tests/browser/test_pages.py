@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from rollout_lib.rehearsal.server import drop_database
 from rollout_lib.runner import run_notebook
@@ -70,6 +71,26 @@ def test_a_page_stands_alone_offline_and_fits(name, width, records, browser):
     assert overflow(page) <= 0
     assert broken_words(page) == []
     assert "REHEARSAL" in page.locator(".ro-bar").first.inner_text()
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_everybody_can_read_a_page(name, scheme, records, browser):
+    """axe-core names nothing serious, by day and by night; each chart's name is its finding."""
+    context = browser.new_context(color_scheme=scheme, offline=True)
+    page = context.new_page()
+    page.goto(path_of(records, name).as_uri())
+    found = Axe().run(page).response["violations"]
+    serious = [
+        (one["id"], one["nodes"][0]["html"][:200])
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+    for chart in page.locator("svg.marks").all():
+        assert chart.get_attribute("role") == "img"
+        assert chart.get_attribute("aria-label")
     context.close()
 
 
