@@ -26,6 +26,7 @@ ROOMS = (
     "proof",
     "replaying",
     "routers",
+    "stating",
     "watching",
 )  # modules of rollout_lib.cli with further commands
 
@@ -234,6 +235,9 @@ def rollback(
     off: Annotated[
         bool, typer.Option("--off", help="Disable routing instead of one phase down.")
     ] = False,
+    to: Annotated[
+        str, typer.Option("--to", help="passed: to the last phase that passed, in one step.")
+    ] = "",
     as_of: AsOf = "",
     operator: Operator = "",
     outputs: Outputs = FOLDER,
@@ -244,19 +248,26 @@ def rollback(
     """
     if not is_reason(reason):
         raise ParameterError(problems="reason: a rollback needs one; it stands on the ledger")
+    if to not in ("", "passed") or (to and off):
+        raise ParameterError(problems=f"to: only `passed`, and not with --off; not {to!r}")
     if not apply:
-        return _would_roll_back(plan, off, as_json)
-    given = _common(plan, as_of, operator) | {"reason": reason, "gradual": not off}
+        return _would_roll_back(plan, off, bool(to), as_json)
+    given = _common(plan, as_of, operator) | {
+        "reason": reason,
+        "gradual": not off,
+        "to_passed": bool(to),
+    }
     return _notebook("90_rollback", given, outputs, as_json)
 
 
-def _would_roll_back(plan: str, off: bool, as_json: bool) -> int:
+def _would_roll_back(plan: str, off: bool, passed: bool, as_json: bool) -> int:
     """What `rollback --apply` would do now, and where."""
     from rollout_lib.database.session import open_session
+    from rollout_lib.judgement.gates import passed_target, step_back_target
     from rollout_lib.operations.rollback import one_down
 
     session = open_session(plan)
-    config, target, why = one_down(session)
+    config, target, why = one_down(session, passed_target if passed else step_back_target)
     place, on = session.place, config is not None and config.enabled
     target = None if off else target
     now = (
@@ -285,143 +296,4 @@ def _would_roll_back(plan: str, off: bool, as_json: bool) -> int:
         f"Dry run: nothing was changed. Routing is {now}; --apply would {would}, --emergency"
         " switches it off."
     )
-    return 0
-
-
-@app.command()
-def attest(
-    complaints: Annotated[
-        str, typer.Option("--complaints", help="none, some (holds) or spike (switches off).")
-    ],
-    reason: Reason = "",
-    plan: Plan = "",
-    as_of: AsOf = "",
-    operator: Operator = "",
-    as_json: Json = False,
-) -> int:
-    """State on the ledger, by name, what customers say. Needed before each raise."""
-    return _attest("complaints", complaints, reason, plan, as_of, operator, as_json)
-
-
-@app.command()
-def acknowledge(
-    reason: Reason = "",
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Start again after a rollback.")
-    ] = False,
-    override: Annotated[
-        bool, typer.Option("--override", help="Legacy is over its own limits; start anyway.")
-    ] = False,
-    extend_hours: Annotated[
-        int, typer.Option("--extend-hours", help="Hold the running phase longer.")
-    ] = 0,
-    unreadable: Annotated[
-        str,
-        typer.Option(
-            "--unreadable", help="Set ledger entries aside that cannot be read: 12 or 12,15-18."
-        ),
-    ] = "",
-    extend: Annotated[
-        str,
-        typer.Option("--extend", help="auto: hold it as long as the undecided evaluation needs."),
-    ] = "",
-    restored: Annotated[
-        bool,
-        typer.Option("--restored", help="The ledger is not the one last seen here; go on with it."),
-    ] = False,
-    evaluation: Annotated[
-        int,
-        typer.Option(
-            "--evaluation", min=0, help="The ledger number of the one that you read; 0 is the last."
-        ),
-    ] = 0,
-    plan: Plan = "",
-    as_of: AsOf = "",
-    operator: Operator = "",
-    as_json: Json = False,
-) -> int:
-    """Take responsibility, by name and with a reason: an inconclusive phase, a restart, an
-    extension, an entry that cannot be read.
-    """
-    asked = (restart, override, extend_hours != 0, bool(extend), bool(unreadable), restored)
-    if sum(asked) > 1 or extend_hours < 0 or extend not in ("", "auto"):
-        raise ParameterError(
-            problems="one of --restart, --override, --unreadable, --restored, --extend-hours (at least 1),"
-            " --extend auto"
-        )
-    subject, value = "acknowledgement", "inconclusive"
-    if restart:
-        subject, value = "restart", "after rollback"
-    if override:
-        subject, value = "override", "legacy limits"
-    if extend_hours:
-        subject, value = "extension", str(extend_hours * 3600)
-    if restored:
-        subject, value = "restored", ""
-    if unreadable:
-        subject, value = "unreadable", unreadable
-    if extend:
-        subject, value = "extension", extend
-    return _attest(subject, value, reason, plan, as_of, operator, as_json, evaluation)
-
-
-@app.command()
-def note(
-    reason: Reason = "",
-    plan: Plan = "",
-    as_of: AsOf = "",
-    operator: Operator = "",
-    as_json: Json = False,
-) -> int:
-    """Write a finding on the ledger, by name; the report shows it, and nothing is changed by it."""
-    return _attest("note", "", reason, plan, as_of, operator, as_json)
-
-
-def _attest(
-    subject: str,
-    value: str,
-    reason: str,
-    plan: str,
-    as_of: str,
-    operator: str,
-    as_json: bool,
-    evaluation: int = 0,
-) -> int:
-    from rollout_lib.database.session import open_session
-    from rollout_lib.display import header_line
-    from rollout_lib.judgement.findings import words, written
-    from rollout_lib.operations.attest import attest as state
-
-    session = open_session(plan, as_of=as_of, operator=operator)
-    done = state(session, subject=subject, value=value, reason=reason, evaluation=evaluation)
-    place, rolled_back = session.place, done.rollback.checkpoint if done.rollback else None
-    if as_json:
-        print(
-            json.dumps(
-                {
-                    "environment": place.environment,
-                    "host": place.host,
-                    "database": place.database,
-                    "by": done.by,
-                    "subject": done.subject,
-                    "value": done.value,
-                    "reason": done.reason,
-                    "head": done.head,
-                    "covers": written(done.covers),
-                    "rolled_back": rolled_back and rolled_back.sentence,
-                },
-                ensure_ascii=False,
-            )
-        )
-        return 0
-    print(place)
-    print(
-        f"{done.by} stated {done.subject}: {done.value or done.reason}."
-        f" ledger #{done.head[0]}:{done.head[1][:16]}"
-    )
-    if done.covers:
-        print(f"It covers {words(done.covers)}, and no more.")
-    if rolled_back:
-        print(header_line(rolled_back.place, rolled_back.at, "routing off"))
-        print(rolled_back.sentence)
     return 0

@@ -39,6 +39,17 @@ def step_back_target(plan: Plan, standing: Standing, percentage: Decimal) -> Dec
     return down
 
 
+def passed_target(plan: Plan, standing: Standing, percentage: Decimal) -> Decimal | None:
+    """Return the highest phase below `percentage` that passed since the last rollback or restart
+    and is legal by the ledger; None means disable.
+    """
+    if standing.restored or standing.highest_passed is None:
+        return None
+    most = min(legal_line(standing), standing.highest_passed)
+    below = [one.percentage for one in plan.phases if one.percentage < percentage]
+    return max((one for one in below if one <= most), default=None)
+
+
 def next_percentage(plan: Plan, percentage: Decimal) -> Decimal | None:
     """The next phase of the plan above a percentage; None above the last one."""
     higher = [phase.percentage for phase in plan.phases if phase.percentage > percentage]
@@ -100,6 +111,7 @@ def may_raise(
         _copied(standing),
         _restart(standing, plan),
         _frozen(plan, now),
+        _paused(standing),
         _named(plan, operator, typed_environment),
         _complaints(plan, standing, now),
     ]
@@ -109,6 +121,10 @@ def may_raise(
             _held(plan, standing, now),
             _slots(plan, standing, now),
         ]
+    if plan.cool_down is not None:
+        gates.append(_cooled(plan.cool_down, standing, now))
+    if plan.approvals:
+        gates.append(_approved(plan, standing, target, now))
     if not again:
         gates.append(_nothing_stands(standing, running is None))
         gates.append(_plan_unchanged(plan, standing, running is None))
@@ -229,6 +245,56 @@ def _frozen(plan: Plan, now: datetime) -> Gate:
                 "no freeze", False, f"frozen until {freeze.end:%Y-%m-%d %H:%M %Z}: {freeze.reason}"
             )
     return _gate("no freeze", True, "no freeze window is open")
+
+
+def paused(standing: Standing) -> Attestation | None:
+    """The pause that nobody has ended yet: it holds over phases and rollbacks. None without one."""
+    said = [item for item in standing.attestations if item.subject in ("pause", "resume")]
+    return said[-1] if said and said[-1].subject == "pause" else None
+
+
+def _paused(standing: Standing) -> Gate:
+    pause = paused(standing)
+    if pause is None:
+        return _gate("not paused", True, "nobody holds the rollout")
+    return _gate(
+        "not paused",
+        False,
+        f"{pause.by} holds the rollout: {pause.reason}; rollout resume --reason '…'",
+    )
+
+
+def _cooled(length: timedelta, standing: Standing, now: datetime) -> Gate:
+    off = standing.rolled_back_at
+    if off is None:
+        return _gate("cooled down", True, "routing was not rolled back since the last phase began")
+    left = _whole(off + length - now)
+    reason = f"{left} left of {length} since the rollback" if now < off + length else "served"
+    return _gate("cooled down", now >= off + length, reason)
+
+
+def _approved(plan: Plan, standing: Standing, target: Decimal, now: datetime) -> Gate:
+    """So many different people, each of this raise: of its percentage, plan, phase and evaluation."""
+    began = standing.phase.began_at if standing.phase else None
+    since = standing.last_change[0] if standing.last_change else None
+    given: dict[str, str] = {}
+    for item in standing.attestations:
+        of_this = (item.subject, item.value, item.plan_digest, item.phase_began) == (
+            "approval",
+            f"{target:g}",
+            plan.digest,
+            began,
+        )
+        fresh = timedelta(0) <= now - item.at <= plan.monitoring.attestation_valid
+        later = item.seq > standing.evaluation_seq and (since is None or item.at >= since)
+        if of_this and fresh and later and item.by.strip():
+            given[" ".join(item.by.casefold().split())] = item.by
+    names = ", ".join(given.values()) or "nobody"
+    reason = (
+        f"{len(given)} of {plan.approvals} different people since the evaluation: {names}; each:"
+        f" rollout approve --to {target:g}"
+    )
+    return _gate("approvals", len(given) >= plan.approvals, reason)
 
 
 def _named(plan: Plan, operator: str, typed: str) -> Gate:

@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from rollout_lib.judgement.gates import paused
 from rollout_lib.judgement.hands import HandEdit, hand_edits
 from rollout_lib.judgement.state import LOWEST_STEP, fold, held_until, phase_index
 from rollout_lib.judgement.timeline import Slots, Turn, slots_of, turns, turns_in
@@ -189,6 +190,9 @@ def _handover(
         "latched",
         f"{stands}. The pass was revoked: {standing.revoked}" if standing.revoked else stands,
     )
+    pause = paused(standing)
+    if pause is not None:
+        yield "paused", f"by {pause.by} since {clock(pause.at)}: {pause.reason}"
     gaps = [gap for one in phases for gap in one.slots.missed]
     missing = [f"{len(gaps)} checks, the last of {clock(gaps[-1])}"] if gaps else []
     missing += [f"{len(standing.unsealed)} runs are not archived"] if standing.unsealed else []

@@ -41,6 +41,9 @@ class Subject(StrEnum):
     OVERRIDE = "override"  # of legacy's own limits before the start
     RESTART = "restart"  # after a rollback
     RESTORED = "restored"  # value: the head last seen here, which the ledger does not have
+    APPROVAL = "approval"  # value: the percentage that may be raised to
+    PAUSE = "pause"  # no raise until somebody resumes
+    RESUME = "resume"
     NOTE = "note"  # what somebody found; it changes nothing
     UNREADABLE = "unreadable"  # value: number and hash of each entry that is set aside
 

@@ -14,6 +14,7 @@ from rollout_lib.database.ledger import Facts, append, read_facts
 from rollout_lib.database.session import Session
 from rollout_lib.errors import CouldNotMeasure, ParameterError
 from rollout_lib.judgement.findings import extension, written
+from rollout_lib.judgement.gates import paused
 from rollout_lib.judgement.persons import is_reason
 from rollout_lib.judgement.state import fold, held_until
 from rollout_lib.model import Finding, Standing, State, Subject
@@ -49,7 +50,8 @@ def attest(
     "extension" (value: seconds added to the hold, or "auto": as long as the last evaluation says
     that its findings need), "override" (of legacy's own limits before the start), "restart" (after
     a rollback), "unreadable" (value: numbers of entries to set aside, as "12,15-18"), "restored" (the ledger
-    is not the one last seen here), "note" (what was found; it changes nothing). A spike
+    is not the one last seen here), "approval" (value: a percentage of the plan), "pause" and "resume"
+    (no raise in between), "note" (what was found; it changes nothing). A spike
     switches routing off first. evaluation: the ledger number of the one that the person read; an
     acknowledgement is refused where another came since (0: of the last). Raises ParameterError.
     """
@@ -58,10 +60,12 @@ def attest(
         problems.append(f"subject: one of {', '.join(SUBJECTS)}, not {subject!r}")
     if subject == "complaints" and value not in COMPLAINTS:
         problems.append(f"complaints: one of {', '.join(COMPLAINTS)}, not {value!r}")
-    if subject != "complaints" and not is_reason(reason):
+    if subject not in ("complaints", "approval") and not is_reason(reason):
         problems.append("reason: it stands on the ledger beside your name, and must say why")
     if subject == "extension" and value != AUTO:
         problems += _too_long(value)
+    if subject == "approval":
+        problems += _no_percentage(session, value)
     if evaluation and subject != "acknowledgement":
         problems.append(f"evaluation: only an acknowledgement is of one, not {subject}")
     # Lowering needs no proof: a spike switches off whoever says so.
@@ -89,6 +93,14 @@ def attest(
         )
         raise CouldNotMeasure(f"{done}: {_why(error)}") from None
     return replace(stated, rollback=rollback)
+
+
+def _no_percentage(session: Session, value: str) -> list[str]:
+    """Why nobody can approve this percentage, nothing where they can."""
+    known = [f"{phase.percentage:g}" for phase in session.plan.phases]
+    if value in known:
+        return []
+    return [f"to: a percentage of the plan, {', '.join(known)}, not {value!r}"]
 
 
 def _too_long(value: str) -> list[str]:
@@ -245,6 +257,8 @@ def _of_nothing(subject: str, standing: Standing) -> str:
                 "acknowledgement: the last evaluation names nothing that a name could cover:"
                 " rollout evaluate"
             )
+    if subject == Subject.RESUME and paused(standing) is None:
+        return "resume: nobody holds the rollout"
     if subject == "extension" and standing.phase is None:
         return "extension: no phase is running that could be held longer"
     return ""

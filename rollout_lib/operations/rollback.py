@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 
@@ -10,14 +11,17 @@ from rollout_lib.database.ledger import read_facts
 from rollout_lib.database.routing import read_config
 from rollout_lib.database.session import Session
 from rollout_lib.errors import ChangeRefused, CouldNotMeasure, ParameterError
-from rollout_lib.judgement.gates import step_back_target
+from rollout_lib.judgement.gates import passed_target, step_back_target
 from rollout_lib.judgement.persons import is_reason
 from rollout_lib.model import Change, RoutingConfig, Standing, State
 from rollout_lib.notify import metrics
 from rollout_lib.operations.lowering import UNREADABLE, disable, known_now, lower_to
 from rollout_lib.operations.record import Recorded, checkpoint_of, record
 from rollout_lib.operations.standing import stand
+from rollout_lib.plan import Plan
 from rollout_lib.redaction import redact
+
+Way = Callable[[Plan, Standing, Decimal], Decimal | None]
 
 
 def roll_back(
@@ -25,12 +29,14 @@ def roll_back(
     *,
     reason: str,
     gradual: bool = False,
+    to_passed: bool = False,
     expected: Decimal | None = None,
     dry_run: bool = False,
 ) -> Recorded:
     """Disable routing (gradual: one phase down the plan, 5 % below the first, then off); exit 0
     when done.
 
+    to_passed: down to the highest phase that passed in one step, off where none did.
     expected: what a person saw who asks for one phase down; where somebody was quicker, it is not
     gone down twice (ChangeRefused). dry_run: who asks for one is refused (ParameterError), and told
     what only looks. Outside rehearsals an empty reason is refused too: it is what running every
@@ -48,7 +54,11 @@ def roll_back(
             " once: rollout rollback --emergency --reason '…'"
         )
     reason = redact(reason)
-    change = _one_down(session, reason, expected) if gradual else disable(session, reason)
+    change = (
+        _one_down(session, reason, expected, passed_target if to_passed else step_back_target)
+        if gradual or to_passed
+        else disable(session, reason)
+    )
     facts, standing = known_now(session)
     off = not change.after[1]
     done = "Routing is disabled" if off else f"Routing is at {change.after[0]} %"
@@ -68,8 +78,10 @@ def roll_back(
     return replace(run, told=(*run.told, trouble)) if trouble else run
 
 
-def one_down(session: Session) -> tuple[RoutingConfig | None, Decimal | None, str]:
-    """Look where one phase down leads: what is configured, the target (None: off), and why it is
+def one_down(
+    session: Session, way: Way = step_back_target
+) -> tuple[RoutingConfig | None, Decimal | None, str]:
+    """Look where a way down (one phase, or to what passed) leads: what is configured, the target (None: off), and why it is
     off where that is not the plan's own way.
 
     Without a ledger nobody knows what was made legal, and no percentage can be gone back to."""
@@ -81,7 +93,7 @@ def one_down(session: Session) -> tuple[RoutingConfig | None, Decimal | None, st
         standing = _standing(session)
     except UNREADABLE:
         return config, None, "the ledger cannot be read, so nobody knows what it made legal"
-    return config, step_back_target(session.plan, standing, config.percentage), ""
+    return config, way(session.plan, standing, config.percentage), ""
 
 
 def _standing(session: Session) -> Standing:
@@ -97,9 +109,9 @@ def _read_standing(session: Session) -> Standing:
         return stand(session, connection, read_facts(connection, session.plan), copied)
 
 
-def _one_down(session: Session, reason: str, expected: Decimal | None) -> Change:
-    config, target, why = one_down(session)
-    done = _done_before(session, config, reason)
+def _one_down(session: Session, reason: str, expected: Decimal | None, way: Way) -> Change:
+    config, target, why = one_down(session, way)
+    done = _done_before(session, config, reason, way)
     if done is not None:
         return done
     if expected is not None and config is not None and config.percentage != expected:
@@ -111,7 +123,9 @@ def _one_down(session: Session, reason: str, expected: Decimal | None) -> Change
     return lower_to(session, target, reason)
 
 
-def _done_before(session: Session, config: RoutingConfig | None, reason: str) -> Change | None:
+def _done_before(
+    session: Session, config: RoutingConfig | None, reason: str, way: Way
+) -> Change | None:
     """The same request, made before by a run that died before it could record it: not a step
     further down.
     """
@@ -127,7 +141,7 @@ def _done_before(session: Session, config: RoutingConfig | None, reason: str) ->
         or config.notes != reason
     ):
         return None
-    if config.percentage != step_back_target(session.plan, standing, known[1]):
+    if config.percentage != way(session.plan, standing, known[1]):
         return None
     now = (config.percentage, config.enabled)
     return Change(

@@ -17,6 +17,7 @@ from rollout_lib.database.traffic import one_line_status
 from rollout_lib.display import header_line
 from rollout_lib.display.answer import answer_of
 from rollout_lib.errors import CouldNotMeasure, DatabaseUnreachable
+from rollout_lib.judgement.gates import paused
 from rollout_lib.judgement.state import fold, held_until
 from rollout_lib.judgement.summary import next_step
 from rollout_lib.judgement.timeline import slot_of, slots_of
@@ -105,6 +106,10 @@ class Status:
         if standing.rolled_back_at is not None:
             why = standing.latched_reason or "by a person"
             yield f"Rolled back at {self._clock(standing.rolled_back_at, session)}: {redact(why)}"
+        hold = paused(standing)
+        if hold is not None:
+            at = self._clock(hold.at, session)
+            yield f"Paused by {hold.by} since {at}: {redact(hold.reason)}. To go on: rollout resume"
         step = next_step(standing, plan, lambda at: self._clock(at, session))
         words, _, command = step.partition(": rollout ")
         yield f"Next: {words[0].upper()}{words[1:]}{':' if command else ''}"

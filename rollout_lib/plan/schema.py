@@ -127,6 +127,8 @@ class Plan(_Strict):
     acts_alone: ActsAlone
     expected_requests_per_hour: dict[Name, Annotated[int, Field(gt=0)]]
     freezes: Annotated[tuple[Freeze, ...], Field(strict=False)] = ()
+    approvals: Annotated[int, Field(ge=0, le=5)] = 0  # different people that a raise needs
+    cool_down: Duration | None = None  # after a rollback, before anything begins again
     probes: ProbesPlan = ProbesPlan()
     digest: Annotated[str, Field(exclude=True)] = ""
     path: Annotated[str, Field(exclude=True)] = ""

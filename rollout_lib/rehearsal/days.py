@@ -9,7 +9,7 @@ on."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from rollout_lib.rehearsal.world import World
 from rollout_lib.runner import RunResult, run_notebook
 
 OPERATOR = "Rita Rehearsal"
+_APPROVERS = ("Ada Approves", "Bo Both", "Cleo Checks", "Dina Does", "Ed Else")
 PREFLIGHT_BEFORE = timedelta(minutes=15)
 DAY_ENDS_AFTER = timedelta(hours=9)  # 18:00 for a start at 09:00
 Progress = Callable[[str, int, int], None]
@@ -137,6 +138,10 @@ def _raise(day: Day, index: int) -> None:
         _evaluate(day)
     attest(day.session(), subject="complaints", value="none", reason="nothing reported by support")
     phase = day.plan.phases[index]
+    for name in _APPROVERS[: day.plan.approvals]:
+        attest(
+            replace(day.session(), operator=name), subject="approval", value=f"{phase.percentage:g}"
+        )
     before = day.plan.phases[index - 1].percentage if index else 0
     reason = (
         "Initial 10% rollout - monitoring for 4 hours"
