@@ -197,7 +197,7 @@ def _show(console: Console, result: Rehearsal) -> None:
     console.print(result.summary.outcome)
     if result.ok:
         console.print(
-            f"✓ It ended as this world must: {result.found.decided}, routing at"
+            f"✓ It ended as this world must: {result.found.decided.replace('_', ' ')}, routing at"
             f" {result.found.percentage} %."
         )
     for problem in result.problems:

@@ -6,20 +6,23 @@ from rollout_lib.model import State
 
 # For people five words, and beside them what is no verdict; the record keeps its states. Okabe-Ito,
 # each with a sign: never colour alone.
+_GROUNDS = {
+    State.CERTIFIED: ("✓", "#00795A"),
+    State.CLEAN: ("✓", "#00795A"),
+    State.CLEAN_UNPROVEN: ("✓", "#00795A"),
+    State.PASS: ("✓", "#00795A"),
+    State.OFF: ("○", "#5B6470"),
+    State.QUIET: ("○", "#5B6470"),
+    State.WATCH: ("◔", "#8A6508"),
+    State.INCONCLUSIVE: ("‖", "#0072B2"),
+    State.HOLD: ("‖", "#0072B2"),
+    State.COULD_NOT_LOOK: ("?", "#5B6470"),
+    State.NO_DATA: ("?", "#5B6470"),
+    State.STEP_BACK: ("↓", "#B84F00"),
+    State.ROLL_BACK: ("■", "#7A0016"),
+}
 BADGES: dict[State, tuple[str, str, str]] = {
-    State.CERTIFIED: ("✓", "OK, PROVEN", "#00795A"),
-    State.CLEAN: ("✓", "OK SO FAR", "#00795A"),
-    State.CLEAN_UNPROVEN: ("✓", "OK SO FAR", "#00795A"),
-    State.PASS: ("✓", "PASSED", "#00795A"),
-    State.OFF: ("○", "OFF", "#5B6470"),
-    State.QUIET: ("○", "QUIET", "#5B6470"),
-    State.WATCH: ("◔", "LOOK", "#8A6508"),
-    State.INCONCLUSIVE: ("‖", "UNDECIDED", "#0072B2"),
-    State.HOLD: ("‖", "HOLD", "#0072B2"),
-    State.COULD_NOT_LOOK: ("?", "COULD NOT LOOK", "#5B6470"),
-    State.NO_DATA: ("?", "NO DATA", "#5B6470"),
-    State.STEP_BACK: ("↓", "STEP BACK", "#B84F00"),
-    State.ROLL_BACK: ("■", "ROLL BACK", "#7A0016"),
+    state: (sign, state.words, ground) for state, (sign, ground) in _GROUNDS.items()
 }
 HATCHED = (State.COULD_NOT_LOOK, State.NO_DATA)
 EMPTY = "–"

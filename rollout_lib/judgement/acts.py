@@ -150,7 +150,7 @@ def _not_again(was: RecordedAct, at: str, same_plan: bool) -> tuple[str, str]:
         return "by hand", f"lowered by hand at {at} (notes: {was.reason or 'none'}); no plan asked."
     if was.by is ActedBy.PERSON:
         return "by a person", f"{was.who} lowered it at {at}: {was.reason}. No check asked for it."
-    named = f"the {was.state} of the {was.by.value} at {at}"
+    named = f"the {was.state.words} of the {was.by.value} at {at}"
     if was.outside:
         rested = ", ".join(was.outside)
         return "not shown", f"{named} rested on {rested}, which no log holds: not replayed."

@@ -108,7 +108,7 @@ def _believe_run(body: Checkpoint, line: Decimal) -> None:
     if body.operation == "monitor" and (lowered or body.slot is not None):
         return
     raise NotBelieved(
-        f"{body.state} is never taken from a file: run it again (rollout {body.operation}), then"
+        f"{body.state.words} is never taken from a file: run it again (rollout {body.operation}), then"
         " delete it"
     )
 

@@ -13,6 +13,7 @@ from rollout_lib.judgement.state import held_until, phase_index
 from rollout_lib.judgement.timeline import slots_of
 from rollout_lib.model import Attestation, Gate, RoutingConfig, Standing, State
 from rollout_lib.plan import Plan
+from rollout_lib.text import span
 
 
 def plan_step_back(plan: Plan, percentage: Decimal) -> Decimal | None:
@@ -135,9 +136,8 @@ def _gate(name: str, met: bool, reason: str) -> Gate:
     return Gate(name=name, met=met, reason=reason)
 
 
-def _whole(span: timedelta) -> timedelta:
-    """To the second: what comes after it says nothing."""
-    return timedelta(seconds=round(span.total_seconds()))
+def _set(percentage: Decimal, enabled: bool) -> str:
+    return f"{percentage:g} %, {'enabled' if enabled else 'disabled'}"
 
 
 def expectation(config: RoutingConfig, expected: Decimal | None) -> Gate:
@@ -151,7 +151,7 @@ def expectation(config: RoutingConfig, expected: Decimal | None) -> Gate:
 
 
 def _preflight(state: State | None, found: str) -> Gate:
-    words = "not taken" if state is None else f"{state.value}, {found}" if found else state.value
+    words = "not taken" if state is None else f"{state.words}, {found}" if found else state.words
     return _gate(
         "pre-flight",
         state is State.PASS,
@@ -193,13 +193,10 @@ def _agrees(config: RoutingConfig, standing: Standing) -> Gate:
             "no drift",
             met,
             "before the first raise the configuration is 0 %, disabled; it is "
-            f"{config.percentage:g} %, {'enabled' if config.enabled else 'disabled'}",
+            + _set(config.percentage, config.enabled),
         )
     met = (config.percentage, config.enabled) == (known[1], known[2])
-    reason = (
-        f"configuration {config.percentage:g} %, enabled {config.enabled}; ledger {known[1]:g} %,"
-        f" {known[2]}"
-    )
+    reason = f"configuration {_set(config.percentage, config.enabled)}; ledger {_set(*known[1:])}"
     if not met:
         reason += "; a check records what was lowered by hand: rollout monitor"
     return _gate("no drift", met, reason)
@@ -268,8 +265,8 @@ def _cooled(length: timedelta, standing: Standing, now: datetime) -> Gate:
     off = standing.rolled_back_at
     if off is None:
         return _gate("cooled down", True, "routing was not rolled back since the last phase began")
-    left = _whole(off + length - now)
-    reason = f"{left} left of {length} since the rollback" if now < off + length else "served"
+    left = span(off + length - now)
+    reason = f"{left} left of {span(length)} since the rollback" if now < off + length else "served"
     return _gate("cooled down", now >= off + length, reason)
 
 
@@ -337,8 +334,8 @@ def _complaints(plan: Plan, standing: Standing, now: datetime) -> Gate:
     age = now - last.at
     fresh = timedelta(0) <= age <= plan.monitoring.attestation_valid
     reason = (
-        f"{last.by} attested {last.value} {_whole(age)} ago (valid for"
-        f" {plan.monitoring.attestation_valid})"
+        f"{last.by} attested {last.value} {span(age)} ago (valid for"
+        f" {span(plan.monitoring.attestation_valid)})"
     )
     return _gate("no complaints", last.value == "none" and fresh and bool(last.by.strip()), reason)
 
@@ -356,7 +353,8 @@ def _passed(plan: Plan, standing: Standing, now: datetime) -> Gate:
         )
     fresh = timedelta(0) <= now - at <= plan.monitoring.evaluation_valid
     reason = (
-        f"evaluated {state} {_whole(now - at)} ago (valid for {plan.monitoring.evaluation_valid})"
+        f"evaluated {state.words} {span(now - at)} ago (valid for"
+        f" {span(plan.monitoring.evaluation_valid)})"
     )
     return _gate("phase passed", state is State.PASS and fresh, reason)
 
@@ -367,7 +365,7 @@ def _held(plan: Plan, standing: Standing, now: datetime) -> Gate:
         return _gate(
             "hold served", False, "the running percentage is off the plan; no hold of it ends"
         )
-    left = f"{_whole(until - now)} left" if now < until else "served"
+    left = f"{span(until - now)} left" if now < until else "served"
     return _gate(
         "hold served",
         now >= until,
@@ -392,7 +390,7 @@ def _slots(plan: Plan, standing: Standing, now: datetime) -> Gate:
 def _nothing_stands(standing: Standing, first: bool) -> Gate:
     if first or standing.latched is None:
         return _gate("nothing latched", True, "no step back or roll back stands in this phase")
-    reason = f"{standing.latched} stands since an earlier check: {standing.latched_reason}"
+    reason = f"{standing.latched.words} stands since an earlier check: {standing.latched_reason}"
     return _gate("nothing latched", False, reason)
 
 

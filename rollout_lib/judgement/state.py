@@ -171,7 +171,7 @@ def _judged(standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan
         standing = _looked(standing, entry, body, plan)
         if standing.evaluation and is_at_least(state, State.HOLD):
             standing = replace(
-                standing, revoked=f"{state} at {both_times(entry.at, plan.time_zone)}"
+                standing, revoked=f"{state.words} at {both_times(entry.at, plan.time_zone)}"
             )
     if entry.operation == "evaluate":
         phase_figures = body.evidence.get("phase")

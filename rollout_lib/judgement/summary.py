@@ -157,7 +157,7 @@ def _days(
             expected=sum(slot.astimezone(plan.zone).date() == day for slot in expected),
             worst=worst([run.body.state for run in judged]) if judged else None,
             evaluations=tuple(
-                f"{run.body.state} {run.at.astimezone(plan.zone):%H:%M}"
+                f"{run.body.state.words} {run.at.astimezone(plan.zone):%H:%M}"
                 for run in judged
                 if run.operation == "evaluate"
             ),
@@ -185,7 +185,9 @@ def _handover(
     if until is not None:
         where += f"; its hold {'ends' if now < until else 'ended'} {clock(until)}"
     yield "routing", where
-    stands = f"{standing.latched}: {standing.latched_reason}" if standing.latched else "nothing"
+    stands = (
+        f"{standing.latched.words}: {standing.latched_reason}" if standing.latched else "nothing"
+    )
     yield (
         "latched",
         f"{stands}. The pass was revoked: {standing.revoked}" if standing.revoked else stands,
@@ -211,7 +213,7 @@ def next_step(standing: Standing, plan: Plan, clock: Callable[[datetime], str]) 
         return "mend what ended it, then: rollout acknowledge --restart --reason '…'"
     if standing.latched is not None:
         return (
-            f"{standing.latched} stands ({standing.latched_reason}): rollout rollback --apply"
+            f"{standing.latched.words} stands ({standing.latched_reason}): rollout rollback --apply"
             " --reason '…'"
         )
     if standing.revoked:
@@ -337,8 +339,8 @@ def _differed(ran: Iterable[Run]) -> Iterable[dict[str, str]]:
         if pair != before:
             yield {
                 "at": run.at.isoformat(),
-                "literal": pair[0].value,
-                "evidence": pair[1].value,
+                "literal": pair[0].words,
+                "evidence": pair[1].words,
                 "why": verdict.differ,
             }
         before = pair

@@ -43,6 +43,21 @@ class State(StrEnum):
     STEP_BACK = "STEP_BACK"
     ROLL_BACK = "ROLL_BACK"
 
+    @property
+    def words(self) -> str:
+        """As people read it; the record keeps the value."""
+        return _WORDS.get(self, self.value.replace("_", " "))
+
+
+_WORDS = {
+    State.CERTIFIED: "OK, PROVEN",
+    State.CLEAN: "OK SO FAR",
+    State.CLEAN_UNPROVEN: "OK SO FAR",
+    State.PASS: "PASSED",
+    State.WATCH: "LOOK",
+    State.INCONCLUSIVE: "UNDECIDED",
+}
+
 
 # Best first. COULD_NOT_LOOK never outranks an act; an unknown state is a KeyError, never a pass.
 STATES: dict[State, int] = {

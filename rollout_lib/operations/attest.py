@@ -238,7 +238,7 @@ def _of_nothing(subject: str, standing: Standing) -> str:
         said = standing.evaluation[1] if standing.evaluation else None
         if said is not State.INCONCLUSIVE:
             found = (
-                f"the last evaluation of this phase said {said}"
+                f"the last evaluation of this phase said {said.words}"
                 if said
                 else "this phase was not evaluated yet"
             )
@@ -246,7 +246,7 @@ def _of_nothing(subject: str, standing: Standing) -> str:
                 f"acknowledgement: {found}; only an INCONCLUSIVE one can be acknowledged: rollout"
                 " evaluate"
             )
-        stands = standing.revoked or standing.latched
+        stands = standing.revoked or (standing.latched and standing.latched.words)
         if stands:
             return (
                 f"acknowledgement: since then {stands}; no name covers a hold or an act. Once it is"

@@ -41,7 +41,7 @@ def act_on(session: Session, verdict: Verdict, facts: Facts, standing: Standing)
         or (config is not None and not config.enabled)
     ):
         return None
-    reason = f"{verdict.state}: {verdict.sentence}"
+    reason = f"{verdict.state.words}: {verdict.sentence}"
     if verdict.act is Act.STEP_BACK and config is not None:
         target = step_back_target(session.plan, standing, config.percentage)
         if target is not None:

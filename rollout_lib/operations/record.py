@@ -155,7 +155,7 @@ def _message(checkpoint: Checkpoint, session: Session) -> Mapping[str, str] | No
     try:
         return messages.render(checkpoint, session.plan)
     except TemplateError as error:
-        subject = f"{session.plan.rollout} - {checkpoint.state}"
+        subject = f"{session.plan.rollout} - {checkpoint.state.words}"
         why = f"(the message could not be rendered: {type(error).__name__}: {error})"
         return {"kind": "unrendered", "subject": subject, "text": f"{checkpoint.sentence}\n{why}"}
 
@@ -270,4 +270,4 @@ def conclude(run: Recorded) -> None:
     if code in (0, 10):
         return
     cls = EXIT_CODES.get(code, RolloutError)
-    raise cls(f"{run.checkpoint.state}: {run.checkpoint.sentence}")
+    raise cls(f"{run.checkpoint.state.words}: {run.checkpoint.sentence}")

@@ -20,7 +20,7 @@ from rollout_lib.database.session import Session, open_session
 from rollout_lib.errors import PlanError, RolloutError, SlotTaken, UsageError
 from rollout_lib.judgement.state import held_until
 from rollout_lib.judgement.timeline import slot_of, slots_of
-from rollout_lib.model import BLIND, STATES
+from rollout_lib.model import BLIND, STATES, State
 from rollout_lib.notify import metrics
 from rollout_lib.notify.send import shout
 from rollout_lib.operations.tripwire import Round, trip
@@ -155,7 +155,7 @@ def _one_round(held: _Watch) -> None:
             _say(
                 held,
                 "quiet",
-                f"{seen.verdict.state}: {seen.verdict.sentence}",
+                f"{seen.verdict.state.words}: {seen.verdict.sentence}",
                 STATES[seen.verdict.state],
             )
         _unwritten(held, seen.trouble)
@@ -247,7 +247,7 @@ def _run(held: _Watch, name: str, kind: str, what: str, **parameters: str) -> No
     held.known, held.exit_code = None, result.exit_code
     body = result.checkpoint or {}
     said = (
-        f"{body['state']}: {body['sentence']}{_deed(body)}"
+        f"{State(body['state']).words}: {body['sentence']}{_deed(body)}"
         if body
         else result.error.splitlines()[0]
         if result.error

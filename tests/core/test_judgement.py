@@ -470,7 +470,7 @@ def test_the_unclipped_hour_stands_beside_the_clipped_window(phase):
     run.more = {"hour": before.hour}
     verdict = run.check(total=30)
     assert check_named(verdict, "errors:total").observed == "0/30 = 0.00 %"
-    assert check_named(verdict, "check_routing_health").limit == "ROLL_BACK"
+    assert check_named(verdict, "check_routing_health").limit == "ROLL BACK"
 
 
 def test_looks_out_of_order_are_refused(phase):
