@@ -65,6 +65,8 @@ def outlook_chart(outlooks: Sequence[Outlook]) -> Picture:
         for sight in one.sights
         if not sight.half_by
     ]
+    if not outlooks[0].sights:
+        return Picture("", "The plan's own limit is over each of these error rates.")
     finding = "Half of all phases find each of these error rates before their hold is over."
     if seldom:
         finding = f"Fewer than half of all phases ever find {', '.join(seldom)}."

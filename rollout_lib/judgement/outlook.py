@@ -81,8 +81,8 @@ def outlooks(plan: Plan, hours: Hours) -> tuple[Outlook, ...]:
 def _outlook(plan: Plan, phase: Phase, begins: datetime, hours: Hours) -> Outlook:
     checks = round(phase.hold / plan.monitoring.interval)
     expected = _expected(plan, phase.percentage, begins, checks, hours)
-    limit = error_limit(plan)
-    requests = float(np.sum(expected))
+    limit, simulated = error_limit(plan), len(expected[0])
+    requests = float(np.sum(expected)) / simulated * checks
     whole = round(requests)
     return Outlook(
         percentage=phase.percentage,
@@ -92,8 +92,8 @@ def _outlook(plan: Plan, phase: Phase, begins: datetime, hours: Hours) -> Outloo
         requests=requests,
         shows=evidence.upper_bound(0, whole) if whole else None,
         certifies=evidence.certified_bound(0, whole) if whole else None,
-        false_act=float(np.mean(first_act(expected, limit, limit / 2) < checks)),
-        wakes=float(np.mean(first_hold(expected, limit, limit / 2) < checks)),
+        false_act=float(np.mean(first_act(expected, limit, limit / 2) < simulated)),
+        wakes=float(np.mean(first_hold(expected, limit, limit / 2) < simulated)),
         sights=tuple(_sights(expected, limit, plan.monitoring.interval)),
     )
 
@@ -143,7 +143,9 @@ def suggestions(plan: Plan, hours: Hours, rate: float, within: timedelta) -> lis
 def _expected(
     plan: Plan, percentage: Decimal, begins: datetime, checks: int, hours: Hours
 ) -> tuple[tuple[float, ...], ...]:
-    """Requests that each check expects on unified, a row a domain of the plan."""
+    """Requests that each check expects on unified, a row a domain of the plan; of the first _LONGEST
+    checks.
+    """
     interval, zone = plan.monitoring.interval, plan.zone
     simulated = min(checks, _LONGEST)
     local = [

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from rollout_lib.cli.app import run
+from rollout_lib.display.ahead import outlook_chart
 from rollout_lib.judgement.advice import advice
 from rollout_lib.judgement.outlook import SURE, even_hours, outlooks, suggestions
 from rollout_lib.judgement.streams import judge_streams
@@ -105,6 +106,26 @@ def test_more_traffic_and_higher_rates_are_found_sooner():
         assert one.false_act <= one.wakes < 0.2
     assert [one.shows for one in seen] == sorted((one.shows for one in seen), reverse=True)
     assert seen[0].requests == pytest.approx(460)
+
+
+def test_a_phase_of_weeks_is_no_more_certain_than_what_was_simulated():
+    """Its first week is simulated; what never acted there has not acted, and requests are of all."""
+    plan = changed(load_plan(PLAN), 3, hold=timedelta(days=60))
+    long = outlooks(plan, even_hours(plan))[3]
+    assert long.checks == 60 * 96
+    assert long.requests == pytest.approx(0.5 * 1150 * 24 * 60)
+    assert long.false_act < 0.2
+
+
+def test_a_limit_over_every_rate_has_nothing_to_find():
+    """Said, and no chart of nothing."""
+    plan = load_plan(PLAN)
+    wide = {"error_rate_investigate_pct": Decimal(10), "error_rate_rollback_pct": Decimal(20)}
+    plan = plan.model_copy(update={"thresholds": plan.thresholds.model_copy(update=wide)})
+    seen = outlooks(plan, even_hours(plan))
+    assert seen[0].sights == ()
+    assert "limit is over each" in outlook_chart(seen).finding
+    assert advice(plan, seen) == ()
 
 
 def test_a_phase_at_night_sees_the_traffic_of_the_night():
