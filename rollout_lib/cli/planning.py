@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import typer
-import yaml
 
 from rollout_lib.errors import ParameterError, PlanError
 from rollout_lib.operations.foresight import expected_from, foresee
@@ -74,7 +74,11 @@ def write_new(given: Given) -> Iterator[str]:
     wanted = _with_log(wanted, file, given)
     text = plan_text(wanted)
     _checked(text, file)
-    file.write_text(text, encoding="utf-8")
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except OSError as error:
+        raise ParameterError(problems=f"--out: {file} cannot be written: {error}") from None
     yield f"{file}: {wanted.rollout}, {len(taken.phases)} phases. Read it, and fill in what is marked."
     for line in taken.left:
         yield f"left out  {line}"
@@ -127,7 +131,11 @@ def _with_log(wanted: Wanted, file: Path, given: Given) -> Wanted:
 
 
 def _checked(text: str, file: Path) -> Plan:
-    return parse_plan(yaml.safe_load(text), path=str(file))
+    with TemporaryDirectory() as folder:
+        written = Path(folder) / "plan.yaml"
+        written.write_text(text, encoding="utf-8")
+        _, content, problems = read_yaml(written)  # as strictly as any plan is read
+    return parse_plan(content, path=str(file), problems=problems)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from rollout_lib.redaction import redact
 from rollout_lib.text import milliseconds, rate
 
 _CALM = (State.CLEAN_UNPROVEN, State.CERTIFIED, State.QUIET, State.PASS)
-_MARKS = str.maketrans({"|": "\\|", "<": "&lt;", "\n": " ", "`": "'"})
+_MARKS = str.maketrans({"|": "\\|", "<": "&lt;", "\n": " ", "`": "'", "[": "\\["})
 
 
 def markdown(summary: Summary, ran: Sequence[Checkpoint], place: Place, now: datetime) -> str:

@@ -69,8 +69,8 @@ def _written(
 ) -> dict[str, tuple[Path, int]]:
     """Under another name until all of them are there."""
     part = folder.with_name(f".part-{uuid.uuid4().hex[:8]}")
-    part.mkdir(parents=True)
     try:
+        part.mkdir(parents=True)
         for name, table in tables.items():
             file = part / f"{name}.{kind}"
             if kind == "csv":
@@ -80,6 +80,8 @@ def _written(
             else:
                 table.to_parquet(file, index=False)
         os.rename(part, folder)
+    except OSError as error:
+        raise ParameterError(problems=f"--out: {folder} cannot be written: {error}") from None
     finally:
         for left in part.glob("*") if part.exists() else ():
             left.unlink()

@@ -195,6 +195,7 @@ def test_a_plan_from_options_is_laid_out_over_days(tmp_path, monkeypatch):
         (("--phases", "x:4h", *GIVEN), "--phases: must be a rate"),
         (("--phases", "10:4h", *GIVEN, "--environment", "moon"), "environment:"),
         (("--from", "nowhere.yaml", *GIVEN), "--from:"),
+        (("--phases", "10:4h", *GIVEN, "--rollout", "x\nmode: strict"), "key given twice"),
     ],
 )
 def test_what_is_missing_or_wrong_writes_nothing(options, said, tmp_path, monkeypatch, capsys):
@@ -204,3 +205,11 @@ def test_what_is_missing_or_wrong_writes_nothing(options, said, tmp_path, monkey
     assert run(["plan", "new", "--out", str(out), *options]) == 2
     assert said in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path, monkeypatch, capsys):
+    """Exit 2, and no defect of ours."""
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    out = tmp_path / "nowhere" / "plan.yaml"
+    assert run(["plan", "new", "--out", str(out), "--phases", "10:4h", *GIVEN]) == 2
+    assert "cannot be written" in capsys.readouterr().err

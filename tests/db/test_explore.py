@@ -195,6 +195,14 @@ def test_an_export_that_cannot_be_made_writes_nothing(evening, options, said, tm
     assert "is not written over" in capsys.readouterr().err
 
 
+def test_a_place_where_nothing_can_be_written_is_said(evening, tmp_path, capsys):
+    """Exit 2, and no defect of ours."""
+    (tmp_path / "file").write_text("")
+    where = ["--plan", evening.session().plan.path, "--out", str(tmp_path / "file" / "out")]
+    assert run(["export", *where]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
 def test_exports_are_no_strangers_to_the_proof(evening, capsys):
     """Below outputs/ they are views: `rollout verify` names none of them."""
     where = ["--plan", evening.session().plan.path]
