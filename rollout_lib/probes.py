@@ -30,6 +30,7 @@ TOKEN = "SUPABASE_ACCESS_TOKEN"
 ROUTER_FUNCTION = "webhook-traffic-router"
 TRIES, PAUSE_S = 2, 1.0  # the second try is not part of the same blink
 _REFUSED = re.compile(r"[0-9,]{1,12} of [0-9,]{1,12} refused since [0-9:]{5} UTC: secret rotated\?")
+_LONGEST_ANSWER = 10_000  # bytes, of what lets something happen
 _GONE = (404, 410)  # the platform answers for a function that is not there
 
 
@@ -85,6 +86,34 @@ def _get(address: str, timeout: float, headers: Mapping[str, str] | None = None)
         follow_redirects=False,
         trust_env=not _is_loopback(address),
     )
+
+
+def request(
+    method: str, address: str, timeout: float, headers: Mapping[str, str], body: bytes = b""
+) -> tuple[int, str] | str:
+    """One request without a second try: status and text, or why there was no answer; no longer than
+    the timeout as a whole, however slowly it comes.
+    """
+    import httpx2
+
+    got, until = b"", time.monotonic() + timeout
+    try:
+        with httpx2.stream(
+            method,
+            address,
+            headers=headers,
+            content=body,
+            timeout=timeout,
+            follow_redirects=False,
+            trust_env=not _is_loopback(address),
+        ) as answer:
+            for part in answer.iter_bytes():
+                got += part
+                if time.monotonic() > until or len(got) > _LONGEST_ANSWER:
+                    return "no answer (it takes too long, or is too long)"
+            return answer.status_code, got.decode("utf-8", "replace")
+    except httpx2.HTTPError as error:
+        return f"no answer ({type(error).__name__})"
 
 
 def _is_loopback(address: str) -> bool:

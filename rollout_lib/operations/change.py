@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from sqlalchemy import Connection
 
+from rollout_lib.asking import ask_gates
 from rollout_lib.database.heads import read_head, write_head
 from rollout_lib.database.inspection import (
     Seen,
@@ -18,7 +19,7 @@ from rollout_lib.database.inspection import (
     refuse_other_shapes,
     seen_of,
 )
-from rollout_lib.database.ledger import Facts, append, facts_asked, facts_from
+from rollout_lib.database.ledger import Facts, append, facts_asked, facts_from, read_facts
 from rollout_lib.database.routing import (
     apply,
     config_asked,
@@ -30,6 +31,7 @@ from rollout_lib.database.session import Session
 from rollout_lib.errors import CouldNotMeasure, ParameterError
 from rollout_lib.judgement.gates import expectation, lowers, may_raise, off_the_plan
 from rollout_lib.judgement.persons import is_reason
+from rollout_lib.judgement.state import fold
 from rollout_lib.model import (
     Change,
     Checkpoint,
@@ -106,6 +108,7 @@ class _Asked:
 
 def _along_the_plan(session: Session, asked: _Asked) -> Recorded:
     probes = take_probes(session.plan, function=session.as_of is None)
+    said = _asked_elsewhere(session, asked)
     copied = read_head(session.database)  # before the ledger, which only grows
     prepare()  # what can be made before is made before: the row is held from here on
     plan, asked_at = session.plan, datetime.now(UTC)
@@ -119,6 +122,7 @@ def _along_the_plan(session: Session, asked: _Asked) -> Recorded:
             raise CouldNotMeasure(reason="the configuration has no row that can be read.")
         facts = replace(facts, config=config)
         gates = _gates(session, connection, facts, standing, asked, probes, seen)
+        gates += () if lowers(config, standing, asked.to) else said
         done = not asked.again and _is_done(config, standing, asked.to)
         if not done and not all(gate.met for gate in gates):
             checkpoint = _refused(session, facts, standing, asked, gates)
@@ -283,6 +287,34 @@ def _gates(
         ),
     )
     return (*gates, _fresh(probes))
+
+
+def _asked_elsewhere(session: Session, asked: _Asked) -> tuple[Gate, ...]:
+    """What the plan's own gates say, before anything is locked; a lowering asks none of them."""
+    plan = session.plan
+    if not plan.gates:
+        return ()
+    with session.database.transaction(readonly=True) as connection:
+        facts = read_facts(connection, plan)
+    standing = fold(facts.entries, plan)
+    if facts.config is not None and lowers(facts.config, standing, asked.to):
+        return ()
+    return ask_gates(
+        plan,
+        {
+            "rollout": plan.rollout,
+            "environment": plan.environment,
+            "plan": plan.digest,
+            "from": str(facts.config.percentage if facts.config else ""),
+            "to": str(asked.to),
+            "dry_run": asked.dry_run,
+            "operator": session.operator,
+            "reason": asked.reason,
+            "phase_began": standing.phase and standing.phase.began_at.isoformat(),
+            "evaluation": standing.evaluation and standing.evaluation[1].value,
+            "ledger": list(facts.head),
+        },
+    )
 
 
 def _fresh(probes: Sequence[Probe]) -> Gate:

@@ -111,6 +111,15 @@ class ProbesPlan(_Strict):
     timeout: Duration = timedelta(seconds=5)
 
 
+class GatePlan(_Strict):
+    """An address of ours that is asked before each raise; anything but a clear yes is no."""
+
+    name: Name
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    method: Literal["GET", "POST"] = "POST"
+    timeout: Duration = timedelta(seconds=10)
+
+
 class Plan(_Strict):
     """The validated content of one plan file; `digest` and `path` are added by load_plan."""
 
@@ -128,6 +137,7 @@ class Plan(_Strict):
     expected_requests_per_hour: dict[Name, Annotated[int, Field(gt=0)]]
     freezes: Annotated[tuple[Freeze, ...], Field(strict=False)] = ()
     approvals: Annotated[int, Field(ge=0, le=5)] = 0  # different people that a raise needs
+    gates: Annotated[tuple[GatePlan, ...], Field(strict=False)] = ()  # asked before a raise
     cool_down: Duration | None = None  # after a rollback, before anything begins again
     probes: ProbesPlan = ProbesPlan()
     digest: Annotated[str, Field(exclude=True)] = ""
