@@ -4,15 +4,21 @@ and says so.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
+import threading
 import time
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
 from rollout_lib import operations as op
+from rollout_lib.database.lease import Lease
+
+watching = importlib.import_module("rollout_lib.schedule.watch")  # the package has its function
 
 
 def test_the_first_round_after_the_commit_acts_and_the_ledger_names_it(live):
@@ -214,3 +220,42 @@ def test_a_database_that_goes_away_is_waited_for_and_found_again(live, proxy, th
     assert "answers again" in watcher.until("back")["text"]
     watcher.until("quiet")
     assert [event["kind"] for event in watcher.said].count("away") == 1
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["kept", "lost"])
+def test_a_lease_that_is_lost_in_a_round_leaves_the_slot_to_who_has_it(
+    live, monkeypatch, tmp_path, lost
+):
+    """A round that took long: another watcher holds the lease by its end, and the slot is its own.
+    Where the lease is kept, the slot is checked.
+    """
+    day = live("5s")
+    said: list[watching.Event] = []
+    session = day.session()
+    held = watching._Watch(
+        session=session,
+        outputs=tmp_path,
+        kernel="plain",
+        say=said.append,
+        stop=threading.Event(),
+        lease=Lease(session.database, timedelta(seconds=15)),
+    )
+    trip = watching.trip
+
+    def and_lose(*args, **how):
+        seen = trip(*args, **how)
+        if lost:
+            day.sql(
+                "UPDATE rollout.lease SET holder = 'another', until = clock_timestamp() + interval '1 h'"
+            )
+            assert not held.lease.take()
+        return seen
+
+    monkeypatch.setattr(watching, "trip", and_lose)
+    time.sleep(5)  # so that a slot of the phase is due
+    try:
+        watching._one_round(held)
+    finally:
+        held.lease.release()
+    slots = [event for event in said if event.kind in ("slot", "missed")]
+    assert bool(slots) is not lost
