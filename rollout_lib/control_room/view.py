@@ -13,7 +13,7 @@ from typing import Any
 from rollout_lib.database.lease import Holder
 from rollout_lib.display.words import BADGES
 from rollout_lib.judgement.figures import table_rows
-from rollout_lib.judgement.gates import next_percentage, step_back_target
+from rollout_lib.judgement.gates import next_percentage, paused, step_back_target
 from rollout_lib.judgement.state import held_until, phase_index
 from rollout_lib.judgement.timeline import slot_of, slots_of
 from rollout_lib.model import (
@@ -37,6 +37,7 @@ from rollout_lib.model import (
 )
 from rollout_lib.operations import Round
 from rollout_lib.plan import Plan
+from rollout_lib.redaction import redact
 
 SHOWN = 12  # rows of the timeline; the archive's index has the rest
 
@@ -112,7 +113,7 @@ def view_of(
         simulated=simulated,
         config=config,
         phase=standing.phase,
-        phase_words=_phase_words(plan, standing, config),
+        phase_words=_phase_words(plan, standing, config) + _paused(standing),
         hold=_hold(plan, standing, now),
         next_check=slot_of(now, plan.monitoring.interval) + plan.monitoring.interval,
         late=_late(plan, standing, now),
@@ -166,6 +167,12 @@ def _phase_words(plan: Plan, standing: Standing, config: RoutingConfig | None) -
         else ""
     )
     return f"phase {index + 1} of {len(plan.phases)}{anew}"
+
+
+def _paused(standing: Standing) -> str:
+    """Who holds the rollout and why, beside the phase; "" where nobody does."""
+    hold = paused(standing)
+    return f" · held by {hold.by}: {redact(hold.reason)}" if hold else ""
 
 
 def _hold(plan: Plan, standing: Standing, now: datetime) -> tuple[datetime, float] | None:

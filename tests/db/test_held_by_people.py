@@ -12,8 +12,10 @@ import pytest
 
 from rollout_lib import operations as op
 from rollout_lib.cli.app import run
+from rollout_lib.control_room.view import View, view_of
 from rollout_lib.errors import ParameterError
 from rollout_lib.operations.status import look
+from rollout_lib.operations.tripwire import glance
 
 pytestmark = pytest.mark.one_server
 
@@ -53,8 +55,17 @@ def test_nothing_rises_while_somebody_holds_it_and_lowering_goes_on(evening):
     assert "Paused by Ada since" in lines
     said = dict(op.report(evening.session()).summary.handover)
     assert "by Ada" in said["paused"]
+    assert "held by Ada: waiting for INC-7" in room(evening).phase_words
     state(evening, "resume")
+    assert "held by" not in room(evening).phase_words
     assert evening.raise_to(25).change.applied
+
+
+def room(evening) -> View:
+    session = evening.session()
+    return view_of(
+        session.plan, session.place, glance(session), None, read_at=evening.now, simulated=True
+    )
 
 
 def test_a_pause_outlives_a_rollback_and_a_restart(evening):
