@@ -76,6 +76,16 @@ def needs(package: str, program: str = "") -> str:
     return found
 
 
+LONGEST_FIRST = ("rehearsal", "live", "notebooks", "faults", "slow", "browser", "attacks", "db")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Folders of long files first, so that no worker is left alone with one at the end."""
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: places.get(item.path.parent.name, len(places)))
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """tests/db on every kind of server, but for those that say that one is enough."""
     if metafunc.definition.get_closest_marker("one_server"):
