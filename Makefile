@@ -1,9 +1,9 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
-# Four at a time, by file, since much of it waits: a worker has its servers, pooler and browser to itself. WORKERS=0 for
+# Three at a time, by file, since much of it waits: a worker has its servers, pooler and browser to itself. WORKERS=0 for
 # one after the other.
 PYTEST = $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile
-WORKERS ?= 4
+WORKERS ?= 3
 .PHONY: help setup rehearse lab test test-all attack bench lint clean
 
 help: ## what can be made
