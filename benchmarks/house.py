@@ -13,6 +13,7 @@ from pathlib import Path
 import grimp
 
 LIBRARY = Path("rollout_lib")
+SKIPPED = "fmt" + ": skip"  # so that this line is none
 QUIET = {
     tokenize.NL,
     tokenize.NEWLINE,
@@ -64,13 +65,13 @@ def picture() -> str:
 def figures() -> list[tuple[str, int, int]]:
     """Each number of the house: what it is, its value, and the most it may be."""
     sources = sorted(LIBRARY.rglob("*.py"))
-    skipped = sum(path.read_text(encoding="utf-8").count("fmt: skip") for path in sources)
+    skipped = sum(path.read_text(encoding="utf-8").count(SKIPPED) for path in sources)
     told = sum(tokens(path) for path in sources if "rehearsal" not in path.parts)
     graph = grimp.build_graph("rollout_lib", exclude_type_checking_imports=True)
     return [
         ("rooms at the top of rollout_lib", len(rooms()), 26),
         ("import layers", len(layers()), 10),
-        ("fmt: skip", skipped, 0),
+        (SKIPPED, skipped, 0),
         ("tokens without rehearsal/, comments, line ends and indentation", told, 107_000),
         (f"files of a verdict ({VERDICT} and what it imports)", len(closure(VERDICT, graph)), 20),
         (f"files of a recorded check ({CHECK} likewise)", len(closure(CHECK, graph)), 37),

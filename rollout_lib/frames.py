@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from rollout_lib.model import Checkpoint, LedgerEntry, statements
+from rollout_lib.model import Checkpoint, LedgerEntry, Unreadable, statements
 
 if TYPE_CHECKING:
     from rollout_lib.judgement.summary import PhaseSummary
@@ -101,6 +101,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "reason": TEXT,
         "phase_began": INSTANT,
     },
+    "unreadable": {"seq": WHOLE, "at": INSTANT, "kind": TEXT, "operation": TEXT, "why": TEXT},
     "phases": {
         "percentage": REAL,
         "began_at": INSTANT,
@@ -133,6 +134,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "webhook": TEXT,
     },
 }
+_UNREAD = ("seq", "at", "kind", "operation", "why")
 _SPANS = {"rows": "window", "hour": "hour", "phase": "phase"}
 
 
@@ -278,6 +280,12 @@ def stated(entries: Iterable[LedgerEntry]) -> pd.DataFrame:
             for entry in statements(entries)
         ),
     )
+
+
+def unreadable(entries: Iterable[LedgerEntry]) -> pd.DataFrame:
+    """The entries that no other table can hold, and why: what is left out is said."""
+    rows = [entry for entry in entries if isinstance(entry, Unreadable)]
+    return frame("unreadable", ({name: getattr(one, name) for name in _UNREAD} for one in rows))
 
 
 def phases(found: Sequence[PhaseSummary]) -> pd.DataFrame:

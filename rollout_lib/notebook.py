@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rollout_lib import spool
+from rollout_lib.database.samples import MOST
 from rollout_lib.database.session import Session, open_session, parse_percentage
 from rollout_lib.display import Html, charts, header
 from rollout_lib.display.ahead import failures, outlook_chart, outlook_table, suggestion_table
@@ -339,6 +340,8 @@ def about(found: Investigation, session: Session) -> Html:
         f" {int(found.minutes['requests'].sum()):,} requests, {int(found.minutes['errors'].sum()):,}"
         f" failed. It is {found.about.removesuffix('.')}."
     )
+    if len(found.failing) >= MOST:
+        words += f" Only the newest {MOST:,} failing rows are looked at: choose a shorter window."
     return Html(f"<p>{escape(redact(words))}</p>", words)
 
 

@@ -49,7 +49,7 @@ class _Unfailing:
     """A stream that takes everything; what its file cannot take goes nowhere from then on."""
 
     def __init__(self, stream: TextIO | None) -> None:
-        self._stream: Any = stream if stream is not None else open(os.devnull, "w")  # noqa: SIM115
+        self._stream: Any = stream if stream is not None else open(os.devnull, "w")  # noqa: SIM115  # for the process
         reconfigure = getattr(self._stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="spelled")
@@ -82,7 +82,7 @@ class _Unfailing:
             os.close(null)
             self._stream.flush()
         except (OSError, ValueError):
-            self._stream = open(os.devnull, "w")  # noqa: SIM115
+            self._stream = open(os.devnull, "w")  # noqa: SIM115  # for the process
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -90,7 +90,7 @@ class Database:
         asked (compare).
         """
         how = {"readonly": readonly, "statement_timeout": statement_timeout}
-        with self.asking(**how, compare=compare) as (connection, _):  # type: ignore[arg-type]
+        with self.asking(**how, compare=compare) as (connection, _):  # type: ignore[arg-type]  # `how` is asking's own
             yield connection
 
     @contextmanager

@@ -82,6 +82,6 @@ def cut(connection: Callable[[], psycopg.Connection[Any] | None]) -> None:
     none.
     """
     with contextlib.suppress(OSError, psycopg.Error, AttributeError):
-        line = socket.socket(fileno=os.dup(connection().pgconn.socket))  # type: ignore[union-attr]
+        line = socket.socket(fileno=os.dup(connection().pgconn.socket))  # type: ignore[union-attr]  # open since open_line
         line.shutdown(socket.SHUT_RDWR)
         line.close()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _DAY = timedelta(days=1)
+_MOST_MINUTES = 100_000  # the LIMIT of sql/minutes.sql
 _RED = 20  # exit codes from HOLD on
 
 
@@ -124,6 +125,10 @@ def investigate(
         }
         rows = connection.execute(load_sql("minutes"), binds).mappings()
         minutes = frames.frame("minutes", [dict(row) for row in rows])
+        if len(minutes) >= _MOST_MINUTES:
+            raise ParameterError(
+                problems="end: too many minutes to add up; choose a shorter window"
+            )
         read = partial(sample, connection, start=began, end=until, domain=name)
         failing, slow = read(failed=True, limit=MOST), read(slowest=True, limit=20)
     return Investigation(

@@ -24,7 +24,7 @@ def export(
     session: Session, *, start: datetime | None, end: datetime | None, kind: str, folder: Path
 ) -> Mapping[str, tuple[Path, int]]:
     """Write checks, looks, decisions and statements of [start, end) into a new folder, all or none;
-    None is the beginning or the end of the ledger.
+    None is the beginning or the end of the ledger. Entries that cannot be read are a fifth table.
 
     kind: csv, parquet or jsonl; the columns are those of rollout_lib.frames. Returns each table's
     file and its number of rows. Raises ParameterError for a format, a span without an entry, or a
@@ -43,9 +43,8 @@ def export(
     kept = [
         entry
         for entry in facts.entries
-        if entry.at is not None
-        and (start is None or entry.at >= start)
-        and (end is None or entry.at < end)
+        if entry.at is None  # one that cannot be read, and says so in a table of its own
+        or ((start is None or entry.at >= start) and (end is None or entry.at < end))
     ]
     if not kept:
         raise ParameterError(problems="--from, --to: the ledger has no entry in this span")
@@ -56,12 +55,14 @@ def _tables(entries: list[LedgerEntry]) -> dict[str, DataFrame]:
     from rollout_lib import frames
 
     ran = [entry.body for entry in runs(entries)]
-    return {
+    tables = {
         "checks": frames.checks(ran),
         "looks": frames.looks(ran),
         "decisions": frames.history(ran),
         "statements": frames.stated(entries),
     }
+    unread = frames.unreadable(entries)
+    return tables | ({"unreadable": unread} if len(unread) else {})
 
 
 def _written(

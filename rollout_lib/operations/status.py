@@ -18,6 +18,7 @@ from rollout_lib.display import header_line
 from rollout_lib.display.answer import answer_of
 from rollout_lib.errors import CouldNotMeasure, DatabaseUnreachable
 from rollout_lib.judgement.gates import paused
+from rollout_lib.judgement.safety import unreadable_words
 from rollout_lib.judgement.state import fold, held_until
 from rollout_lib.judgement.summary import next_step
 from rollout_lib.judgement.timeline import slot_of, slots_of
@@ -103,6 +104,12 @@ class Status:
             yield f"Checks: {len(slots.done)} of {len(slots.expected)} done; the next is due at {due}"
         if "ledger" not in self.unread:
             yield f"Watcher: {self._watched(session)}"
+        if standing.unreadable:
+            yield unreadable_words(standing)[0]
+        known, config = standing.last_change, self.config
+        if known and config and (config.percentage, config.enabled) != known[1:]:
+            ledger = f"{known[1]:g} %" if known[2] and known[1] else "off"
+            yield f"By hand: the ledger made the routing {ledger}. What it is now: rollout monitor"
         if standing.rolled_back_at is not None:
             why = standing.latched_reason or "by a person"
             yield f"Rolled back at {self._clock(standing.rolled_back_at, session)}: {redact(why)}"

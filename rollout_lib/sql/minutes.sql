@@ -3,7 +3,7 @@
 -- Columns: minute, domain, routed_to, requests, errors, slow.
 SELECT date_trunc('minute', l.created_at) AS minute, lower(btrim(coalesce(l.domain, ''), E' \t\r\n')) AS domain,
        lower(btrim(coalesce(l.routed_to, ''), E' \t\r\n')) AS routed_to, count(*) AS requests,
-       count(*) FILTER (WHERE l.status IS DISTINCT FROM 'success' OR l.routed_to = 'error') AS errors,
+       count(*) FILTER (WHERE (lower(btrim(l.status, E' \t\r\n')) = 'success' AND lower(btrim(l.routed_to, E' \t\r\n')) IN ('unified', 'legacy')) IS NOT TRUE) AS errors,
        count(*) FILTER (WHERE l.response_time_ms > CAST(:slow_ms AS integer)) AS slow
   FROM webhook_routing_logs l
  WHERE l.created_at >= CAST(:start AS timestamptz) AND l.created_at < CAST(:until AS timestamptz)

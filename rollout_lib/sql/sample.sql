@@ -10,6 +10,6 @@ SELECT l.created_at, lower(btrim(coalesce(l.domain, ''), E' \t\r\n')) AS domain,
  WHERE l.created_at >= CAST(:start AS timestamptz) AND l.created_at < CAST(:until AS timestamptz)
    AND (CAST(:domain AS text) = '' OR lower(btrim(coalesce(l.domain, ''), E' \t\r\n')) = CAST(:domain AS text))
    AND (CAST(:routed_to AS text) = '' OR lower(btrim(coalesce(l.routed_to, ''), E' \t\r\n')) = CAST(:routed_to AS text))
-   AND (CAST(:failed AS text) = '' OR (l.status IS DISTINCT FROM 'success' OR l.routed_to = 'error') = (CAST(:failed AS text) = 'yes'))
+   AND (CAST(:failed AS text) = '' OR ((lower(btrim(l.status, E' \t\r\n')) = 'success' AND lower(btrim(l.routed_to, E' \t\r\n')) IN ('unified', 'legacy')) IS NOT TRUE) = (CAST(:failed AS text) = 'yes'))
  ORDER BY CASE WHEN CAST(:slowest AS boolean) THEN l.response_time_ms END DESC NULLS LAST, l.created_at DESC
  LIMIT CAST(:most AS integer)

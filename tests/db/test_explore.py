@@ -18,6 +18,7 @@ from rollout_lib.cli.app import run
 from rollout_lib.database.ledger import read_facts
 from rollout_lib.errors import ParameterError
 from rollout_lib.judgement.state import fold
+from rollout_lib.notebook import about
 from rollout_lib.operations.explore import investigate
 from rollout_lib.operations.export import export
 
@@ -226,3 +227,46 @@ def test_a_post_mortem_is_filled_from_the_ledger(evening, capsys):
     ):
         assert part in text
     assert "<b>" not in text
+
+
+def test_what_cannot_be_read_is_a_table_and_not_left_out(evening, tmp_path, capsys):
+    """An entry of a newer version is exported with the reason, and status says that it waits."""
+    evening.sql(
+        "SELECT rollout.append_entry('attestation', 'complaints', 'week6-unified',"
+        " clock_timestamp(), NULL, NULL, 'planted', '{\"subject\": \"complaints\"}')"
+    )
+    done = export(evening.session(), start=None, end=None, kind="csv", folder=tmp_path / "out")
+    file, rows = done["unreadable"]
+    assert rows == 1
+    assert pd.read_csv(file)["why"].notna().all()
+    assert run(["status", "--plan", evening.session().plan.path]) == 0
+    assert "cannot be read" in capsys.readouterr().out
+
+
+def test_more_failures_than_are_read_are_said(failed, monkeypatch):
+    """The counts of a cut sample are not given out as all."""
+    monkeypatch.setattr("rollout_lib.operations.explore.MOST", 5)
+    monkeypatch.setattr("rollout_lib.notebook.MOST", 5)
+    session = failed.session()
+    found = investigate(session, start=(failed.now - timedelta(hours=1)).isoformat())
+    assert "Only the newest 5 failing rows" in repr(about(found, session))
+
+
+def test_unknown_words_are_failures_here_as_in_a_check(evening):
+    """Another destination or status is no success; another spelling is one."""
+    evening.sql(
+        "ALTER TABLE webhook_routing_logs DROP CONSTRAINT routed_to_is_known,"
+        " DROP CONSTRAINT status_is_known, ALTER COLUMN status DROP NOT NULL"
+    )
+    rows = [("unified", "ok?"), ("nowhere", "success"), (" Unified", "Success "), ("unified", None)]
+    for routed_to, status in rows:
+        said = f"'{status}'" if status else "NULL"
+        evening.sql(
+            "INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status) VALUES"
+            f" (CAST('{evening.now}' AS timestamptz) + interval '1 s', 'jobs', '{routed_to}', {said})"
+        )
+    start = evening.now.isoformat()
+    end = (evening.now + timedelta(minutes=1)).isoformat()
+    found = investigate(evening.session(), start=start, end=end)
+    assert int(found.minutes["errors"].sum()) == 3
+    assert len(found.failing) == 3

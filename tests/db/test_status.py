@@ -98,3 +98,13 @@ def test_after_a_rollback_the_cause_stays_on_top(evening, capsys):
     assert "ROLLED BACK" in said
     assert "Rolled back at " in said
     assert "rollout acknowledge --restart --reason '…' --plan" in said
+
+
+def test_what_somebody_did_by_hand_a_second_ago_is_said(evening, capsys):
+    """The configuration first, and that the ledger knows another; never the last answer alone."""
+    evening.sql("SELECT update_routing_percentage(60, 'by hand')")
+    where = ["--plan", evening.session().plan.path, "--as-of", evening.now.isoformat()]
+    assert run(["status", *where]) == 0
+    said = capsys.readouterr().out
+    assert "· 60 % ·" in said
+    assert "By hand: the ledger made the routing 10 %" in said

@@ -143,7 +143,7 @@ def test_what_was_done_is_done_whoever_listens(evening, tmp_path, way, more):
     how = dict(OUTPUTS[way])
     closed, pipe = how.pop("closed", ()), how.pop("pipe", False)
     named = {name: how.pop(name) for name in ("stdout", "stderr") if name in how}
-    streams = {name: Path(file).open("w") for name, file in named.items()}  # noqa: SIM115
+    streams = {name: Path(file).open("w") for name, file in named.items()}  # noqa: SIM115  # closed below
     if pipe:
         reader, writer = os.pipe()
         os.close(reader)

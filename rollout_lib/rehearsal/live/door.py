@@ -85,7 +85,7 @@ class GuardedProtocol(H11Protocol):
     _inside = _refused = False
     _headers: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn hands over a stream
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if peer else ""
         if not self.door.admit(self.address, self.loop.time()):
