@@ -24,7 +24,8 @@ def page(title: str, body: str) -> str:
     """The whole HTML page of a body that is ours already."""
     twin = "<main" in body  # its own headings are folded
     heading = "" if "<h1" in body and not twin else _HEADING.format(title=escape(title))
-    whole = heading + body if twin else f"<main>{heading}{body}</main>"
+    text = str(body)  # Markup would escape what is put before it
+    whole = heading + text if twin else f"<main>{heading}{text}</main>"
     return _PAGE.format(title=escape(title), style=stylesheet() + _own(), body=whole)
 
 

@@ -88,6 +88,8 @@ def test_everybody_can_read_a_page(name, scheme, records, browser):
         if one["impact"] in ("serious", "critical")
     ]
     assert serious == []
+    assert page.locator("h1.ro-unseen").count() == 1
+    assert "<h1" not in page.locator("body").inner_text()
     for chart in page.locator("svg.marks").all():
         assert chart.get_attribute("role") == "img"
         assert chart.get_attribute("aria-label")
