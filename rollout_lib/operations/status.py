@@ -76,7 +76,14 @@ class Status:
         if self.last is not None:
             answer = answer_of(self.last)
             badge, when = answer.badge, self._clock(self.last.at, session)
-            shown.append(f"{badge.sign} {badge.word} at {when}  {answer.sentence}")
+            said = f"{badge.sign} {badge.word} at {when}  {answer.sentence}"
+            age = self.at - self.last.at
+            if at != "routing off" and age > 2 * session.plan.monitoring.interval:
+                said = (
+                    f"? NOT CURRENT  Nobody has looked for {span(age)}; then it was {badge.word}."
+                    " rollout monitor looks now"
+                )
+            shown.append(said)
         if self.line:
             span_h = f"{session.plan.monitoring.window.total_seconds() / 3600:g} h"
             rate = self.line["error_pct"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -108,3 +109,13 @@ def test_what_somebody_did_by_hand_a_second_ago_is_said(evening, capsys):
     said = capsys.readouterr().out
     assert "· 60 % ·" in said
     assert "By hand: the ledger made the routing 10 %" in said
+
+
+def test_an_answer_of_long_ago_is_not_the_answer(evening, capsys):
+    """Routing is on and nobody has checked for two hours: said, and no green word by itself."""
+    evening.now += timedelta(hours=2)
+    where = ["--plan", evening.session().plan.path, "--as-of", evening.now.isoformat()]
+    assert run(["status", *where]) == 0
+    said = capsys.readouterr().out
+    assert "? NOT CURRENT  Nobody has looked for 2 h; then it was " in said
+    assert "✓" not in said
