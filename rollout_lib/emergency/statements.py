@@ -24,6 +24,7 @@ NEWEST: LiteralString = """ WHERE created_at IS NULL
 # read-only; another schema's table of the same name, first in the path, is not the one.
 _OURS: LiteralString = """SET LOCAL lock_timeout = '1s';
     SET LOCAL idle_in_transaction_session_timeout = '5s';
+    SET LOCAL datestyle = 'ISO';
     SELECT set_config(name, '9s', true) FROM pg_catalog.pg_settings
      WHERE name = 'transaction_timeout';
     SELECT set_config('search_path', 'public, pg_temp', true)

@@ -99,6 +99,7 @@ PASSED = {
         " ALTER DATABASE {database} SET default_transaction_deferrable = on;"
     ),
     "LATIN1 by default": "ALTER DATABASE {database} SET client_encoding = 'LATIN1';",
+    "dates in another style": "ALTER DATABASE {database} SET datestyle = 'German, DMY';",
 }
 
 
