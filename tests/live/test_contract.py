@@ -4,6 +4,11 @@ hears of it.
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
 import yaml
 
@@ -58,6 +63,27 @@ def test_what_comes_otherwise_is_a_difference(staged, plan):
         "b: the answer must be 200, is 400.",
         "a: the rows of message 0 must be mobility to unified, is mobility to legacy.",
     ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_whoever_ends_the_check_finds_the_configuration_as_it_was(staged, plan, number):
+    """A check that is told to stop, or loses its terminal, while it has routing on at some share
+    puts the configuration back before it goes.
+    """
+    statement = "SELECT percentage, enabled, domains, notes FROM webhook_routing_config"
+    before = staged.connection.execute(statement).fetchall()
+    command = ["router", "check", "--url", staged.stage.address("router"), "--plan", plan.path]
+    with subprocess.Popen(
+        [sys.executable, "-m", "rollout_lib", *command],
+        env={**os.environ},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as child:
+        while not any(row[1] for row in staged.connection.execute(statement).fetchall()):
+            assert child.poll() is None, "it ended before it had routing on"
+        child.send_signal(number)
+        assert child.wait(60) != 0
+    assert staged.connection.execute(statement).fetchall() == before
 
 
 def test_production_is_refused_and_nothing_is_asked(tmp_path, capsys):

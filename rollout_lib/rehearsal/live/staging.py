@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import text
 
@@ -33,6 +35,7 @@ class TakenConfiguration:
             )
         self._before = dict(rows[0]._mapping)
         self._ours: dict[str, Any] = self._before
+        self._tried = self._before  # a stop may come between the commit and knowing of it
 
     def set(self, state: State) -> None:
         """Make it so; what the table itself refuses is noted, and cannot happen to a router."""
@@ -55,13 +58,16 @@ class TakenConfiguration:
         update = (
             "UPDATE public.webhook_routing_config SET percentage = :percentage, enabled = :enabled,"
             " domains = :domains, notes = :notes, updated_at = clock_timestamp()"
-            f" WHERE created_at = {_NEWEST} AND percentage = :was_percentage"
-            " AND enabled = :was_enabled"
+            f" WHERE created_at = {_NEWEST} AND ((percentage, enabled)"
+            " IN ((:was_percentage, :was_enabled), (:tried_percentage, :tried_enabled)))"
         )
         was = {
             "was_percentage": self._ours["percentage"],
             "was_enabled": self._ours["enabled"],
+            "tried_percentage": self._tried["percentage"],
+            "tried_enabled": self._tried["enabled"],
         }
+        self._tried = values
         try:
             with self._database.transaction(readonly=False) as connection:
                 connection.execute(text(delete))
@@ -70,6 +76,7 @@ class TakenConfiguration:
             if not _by_constraint(error):
                 raise
             self.refused = "the table refuses this configuration"
+            self._tried = self._ours
             return
         if done != 1:
             raise CouldNotMeasure(
@@ -96,12 +103,36 @@ def _by_constraint(error: RolloutError) -> bool:
 
 @contextmanager
 def taken_configuration(database: Database) -> Iterator[TakenConfiguration]:
-    """Take the configuration, and put it back whatever happens."""
-    taken = TakenConfiguration(database)
-    try:
-        yield taken
-    finally:
+    """Take the configuration, and put it back whatever happens; a signal to stop raises SystemExit."""
+    with _stoppable():
+        taken = TakenConfiguration(database)
         try:
-            taken.put_back()
-        except RolloutError as error:
-            taken.trouble = f"The configuration was NOT put back: {error}"
+            yield taken
+        finally:
+            try:
+                taken.put_back()
+            except RolloutError as error:
+                taken.trouble = f"The configuration was NOT put back: {error}"
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """The first signal to stop raises, so that what was taken is put back; a second one changes
+    nothing, since that is under way. Only the main thread hears signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+
+    def stop(number: int, _frame: Any) -> NoReturn:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
