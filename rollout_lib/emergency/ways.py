@@ -82,10 +82,10 @@ def bring_about(line: Line, goal: Goal) -> Seen:
             if failure is not None and not failure.busy:
                 dead.add(way.name)
             elif failure is not None:
-                slow.add(way.name)
                 busy = failure.words
                 if not way.is_function:
-                    break  # a lock is in the way of all of them
+                    break  # a lock is in the way of all of them; the plain way is tried again
+                slow.add(way.name)
             elif not way.is_function:
                 busy = ""
         # Somebody else may have done it; while a lock is in the way there may be nothing to see.

@@ -3,6 +3,7 @@ what a new connection reads after the commit, and nothing else is called off."""
 
 from __future__ import annotations
 
+import threading
 from decimal import Decimal
 
 import psycopg
@@ -158,6 +159,21 @@ def test_a_lock_of_another_table_does_not_keep_the_row(evening, monkeypatch):
         assert routing(evening) == {(0, False)}
         other.rollback()
     assert any("waited too long" in words for words in done.trouble)
+
+
+def test_a_row_that_somebody_holds_for_a_while_is_tried_until_it_is_free(evening):
+    """A person's session, which is not ours to end, holds the row past the first turns: each way
+    is tried again until the deadline.
+    """
+    other = psycopg.connect(evening.direct, application_name="psql")
+    other.execute(f"SELECT * FROM {TABLE} FOR UPDATE")
+    released = threading.Timer(12, other.close)
+    released.start()
+    try:
+        switch_off(evening.direct, reason="x", operator="Rita")
+    finally:
+        released.join()
+    assert routing(evening) == {(0, False)}
 
 
 def test_a_function_that_swallows_its_limit_is_cut_off(evening, monkeypatch):
