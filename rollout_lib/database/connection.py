@@ -139,12 +139,13 @@ def _opening(readonly: bool, statement_timeout: str) -> list[Asked]:
     """What every transaction begins with. Who only reads holds no row against anybody, and may
     take its time to judge between two reads."""
     mode = "ISOLATION LEVEL REPEATABLE READ, READ ONLY" if readonly else "READ WRITE"
-    limits = {
+    ours = {
         "statement_timeout": "30s" if readonly else statement_timeout,
         "lock_timeout": "5s",
         "idle_in_transaction_session_timeout": "60s" if readonly else "5s",
+        "datestyle": "ISO",  # a role may ask for another, which the driver cannot read
     }
-    settings = [f"SET LOCAL {name} = '{value}'" for name, value in limits.items()]
+    settings = [f"SET LOCAL {name} = '{value}'" for name, value in ours.items()]
     return [(text(words), {}) for words in (f"BEGIN {mode}", *settings)]
 
 

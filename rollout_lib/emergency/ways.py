@@ -82,10 +82,10 @@ def bring_about(line: Line, goal: Goal) -> Seen:
             if failure is not None and not failure.busy:
                 dead.add(way.name)
             elif failure is not None:
+                slow.add(way.name)
                 busy = failure.words
                 if not way.is_function:
-                    break  # a lock is in the way of all of them; the plain way is tried again
-                slow.add(way.name)
+                    break  # a lock may be in the way of all of them
             elif not way.is_function:
                 busy = ""
         # Somebody else may have done it; while a lock is in the way there may be nothing to see.
@@ -96,6 +96,9 @@ def bring_about(line: Line, goal: Goal) -> Seen:
         if turns >= TURNS or line.seconds() > limits.DEADLINE - 10:
             raise _not_done(line, goal, seen, busy)
         if busy:
+            names = {way.name for way in plain} - dead
+            if names <= slow:  # each had its turn: once more
+                slow -= names
             line.clear_the_way()
             time.sleep(0.1)
 

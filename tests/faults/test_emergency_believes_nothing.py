@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from rollout_lib import operations as op
+from rollout_lib.cli.app import run
 from rollout_lib.emergency import line, lower, switch_off
 from rollout_lib.errors import CouldNotMeasure, DatabaseUnreachable, NotSwitchedOff
 from rollout_lib.operations.lowering import lower_to
@@ -176,6 +177,22 @@ def test_a_row_that_somebody_holds_for_a_while_is_tried_until_it_is_free(evening
     assert routing(evening) == {(0, False)}
 
 
+@pytest.mark.parametrize(
+    "body",
+    ["PERFORM pg_sleep(60); RETURN NEW;", "LOCK TABLE audit; RETURN NEW;"],
+    ids=["it hangs", "it waits for a lock"],
+)
+def test_a_trigger_that_does_not_end_is_gone_around(evening, monkeypatch, body):
+    """The plain UPDATE can never come to its end: it is not all that is tried until the deadline."""
+    monkeypatch.setattr(line, "LIMIT", 0.5)
+    arrange(evening, "CREATE TABLE audit (t text);" + trigger("BEFORE UPDATE", body))
+    with psycopg.connect(evening.direct, application_name="psql") as other:
+        other.execute("LOCK TABLE audit")
+        done = switch_off(evening.direct, reason="x", operator="Rita")
+        other.rollback()
+    assert routing(evening) == {(0, False)}, done.trouble
+
+
 def test_a_function_that_swallows_its_limit_is_cut_off(evening, monkeypatch):
     """It holds the row and catches the cancel: our own session that hangs in it is ended."""
     monkeypatch.setattr(line, "LIMIT", 0.5)
@@ -321,3 +338,18 @@ def test_a_spike_that_could_not_be_carried_out_says_so(evening, operator, monkey
     monkeypatch.setenv("ROLLOUT_REHEARSAL_URL", operator)
     with pytest.raises(CouldNotMeasure, match="did NOT switch routing off"):
         op.attest(evening.session(), subject="complaints", value="spike", reason="calls")
+
+
+@pytest.mark.parametrize(
+    "style", ["datestyle = 'German, DMY'", "intervalstyle = 'iso_8601'", "timezone = 'Asia/Tokyo'"]
+)
+def test_how_a_database_writes_its_values_stops_no_command(evening, style):
+    """Dates, intervals and zones as somebody else likes them: a check, a status, a step down and a
+    spike are done as ever."""
+    arrange(evening, f"ALTER DATABASE {{database}} SET {style};")
+    assert run(["monitor", "--json"]) != 1
+    assert run(["status"]) == 0
+    assert lower_to(evening.session(), Decimal(5), "stepping back").applied
+    assert routing(evening) == {(5, True)}
+    op.attest(evening.session(), subject="complaints", value="spike", reason="calls")
+    assert routing(evening) == {(0, False)}
