@@ -13,10 +13,13 @@ import pytest
 import yaml
 
 from rollout_lib.cli.app import run
+from rollout_lib.database.connection import connect
+from rollout_lib.errors import CouldNotMeasure
 from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.live.checking import check_router
 from rollout_lib.rehearsal.live.contract import TABLE, Contract, read_contract
 from rollout_lib.rehearsal.live.router import SECRET, VERIFY
+from rollout_lib.rehearsal.live.staging import taken_configuration
 
 
 @pytest.fixture
@@ -65,7 +68,7 @@ def test_what_comes_otherwise_is_a_difference(staged, plan):
     ]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_whoever_ends_the_check_finds_the_configuration_as_it_was(staged, plan, number):
     """A check that is told to stop, or loses its terminal, while it has routing on at some share
     puts the configuration back before it goes.
@@ -84,6 +87,18 @@ def test_whoever_ends_the_check_finds_the_configuration_as_it_was(staged, plan, 
         child.send_signal(number)
         assert child.wait(60) != 0
     assert staged.connection.execute(statement).fetchall() == before
+
+
+def test_what_cannot_be_put_back_is_said_also_by_a_check_that_is_ended(staged, plan):
+    """Somebody else changed it meanwhile: it stays theirs, and the end says that it does."""
+
+    def ended() -> None:
+        with taken_configuration(connect(plan)):
+            staged.connection.execute("UPDATE webhook_routing_config SET percentage = 33")
+            raise SystemExit(143)
+
+    with pytest.raises(CouldNotMeasure, match="NOT put back"):
+        ended()
 
 
 def test_production_is_refused_and_nothing_is_asked(tmp_path, capsys):

@@ -103,16 +103,26 @@ def _by_constraint(error: RolloutError) -> bool:
 
 @contextmanager
 def taken_configuration(database: Database) -> Iterator[TakenConfiguration]:
-    """Take the configuration, and put it back whatever happens; a signal to stop raises SystemExit."""
+    """Take the configuration, and put it back whatever happens; a signal to stop raises SystemExit.
+
+    Who is ended early and cannot put it back raises CouldNotMeasure, so that it is said."""
     with _stoppable():
         taken = TakenConfiguration(database)
         try:
             yield taken
-        finally:
-            try:
-                taken.put_back()
-            except RolloutError as error:
-                taken.trouble = f"The configuration was NOT put back: {error}"
+        except BaseException as ended:
+            _put_back(taken)
+            if taken.trouble:
+                raise CouldNotMeasure(reason=taken.trouble) from ended
+            raise
+        _put_back(taken)
+
+
+def _put_back(taken: TakenConfiguration) -> None:
+    try:
+        taken.put_back()
+    except RolloutError as error:
+        taken.trouble = f"The configuration was NOT put back: {error}"
 
 
 @contextmanager
@@ -123,7 +133,7 @@ def _stoppable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
     def stop(number: int, _frame: Any) -> NoReturn:
         for each in numbers:
