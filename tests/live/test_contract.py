@@ -4,6 +4,7 @@ hears of it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -99,6 +100,25 @@ def test_what_cannot_be_put_back_is_said_also_by_a_check_that_is_ended(staged, p
 
     with pytest.raises(CouldNotMeasure, match="NOT put back"):
         ended()
+
+
+def test_a_stop_that_something_swallowed_ends_the_check_at_its_next_step(staged, plan):
+    """As a callback or a finalizer does with what is raised in it: the configuration is put back."""
+    statement = "SELECT percentage, enabled, domains, notes FROM webhook_routing_config"
+    before = staged.connection.execute(statement).fetchall()
+    state = read_contract().steps[1].configuration
+
+    def swallowing() -> None:
+        with taken_configuration(connect(plan)) as taken:
+            taken.set(state)
+            with contextlib.suppress(SystemExit):
+                os.kill(os.getpid(), signal.SIGTERM)
+            taken.set(state)
+
+    with pytest.raises(SystemExit) as ended:
+        swallowing()
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert staged.connection.execute(statement).fetchall() == before
 
 
 def test_production_is_refused_and_nothing_is_asked(tmp_path, capsys):

@@ -205,7 +205,9 @@ def test_an_unreachable_unified_falls_back_to_each_messages_own_function():
 
 
 def test_statuses_follow_the_message_they_speak_of():
-    """By its id; else by the customer; else they are unknown. A protected customer's stay."""
+    """By its id; else by the customer, and then at legacy; else they are unknown. A protected
+    customer's stay.
+    """
 
     async def run(bench: Bench) -> None:
         await bench.send(post({"messages": [message("a", "a job", "1")]}))
@@ -222,7 +224,8 @@ def test_statuses_follow_the_message_they_speak_of():
 
     bench = Bench()
     asyncio.run(run(bench))
-    assert bench.destinations.at(UNIFIED) == ["a", "c", "a#delivered", "ours#delivered"]
+    assert bench.destinations.at(UNIFIED) == ["a", "c", "a#delivered"]
+    assert bench.destinations.at("wa-webhook-jobs") == ["ours#delivered"]
     assert bench.destinations.at("wa-webhook-mobility") == ["b", "b#delivered", "of ours#delivered"]
     assert bench.destinations.at("wa-webhook-unknown") == ["nobody's#delivered"]
     assert Counter(row[1] for row in rows(bench)) == {
@@ -230,6 +233,19 @@ def test_statuses_follow_the_message_they_speak_of():
         "mobility": 3,
         "unknown": 1,
     }
+
+
+def test_a_status_that_comes_before_its_protected_message_never_reaches_unified():
+    """The customer spoke of jobs before, and the status of a taxi is faster than the taxi."""
+
+    async def run(bench: Bench) -> None:
+        await bench.send(post({"messages": [message("a", "a job", "1")]}))
+        await bench.send(post({"statuses": [status("b", sender="1")]}))
+        await bench.send(post({"messages": [message("b", "a taxi", "1")]}))
+
+    bench = Bench()
+    asyncio.run(run(bench))
+    assert bench.destinations.at(UNIFIED) == ["a"]
 
 
 def test_a_status_of_what_legacy_answered_stays_on_legacy_after_a_rise():

@@ -140,13 +140,15 @@ class Conversations:
             self._keep(self._senders, sender, before if keeps else item.domain)
 
     def followed(self, item: Item) -> Spoken:
-        """What a status belongs to: its message, else its customer, else nothing known."""
+        """What a status belongs to: its message, else its customer, else nothing known. Only one
+        whose message is known may go to unified: any other may be of a protected one.
+        """
         if item.message_id is not None:
             spoken = self._messages.get(_digest(item.message_id))
             if spoken is not None:
                 return spoken
         domain = self._senders.get(_digest(item.sender), UNKNOWN) if item.sender else UNKNOWN
-        return Spoken(domain=domain, key=None, unified=True)
+        return Spoken(domain=domain, key=None, unified=False)
 
     def _keep(self, where: OrderedDict[bytes, Any], key: bytes, value: object) -> None:
         where[key] = value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -20,8 +20,8 @@ _NEWEST = "(SELECT max(created_at) FROM public.webhook_routing_config)"
 class TakenConfiguration:
     """The newest row while the check has it: what it was, what we made of it, and putting it back."""
 
-    def __init__(self, database: Database) -> None:
-        self._database, self.trouble = database, ""
+    def __init__(self, database: Database, told: Sequence[int] = ()) -> None:
+        self._database, self._told, self.trouble = database, told, ""
         self.refused = ""
         with database.transaction(readonly=True) as connection:
             rows = connection.execute(
@@ -38,7 +38,11 @@ class TakenConfiguration:
         self._tried = self._before  # a stop may come between the commit and knowing of it
 
     def set(self, state: State) -> None:
-        """Make it so; what the table itself refuses is noted, and cannot happen to a router."""
+        """Make it so; what the table itself refuses is noted, and cannot happen to a router.
+
+        Raises SystemExit where a stop was told and swallowed, by a callback or a finalizer."""
+        if self._told:
+            raise SystemExit(128 + self._told[0])
         ours = {"percentage": state.percentage, "enabled": state.enabled, "domains": state.domains}
         self.refused = ""
         self._write({**ours, "notes": "rollout router check"})
@@ -106,8 +110,8 @@ def taken_configuration(database: Database) -> Iterator[TakenConfiguration]:
     """Take the configuration, and put it back whatever happens; a signal to stop raises SystemExit.
 
     Who is ended early and cannot put it back raises CouldNotMeasure, so that it is said."""
-    with _stoppable():
-        taken = TakenConfiguration(database)
+    with _stoppable() as told:
+        taken = TakenConfiguration(database, told)
         try:
             yield taken
         except BaseException as ended:
@@ -116,6 +120,8 @@ def taken_configuration(database: Database) -> Iterator[TakenConfiguration]:
                 raise CouldNotMeasure(reason=taken.trouble) from ended
             raise
         _put_back(taken)
+        if told:
+            raise SystemExit(128 + told[0])
 
 
 def _put_back(taken: TakenConfiguration) -> None:
@@ -126,23 +132,25 @@ def _put_back(taken: TakenConfiguration) -> None:
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
+def _stoppable() -> Iterator[list[int]]:
     """The first signal to stop raises, so that what was taken is put back; a second one changes
-    nothing, since that is under way. Only the main thread hears signals.
+    nothing, since that is under way. Only the main thread hears signals. Yields what was heard.
     """
+    told: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield told
         return
     numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
     def stop(number: int, _frame: Any) -> NoReturn:
         for each in numbers:
             signal.signal(each, signal.SIG_IGN)
+        told.append(number)
         raise SystemExit(128 + number)
 
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield
+        yield told
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
