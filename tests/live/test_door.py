@@ -106,15 +106,6 @@ def test_a_few_refused_ones_are_strangers():
     assert shown["signatures"]["refused"] == 9
 
 
-def test_two_readers_can_not_read_two_webhooks():
-    """A key that stands twice is refused: a function could read the other one."""
-    bench = Bench()
-    body = b'{"entry": [], "entry": [{"changes": []}]}'
-    signed = {"x-hub-signature-256": signature(SECRET, body)}
-    assert asyncio.run(bench.ask(body, signed))[0] == 400
-    assert bench.destinations.handed == []
-
-
 def test_bodies_in_memory_are_bounded():
     """What is over is told to come again, and nothing of it stays counted."""
     held = Held(most=10)

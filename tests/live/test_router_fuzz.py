@@ -108,8 +108,8 @@ def test_no_shape_of_a_webhook_makes_the_router_fail(database):
         ]
         status, bench = _ask(body, given)
         names = [name for name, _, _ in bench.destinations.handed]
-        # A part that holds NaN is no JSON that every reader takes: it is refused, and a row.
-        assert (status == 200 and names) or (status == 502 and "NaN" in body.decode())
+        assert status == 200
+        assert names
         assert len(names) == len(set(names))
         for name, _, passed in bench.destinations.handed:
             assert name == "wa-webhook-unified" or name.removeprefix("wa-webhook-") in (

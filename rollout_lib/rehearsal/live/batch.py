@@ -2,7 +2,8 @@
 
 A POST goes to unified only if every message in it may; then each follows its own draw. On legacy
 each domain has a function of its own, so a mixed POST is split there too. A part's bytes are new,
-and so is its signature: without the app's secret a signed POST cannot be split."""
+and so is its signature: without the app's secret a signed POST is not split, but for what was
+answered before: that is never handed on again."""
 
 from __future__ import annotations
 
@@ -16,11 +17,14 @@ from rollout_lib.rehearsal.live.recognise import REST, Item, Place
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What one function is handed: the items, in the order of the POST, and where they go."""
+    """What one function is handed: the items, in the order of the POST, and where they go.
+
+    body None: it cannot be taken out of the POST, so nothing is handed on."""
 
     items: tuple[Item, ...]
     name: str  # the function
     routed_to: str
+    body: bytes | None
 
     @property
     def domains(self) -> str:
@@ -31,7 +35,7 @@ class Part:
 def part_of(payload: Mapping[str, Any], items: Iterable[Item]) -> bytes | None:
     """Return the POST with these items alone, everything around them as it was.
 
-    None where it cannot be written as JSON that every reader takes (NaN, Infinity)."""
+    None where it cannot be written as JSON that every reader takes: NaN, or nested too deep."""
     kept = {place for item in items for place in item.places}
     entries = [
         smaller

@@ -28,6 +28,7 @@ from rollout_lib.rehearsal.live.recognise import UNKNOWN, Item, Kind, clean
 from rollout_lib.rehearsal.live.webhook import signature
 
 UNIFIED_NAME = "wa-webhook-unified"
+_CANNOT_BE_SPLIT = "the rest of it was answered before, and it cannot be split"
 _STOPPED = Answer(status=None, problem="the router was stopped before the answer")
 SIGNATURE = "x-hub-signature-256"
 
@@ -55,10 +56,13 @@ class Hands(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Post:
-    """One accepted POST: its bytes, its JSON, the headers that are passed on, when it began."""
+    """One accepted POST: its bytes, its JSON, the headers that are passed on, when it began.
+
+    faithful: the JSON says all that the bytes say. What does not is whole, and on legacy."""
 
     body: bytes
     payload: Mapping[str, Any]
+    faithful: bool
     headers: Mapping[str, str]  # x-correlation-id always; the signature where one was given
     began: float  # time.monotonic()
 
@@ -88,8 +92,8 @@ class Dispatch:
         """Return what became of the POST's items, and whether any was handed on now."""
         items = self._followed(items)
         fresh, running, outcomes = self._told_apart(items)
-        parts = self._parts(post, items, fresh)
-        outcomes += await self._hand_on(post, parts, len(items)) if parts else []
+        parts = self._parts(post, items, fresh, again=bool(running or outcomes))
+        outcomes += await self._hand_on(post, parts) if parts else []
         for future in running:
             outcomes.append(await future)
         return outcomes, bool(parts)
@@ -131,81 +135,129 @@ class Dispatch:
         seen: set[bytes] = set()
         for item in items:
             key = identity(item)
-            before = self._answered.look(key) if key else None
+            before = self._answered.look(key)
             if isinstance(before, Outcome):
                 known.append(before)
                 self._counts["answered again"] += 1
             elif before is not None:
                 running.append(before)
                 self._counts["waited for the first delivery"] += 1
-            elif key is None or key not in seen:
+            elif key not in seen:
                 fresh.append(item)
-                seen |= {key} if key else set()
+                seen.add(key)
         return fresh, running, known
 
-    def _parts(self, post: Post, items: Sequence[Item], fresh: Sequence[Item]) -> list[Part]:
+    def _parts(
+        self, post: Post, items: Sequence[Item], fresh: Sequence[Item], *, again: bool
+    ) -> list[Part]:
         """Who is handed what. One item that may not go to unified keeps the whole POST on legacy,
-        also where it was answered before.
+        also where it was answered before. again: something of the POST was.
         """
+        if not fresh:
+            return []
         config = self._configuration.current()
-        may = all(self.may_go_to_unified(item.domain, config) for item in items)
-        sides = [(item, may and self._drawn(item, post, config)) for item in fresh]
-        return self._grouped(sides) if self._can_be_split(post) else self._whole(sides, items)
+        may = post.faithful and all(self.may_go_to_unified(item.domain, config) for item in items)
+        sides = self._sides(post, fresh, config if may else None)
+        return self._fitted(post, sides, items, again=again)
+
+    def _sides(
+        self, post: Post, items: Sequence[Item], config: Configured | None
+    ) -> list[tuple[Item, bool]]:
+        """Each item, and whether it goes to unified; config None: it does not.
+
+        A message goes by its sender's draw, a status only with its message: the one beside it, else
+        the one that is remembered."""
+        if config is None:
+            return [(item, False) for item in items]
+        beside: dict[str, bool] = {}
+        for item in items:
+            if item.kind is Kind.MESSAGE and item.message_id is not None:
+                drawn = config.draws(draw_key(item, post.body))
+                beside[item.message_id] = drawn and beside.get(item.message_id, True)
+
+        def unified(item: Item) -> bool:
+            key = draw_key(item, post.body)
+            if item.kind is not Kind.STATUS:
+                return config.draws(key)
+            if item.message_id is not None and item.message_id in beside:
+                return beside[item.message_id]
+            spoken = self._conversations.followed(item)
+            return spoken.unified and config.draws(spoken.key or key)
+
+        return [(item, unified(item)) for item in items]
+
+    def _fitted(
+        self,
+        post: Post,
+        sides: Sequence[tuple[Item, bool]],
+        items: Sequence[Item],
+        *,
+        again: bool,
+    ) -> list[Part]:
+        """The parts with their bytes. items: all that those of the POST, or of the part, are.
+
+        A POST stays as it came where its signature cannot be made anew. What was answered of it is
+        not handed on again for that: the rest goes without a signature, or not at all."""
+        if post.faithful and (self._can_be_signed(post) or again):
+            all_of_it = not again and len(sides) == len(items)
+            parts = self._grouped(post, sides, all_of_it=all_of_it)
+            if all(part.body is not None for part in parts):
+                return parts
+            sides = [(item, False) for item, _ in sides]
+        return [self._whole(sides, items, None if again else post.body)]
 
     @staticmethod
-    def _grouped(sides: Sequence[tuple[Item, bool]]) -> list[Part]:
-        """A part for unified, and one for each function of legacy."""
+    def _grouped(post: Post, sides: Sequence[tuple[Item, bool]], *, all_of_it: bool) -> list[Part]:
+        """A part for unified, and one for each function of legacy. The bytes are those that came
+        where one part is all of the POST.
+        """
         grouped: dict[tuple[str, str], list[Item]] = {}
         for item, unified in sides:
             name = UNIFIED_NAME if unified else legacy_name(item.domain)
             grouped.setdefault((name, UNIFIED if unified else LEGACY), []).append(item)
+        whole = all_of_it and len(grouped) == 1
         return [
-            Part(items=tuple(group), name=name, routed_to=routed_to)
+            Part(
+                items=tuple(group),
+                name=name,
+                routed_to=routed_to,
+                body=post.body if whole else part_of(post.payload, group),
+            )
             for (name, routed_to), group in grouped.items()
         ]
 
-    def _drawn(self, item: Item, post: Post, config: Configured | None) -> bool:
-        """The side of an item: its sender's draw; a status goes to unified only with its message."""
-        if config is None:
-            return False
-        key = draw_key(item, post.body)
-        if item.kind is Kind.STATUS:
-            spoken = self._conversations.followed(item)
-            return spoken.unified and config.draws(spoken.key or key)
-        return config.draws(key)
-
-    def _can_be_split(self, post: Post) -> bool:
+    def _can_be_signed(self, post: Post) -> bool:
         """A part's signature can be made anew, or nobody asked for one."""
         return self._settings.app_secret is not None or SIGNATURE not in post.headers
 
-    def _whole(self, sides: Sequence[tuple[Item, bool]], everything: Sequence[Item]) -> list[Part]:
+    def _whole(
+        self, sides: Sequence[tuple[Item, bool]], everything: Sequence[Item], body: bytes | None
+    ) -> Part:
         """One part: to unified only where each item goes there, else to the protected one's
         function, else to the first one's.
         """
-        if not sides:
-            return []
         items = tuple(item for item, _ in sides)
         if all(unified for _, unified in sides):
-            return [Part(items=items, name=UNIFIED_NAME, routed_to=UNIFIED)]
+            return Part(items=items, name=UNIFIED_NAME, routed_to=UNIFIED, body=body)
         domains = [item.domain for item in everything]
         first = next((name for name in domains if name in self._settings.protected), domains[0])
-        return [Part(items=items, name=legacy_name(first), routed_to=LEGACY)]
+        return Part(items=items, name=legacy_name(first), routed_to=LEGACY, body=body)
 
-    async def _hand_on(self, post: Post, parts: Sequence[Part], every: int) -> list[Outcome]:
-        """Hand on all parts at once; what became of each. every: how many items the POST has."""
+    async def _hand_on(self, post: Post, parts: Sequence[Part]) -> list[Outcome]:
+        """Hand on all parts at once; what became of each."""
         for part in parts:  # before anything is awaited: nobody else may begin the same message
             self._answered.begin(_keys(part))
             for item in part.items:  # a status may overtake the answer to its message
                 self._conversations.note(item, draw_key(item, post.body), part.routed_to == UNIFIED)
-        return await self._each(post, parts, every)
+        return await self._each(post, parts)
 
-    async def _each(self, post: Post, parts: Sequence[Part], every: int) -> list[Outcome]:
+    async def _each(self, post: Post, parts: Sequence[Part]) -> list[Outcome]:
         if len(parts) == 1:
-            return await self._one(post, parts[0], every)
-        found = await asyncio.gather(*(self._one(post, part, every) for part in parts))
+            return await self._one(post, parts[0])
+        found = await asyncio.gather(*(self._one(post, part) for part in parts))
         return [outcome for outcomes in found for outcome in outcomes]
 
-    async def _one(self, post: Post, part: Part, every: int) -> list[Outcome]:
+    async def _one(self, post: Post, part: Part) -> list[Outcome]:
         """One part at its function; its rows and its answer, whatever happens."""
         outcome = Outcome(
             answer=_STOPPED,
@@ -215,7 +267,7 @@ class Dispatch:
         )
         falls_back = False
         try:
-            answer = await self._asked(post, part, every)
+            answer = await self._asked(post, part)
             falls_back = part.routed_to == UNIFIED and not answer.sent
             reached = answer.sent or falls_back
             outcome = replace(
@@ -229,23 +281,22 @@ class Dispatch:
             return [outcome]
         # Nothing left for unified, so nothing ran: legacy, once. The failure is a row of its own.
         self._counts["fell back"] += 1
-        return await self._each(post, self._at_legacy(post, part.items), every)
+        return await self._each(post, self._at_legacy(post, part))
 
-    def _at_legacy(self, post: Post, items: Sequence[Item]) -> list[Part]:
-        sides = [(item, False) for item in items]
-        return self._grouped(sides) if self._can_be_split(post) else self._whole(sides, items)
+    def _at_legacy(self, post: Post, part: Part) -> list[Part]:
+        sides = [(item, False) for item in part.items]
+        return self._fitted(post, sides, part.items, again=part.body is not post.body)
 
-    async def _asked(self, post: Post, part: Part, every: int) -> Answer:
-        """The answer to a part. The bytes are those that came where the part is all of the POST."""
-        body, headers = post.body, {**post.headers, "x-routed-domain": part.domains}
-        if len(part.items) != every and self._can_be_split(post):
-            smaller = part_of(post.payload, part.items)
-            if smaller is None:
-                return Answer(status=None, sent=False, problem="a part is no JSON of its own")
-            body = smaller
+    async def _asked(self, post: Post, part: Part) -> Answer:
+        """The answer to a part. A signature that is not of its bytes is not handed on."""
+        if part.body is None:
+            return Answer(status=None, sent=False, problem=_CANNOT_BE_SPLIT)
+        headers = {**post.headers, "x-routed-domain": part.domains}
+        if part.body is not post.body:
+            headers.pop(SIGNATURE, None)
             if self._settings.app_secret is not None:
-                headers[SIGNATURE] = signature(self._settings.app_secret, body)
-        return await self._hands.post(part.name, body, headers)
+                headers[SIGNATURE] = signature(self._settings.app_secret, part.body)
+        return await self._hands.post(part.name, part.body, headers)
 
     def _remember(self, post: Post, part: Part, outcome: Outcome) -> None:
         for item in part.items:
@@ -279,7 +330,7 @@ class Dispatch:
 
 
 def _keys(part: Part) -> list[bytes]:
-    return [key for item in part.items if (key := identity(item)) is not None]
+    return [identity(item) for item in part.items]
 
 
 def _logged_id(item: Item) -> str | None:

@@ -46,16 +46,15 @@ def _digest(*parts: str) -> bytes:
     return said.digest()
 
 
-def identity(item: Item) -> bytes | None:
+def identity(item: Item) -> bytes:
     """Return what tells an item from every other, the same each time it is delivered.
 
-    None where it has no id: then nothing can say that it came before. The domain belongs to it, so
-    that one id with two contents never keeps a protected message from being handed on."""
-    if item.kind is Kind.OTHER or item.message_id is None:
-        return None
+    Where it has no id, all of its content tells it. The domain belongs to it, so that one id with
+    two contents never keeps a protected message from being handed on."""
+    named = ("id", item.message_id) if item.message_id is not None else ("content", item.content)
     sort = (item.kind.value, item.status, item.timestamp)
     domain = item.domain if item.kind is Kind.MESSAGE else ""
-    return _digest(*sort, item.message_id, item.sender or "", domain)
+    return _digest(*named, *sort, item.sender or "", domain)
 
 
 def draw_key(item: Item, body: bytes) -> bytes:

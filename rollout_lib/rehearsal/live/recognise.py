@@ -7,6 +7,8 @@ captions. What nothing recognises is `unknown`; a protected domain named anywher
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping
@@ -57,9 +59,9 @@ class Place:
 class Item:
     """One message, one status, or all the rest of a POST together.
 
-    message_id is the full text as it came (of a status: the id it speaks of); sender is the
-    customer. A status has no domain of its own: it is `unknown` until something says what it
-    follows.
+    message_id is the full text as it came (of a status: the id it speaks of), a number as text;
+    content tells an item that has none from others. sender is the customer. A status has no domain
+    of its own: it is `unknown` until something says what it follows.
     """
 
     kind: Kind
@@ -69,25 +71,30 @@ class Item:
     sender: str | None = None
     status: str = ""
     timestamp: str = ""
+    content: str = ""  # a digest, the same whatever the order of keys is
 
 
-def contents(payload: Any, protected: Collection[str]) -> tuple[Item, ...]:
+def contents(payload: Any, protected: Collection[str], body: bytes = b"") -> tuple[Item, ...]:
     """Return everything in a POST, at least one item: what cannot be read is the rest. Raise
     TooMany over MOST_ITEMS messages and statuses, and nothing else.
-    """
+
+    body: the bytes of the POST, which tell what is nested too deep for anything else to tell it."""
     items: list[Item] = []
     rest: list[Place] = []
+    remains: list[Any] = []
     for place, found in _walk(payload):
         if place.part == "messages" and isinstance(found, Mapping):
-            items.append(_message(place, found, protected))
+            items.append(_message(place, found, protected, body))
         elif place.part == "statuses" and isinstance(found, Mapping):
-            items.append(_status(place, found))
+            items.append(_status(place, found, body))
         else:
             rest.append(place)
+            remains.append(found)
         if len(items) > MOST_ITEMS:
             raise TooMany
     if rest:
-        items.append(Item(kind=Kind.OTHER, places=tuple(rest), domain=UNKNOWN))
+        told = _digest(remains, body) if payload else _digest(None, body)
+        items.append(Item(kind=Kind.OTHER, places=tuple(rest), domain=UNKNOWN, content=told))
     return tuple(items)
 
 
@@ -107,53 +114,68 @@ def domain_of(message: Mapping[str, Any], protected: Collection[str]) -> str:
     return next((domain for domain in named if domain in protected), named[0] if named else UNKNOWN)
 
 
-def _message(place: Place, found: Mapping[str, Any], protected: Collection[str]) -> Item:
+def _message(
+    place: Place, found: Mapping[str, Any], protected: Collection[str], body: bytes
+) -> Item:
+    identity = _text(found, "id")
     return Item(
         kind=Kind.MESSAGE,
         places=(place,),
         domain=domain_of(found, protected),
-        message_id=_text(found, "id"),
+        message_id=identity,
         sender=_text(found, "from"),
+        content="" if identity else _digest(found, body),
     )
 
 
-def _status(place: Place, found: Mapping[str, Any]) -> Item:
+def _status(place: Place, found: Mapping[str, Any], body: bytes) -> Item:
+    identity = _text(found, "id")
     return Item(
         kind=Kind.STATUS,
         places=(place,),
         domain=UNKNOWN,
-        message_id=_text(found, "id"),
+        message_id=identity,
         sender=_text(found, "recipient_id"),
         status=_text(found, "status") or "",
         timestamp=_text(found, "timestamp") or "",
+        content="" if identity else _digest(found, body),
     )
 
 
+def _digest(found: Any, body: bytes) -> str:
+    """Tell content by its bytes in one spelling; by all of the POST's where it has none."""
+    try:
+        told = json.dumps(found, sort_keys=True).encode() if found is not None else body
+    except RecursionError:
+        told = body
+    return hashlib.blake2b(told, digest_size=16).hexdigest()
+
+
 def _walk(payload: Any) -> Iterator[tuple[Place, Any]]:
-    """Each message and status with its place; where the shape does not hold, the place alone."""
+    """Each message and status with its place; where the shape does not hold, all that is there."""
     entries = _list(payload, "entry")
     if not entries:
-        yield Place(), None
+        yield Place(), payload
     for number, entry in enumerate(entries):
         changes = _list(entry, "changes")
         if not changes:
-            yield Place(entry=number), None
+            yield Place(entry=number), entry
         for count, change in enumerate(changes):
-            yield from _walk_change(number, count, _get(change, "value"))
+            yield from _walk_change(number, count, change)
 
 
-def _walk_change(entry: int, change: int, value: Any) -> Iterator[tuple[Place, Any]]:
-    whole = Place(entry=entry, change=change)
+def _walk_change(entry: int, count: int, change: Any) -> Iterator[tuple[Place, Any]]:
+    whole, value = Place(entry=entry, change=count), _get(change, "value")
     lists = {part: _get(value, part) for part in ("messages", "statuses")}
     found = False
     for part, items in lists.items():
         if isinstance(items, list):
             for index, item in enumerate(items):
                 found = True
-                yield Place(entry=entry, change=change, part=part, index=index), item
+                yield Place(entry=entry, change=count, part=part, index=index), item
     misshapen = any(items is not None and not isinstance(items, list) for items in lists.values())
     if misshapen or not found:
-        yield whole, None
+        yield whole, change
 
 
 def _named(message: Mapping[str, Any]) -> Iterator[str | None]:
@@ -185,7 +207,10 @@ def _folded(text: str) -> str:
 
 
 def _text(value: Mapping[str, Any], key: str) -> str | None:
+    """The text of an id, a sender or a time; a number is one as well."""
     found = value.get(key)
+    if isinstance(found, int | float) and not isinstance(found, bool):
+        return str(found)
     return found if isinstance(found, str) and found else None
 
 

@@ -93,9 +93,15 @@ class Router:
         try:
             body = await read_body(request, self._held)
             self._prove(body, request.headers.get(SIGNATURE, ""))
-            payload = parsed(body)
-            items = contents(payload, self._settings.protected)
-            post = Post(body=body, payload=payload, headers=_passed_on(request), began=began)
+            payload, faithful = parsed(body)
+            items = contents(payload, self._settings.protected, body)
+            post = Post(
+                body=body,
+                payload=payload,
+                faithful=faithful,
+                headers=_passed_on(request),
+                began=began,
+            )
             outcomes, now = await self._dispatch.take(post, items)
         except TooMany:
             return self._refused(Refusal(413, "more messages than a batch may have"))

@@ -8,6 +8,8 @@ import asyncio
 import hashlib
 import hmac
 import json
+from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -15,6 +17,7 @@ from starlette.requests import Request
 LARGEST_BODY = 3_000_000  # bytes: Meta's own limit for a webhook
 BODY_S = 10.0  # for all of a body to arrive
 MOST_HELD = 256_000_000  # bytes of all bodies at once; more are told to come again
+MOST_DIGITS = 4_000  # of an integer; Python reads no more than 4,300
 
 
 class Refusal(Exception):
@@ -84,21 +87,61 @@ def prove(body: bytes, given: str, secret: bytes | None) -> None:
         raise Refusal(401, "X-Hub-Signature-256 does not match the body")
 
 
-def parsed(body: bytes) -> dict[str, Any]:
-    """The JSON object of a body. Raises Refusal 400, also where a key stands twice: two readers
-    could read two different webhooks in it.
-    """
+def parsed(body: bytes) -> tuple[dict[str, Any], bool]:
+    """Return the JSON object of a body, and whether it says all that the bytes say: then it can be
+    written anew. Raise Refusal 400.
+
+    It does not where two readers could read two webhooks: a key that stands twice, a number that
+    no float holds, NaN, bytes that are no text. What is nested too deep to be read is empty."""
+    doubts: list[str] = []
     try:
-        payload = json.loads(body, object_pairs_hook=_once)
-    except (ValueError, RecursionError):
+        payload = json.loads(
+            body,
+            object_pairs_hook=partial(_once, doubts),
+            parse_float=partial(_number, doubts),
+            parse_int=partial(_integer, doubts),
+            parse_constant=partial(_no_number, doubts),
+        )
+    except RecursionError:
+        if body.lstrip()[:1] != b"{":
+            raise Refusal(400, "the body is not a JSON object") from None
+        return {}, False
+    except ValueError:
         raise Refusal(400, "the body is not JSON") from None
     if not isinstance(payload, dict):
         raise Refusal(400, "the body is not a JSON object")
-    return payload
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        doubts.append("bytes that are no text")
+    return payload, not doubts
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(doubts: list[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
+        doubts.append("a key stands twice")
     return found
+
+
+def _number(doubts: list[str], text: str) -> float:
+    found = float(text)
+    try:
+        same = Decimal(text) == Decimal(repr(found))
+    except InvalidOperation:  # an exponent beyond all bounds
+        same = False
+    if not same:
+        doubts.append("a number that no float holds")
+    return found
+
+
+def _integer(doubts: list[str], text: str) -> int | str:
+    if len(text) <= MOST_DIGITS:
+        return int(text)
+    doubts.append("an integer of too many digits")
+    return text
+
+
+def _no_number(doubts: list[str], text: str) -> float:
+    doubts.append("no number")
+    return float(text)
