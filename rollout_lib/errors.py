@@ -79,8 +79,8 @@ class DatabaseClosed(DatabaseUnreachable):
 
 
 class NotSwitchedOff(DatabaseUnreachable):
-    """The database {where} answers, and this did NOT switch routing off: {reason}
-    Routing goes on as last configured. {then}"""
+    """The database {where} answers, and routing was NOT read back as off: {reason}
+    Until it is, take it for on. {then}"""
 
 
 class TablesMissing(CouldNotMeasure):

@@ -24,7 +24,7 @@ from rollout_lib.emergency.address import project_of
 from rollout_lib.emergency.connection import APPLICATION, cut, read
 from rollout_lib.emergency.identity import MARKS, Found, Mark
 from rollout_lib.emergency.line import DEADLINE, Line
-from rollout_lib.emergency.statements import DOWN, OFF, Row, Seen, ask, said
+from rollout_lib.emergency.statements import DOWN, ELSEWHERE, OFF, Row, Seen, ask, said
 from rollout_lib.emergency.ways import Goal, bring_about, down_to, is_off, is_verified, off
 from rollout_lib.emergency.ways import words as row_words
 from rollout_lib.errors import DatabaseUnreachable
@@ -62,7 +62,8 @@ def switch_off(
     reason, operator = redact(reason), name_of(operator)
     with _open(address, reason) as line:
         done = _off(line, reason, at)
-        return _recorded(line, done, reason, operator, redact(rollout))
+        done = _recorded(line, done, reason, operator, redact(rollout))
+        return _still(line, done, off(reason), reason)
 
 
 def lower(
@@ -73,7 +74,9 @@ def lower(
     to: one step down instead of off; never up. Raises as switch_off does."""
     reason = redact(reason)
     with _open(address, reason) as line:
-        return _off(line, reason, at) if to is None else _down(line, to, reason, at)
+        if to is None:
+            return _still(line, _off(line, reason, at), off(reason), reason)
+        return _still(line, _down(line, to, reason, at), down_to(to, reason), reason)
 
 
 @contextmanager
@@ -102,22 +105,27 @@ def _off(line: Line, reason: str, at: datetime | None) -> SwitchedOff:
         second = line.must_look()
         if _is_off_at_zero(line, goal, second):
             return _said(line, before, second, at)
+    return _said(line, before, _to_zero(line, reason), at)
+
+
+def _to_zero(line: Line, reason: str) -> Seen:
+    goal = off(reason)
     seen = bring_about(line, goal)
     if seen.row is not None and seen.row.percentage != 0:
         seen = _zero(line, reason, seen)
         if not is_verified(line, goal, seen):  # what sets 0 % may enable, too
             line.trouble.append(f"setting 0 % left it at {row_words(seen.row)}: switched off again")
             seen = bring_about(line, goal)
-    return _said(line, before, seen, at)
+    return seen
 
 
 def _zero(line: Line, reason: str, seen: Seen) -> Seen:
     """So that one `enabled = true` does not bring the old percentage back; a failure is told."""
     failed = ""
     for way in (DOWN[0], OFF[2]):  # the runbook's function, then an UPDATE that keeps it off
-        failure = line.send(way, {"reason": reason, "to": "0.00"})
+        failure = line.send(way, {"reason": reason, "to": "0.00"}, _is_zero)
         seen = line.must_look()
-        if seen.row is None or (is_off(seen.row) and seen.row.percentage == 0):
+        if seen.row is None or _is_zero(seen.row):
             return seen
         failed = failed or (
             failure.words if failure else f"{way.name} left it at {row_words(seen.row)}"
@@ -146,8 +154,15 @@ def _first(line: Line) -> Seen | None:
 
 
 def _is_off_at_zero(line: Line, goal: Goal, seen: Seen) -> bool:
-    """Off for certain, with nothing left to bring back."""
-    return is_verified(line, goal, seen) and seen.row is not None and seen.row.percentage == 0
+    """Off for certain, with nothing left to bring back. What a view shows is not believed before
+    something was written through it."""
+    at_zero = seen.row is not None and _is_zero(seen.row)
+    return seen.plain and at_zero and is_verified(line, goal, seen)
+
+
+def _is_zero(row: Row) -> bool:
+    """Off, with nothing left that `enabled` alone would bring back."""
+    return is_off(row) and row.percentage == 0
 
 
 def _said(line: Line, before: Row | None, seen: Seen, at: datetime | None) -> SwitchedOff:
@@ -167,12 +182,38 @@ def _said(line: Line, before: Row | None, seen: Seen, at: datetime | None) -> Sw
     )
 
 
+def _still(line: Line, done: SwitchedOff, goal: Goal, reason: str) -> SwitchedOff:
+    """The last word: what a new connection reads after everything that was sent, the entry on the
+    ledger and the question for the marker included; what woke something is not asked again.
+
+    Raises NotSwitchedOff where it cannot be kept off."""
+    told = len(line.trouble)
+    try:
+        seen = line.must_look()
+    except DatabaseUnreachable as error:
+        words = f"it was read back, and could not be once more at the end ({said(error)})"
+        return replace(done, trouble=(*done.trouble, words))
+    if not is_verified(line, goal, seen):
+        words = f"writing the ledger or reading the marker left it at {row_words(seen.row)}"
+        line.trouble.append(
+            f"{words}: switched again; look what stands on tables of schema rollout"
+        )
+        seen = _to_zero(line, reason) if goal.ways is OFF else bring_about(line, goal)
+    assert seen.row is not None  # what was verified was read
+    return replace(done, after=seen.row, trouble=(*done.trouble, *line.trouble[told:]))
+
+
 def _found(line: Line) -> Found:
     """Which database it was, by its address and marker; nothing of it can undo what was done."""
     host, database = line.where
     marks: tuple[Mark, ...] = ()
     try:
         rows = ask(line.open(), MARKS)
+        others = [str(row[0]) for row in ask(line.open(), ELSEWHERE)]
+        if others:
+            line.trouble.append(
+                f"not touched, since no path leads there: {', '.join(others)}; does the router read it?"
+            )
         marks = tuple(
             Mark(rollout=row[0], environment=row[1], id=row[2], project=row[3] or "")
             for row in rows

@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,17 @@ import psycopg
 
 from rollout_lib import spool
 from rollout_lib.emergency.connection import APPLICATION, cut, not_known, open_connection
-from rollout_lib.emergency.statements import BLOCKERS, Failure, Seen, Way, ask, look, said, send
+from rollout_lib.emergency.statements import (
+    BLOCKERS,
+    Failure,
+    Row,
+    Seen,
+    Way,
+    ask,
+    look,
+    said,
+    send,
+)
 from rollout_lib.errors import DatabaseUnreachable
 from rollout_lib.redaction import redact
 
@@ -103,7 +114,9 @@ class Line:
             self.clear_the_way()
             time.sleep(0.1)
 
-    def send(self, way: Way, values: dict[str, str]) -> Failure | None:
+    def send(
+        self, way: Way, values: dict[str, str], reached: Callable[[Row], bool]
+    ) -> Failure | None:
         """One way, committed; where the line was lost on it nobody knows, and a look must tell."""
         connection = self.open()
         timer = threading.Timer(LIMIT + SLACK, cut, args=(lambda: connection,))
@@ -111,7 +124,7 @@ class Line:
         timer.start()
         self.asked = True
         try:
-            failure = send(connection, way, values, LIMIT)
+            failure = send(connection, way, values, LIMIT, reached)
             if failure is None and self.server:
                 self.written.add(self.server)
             return failure

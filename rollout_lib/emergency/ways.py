@@ -74,7 +74,7 @@ def bring_about(line: Line, goal: Goal) -> Seen:
         for way, after in zip(goal.ways, (*goal.ways[1:], None), strict=True):
             if way.name in dead or (way.name in slow and plain):
                 continue
-            failure = line.send(way, goal.values)
+            failure = line.send(way, goal.values, goal.reached)
             seen = line.look(afresh=True) if failure is None or failure.lost else None
             if seen is not None and is_verified(line, goal, seen):
                 return seen
@@ -146,10 +146,7 @@ def _not_done(line: Line, goal: Goal, seen: Seen | None, busy: str) -> NotSwitch
         reason = f"it is a standby, which takes no change; it shows {words(seen.row)}."
         then = "Run it again with the address of the server that writes."
     elif seen.hidden:
-        reason = (
-            "this was asked and is NOT verified: row security may hide the newest row from this"
-            f" role, which sees {words(seen.row)}."
-        )
+        reason = f"this was asked and is NOT verified: {seen.hidden}; it sees {words(seen.row)}."
         then = _BY_HAND
     elif seen.row is None:
         reason = "the configuration has no row, so that there was none to switch off."

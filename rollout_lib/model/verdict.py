@@ -348,6 +348,12 @@ class Change:
     gates: tuple[Gate, ...] = ()
     detail: str = ""
 
+    @property
+    def lowers(self) -> bool:
+        """Does less go to unified after it than before?"""
+        share, enabled = self.before
+        return self.after[0] < share or (enabled and not self.after[1])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:

@@ -20,7 +20,14 @@ from rollout_lib.database.heads import is_kept, read_head, write_head
 from rollout_lib.database.ledger import Facts, append
 from rollout_lib.database.session import Session
 from rollout_lib.display import Html, checkpoint_card, checkpoint_text
-from rollout_lib.errors import EXIT_CODES, CouldNotMeasure, RolloutError, SlotTaken
+from rollout_lib.emergency import lower, row_words
+from rollout_lib.errors import (
+    EXIT_CODES,
+    CouldNotMeasure,
+    NotSwitchedOff,
+    RolloutError,
+    SlotTaken,
+)
 from rollout_lib.judgement import RULES
 from rollout_lib.model import STATES, Act, Checkpoint, Standing, State, runs
 from rollout_lib.model.record import MIMETYPE, to_json
@@ -235,8 +242,9 @@ def record(session: Session, facts: Facts, checkpoint: Checkpoint) -> Recorded:
                 head = append(connection, **entry)
             if kept_head:
                 write_head(session.database, head)
+            told = (*left, *tell(session, checkpoint, head))
             return recorded(
-                checkpoint, facts, head, text, (*left, *tell(session, checkpoint, head))
+                checkpoint, facts, head, text, (*told, *_still_low(session, checkpoint))
             )
         except SlotTaken:
             continue  # somebody else's check was faster: this one claims no slot
@@ -251,6 +259,29 @@ def record(session: Session, facts: Facts, checkpoint: Checkpoint) -> Recorded:
         kept = f"nowhere, {error.strerror}"
     value = recorded(checkpoint, facts, None, text, _told_without(checkpoint))
     return replace(value, kept=f"{kept} ({words})")
+
+
+def _still_low(session: Session, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """What was lowered is read once more when its entry is written, since a trigger of the ledger
+    may have raised it again; what to tell where it had.
+
+    Raises NotSwitchedOff where it stays up."""
+    change = checkpoint.change
+    if change is None or not change.applied or not change.lowers:
+        return ()
+    to = change.after[0] if change.after[1] else None
+    try:
+        again = lower(session.database.address, reason=change.reason, to=to, at=session.as_of)
+    except NotSwitchedOff:
+        raise
+    except CouldNotMeasure as error:
+        return (f"it could not be read once more after its entry was written: {error}",)
+    if again.already:
+        return ()
+    return (
+        f"⚠ after its entry was written routing read {row_words(again.before)}, and was lowered"
+        f" again to {row_words(again.after)}: look what stands on tables of schema rollout",
+    )
 
 
 def _told_without(checkpoint: Checkpoint) -> tuple[str, ...]:

@@ -294,7 +294,7 @@ def test_a_frozen_server_is_not_waited_for_without_end(evening, proxy, through, 
     """No answer ever comes: exit 50, "not known", and a statement for the console that is safe to
     paste.
     """
-    proxy.arm(7, "stalled")
+    proxy.arm(9, "stalled")
     code = (
         "import sys; from rollout_lib.emergency import line; import rollout_lib.emergency as"
         " e;e.DEADLINE = line.DEADLINE = 1.5; line.RECONNECT = 0;sys.argv = ['rollout',"

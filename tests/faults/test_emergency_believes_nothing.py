@@ -119,6 +119,123 @@ def routing(day) -> set[tuple]:
     return set(rows)
 
 
+LEDGER_WAKES = f"""CREATE FUNCTION rollout.again() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    UPDATE public.{TABLE} SET enabled = true, percentage = 10; RETURN NULL; END $$;
+    CREATE TRIGGER again AFTER INSERT ON rollout.ledger FOR EACH ROW
+    EXECUTE FUNCTION rollout.again();"""
+MARKER_WAKES = f"""CREATE FUNCTION rollout.again() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+    UPDATE public.{TABLE} SET enabled = true, percentage = 10; RETURN true; END $$;
+    ALTER TABLE rollout.marker RENAME TO inner_marker;
+    CREATE VIEW rollout.marker AS SELECT * FROM rollout.inner_marker WHERE rollout.again();"""
+SHADOW = f"""CREATE FUNCTION public.row_to_json({TABLE}) RETURNS json LANGUAGE sql AS
+    $$ SELECT json_build_object('percentage', 0, 'enabled', false) $$;"""
+
+
+@pytest.mark.parametrize("wakes", [LEDGER_WAKES, MARKER_WAKES, SHADOW])
+def test_off_is_the_last_word(evening, wakes):
+    """What wakes with the ledger's entry or the marker's question, or speaks for the row, is seen:
+    off is what a new connection reads after all that was sent, and a person is told why."""
+    arrange(evening, wakes)
+    done = switch_off(evening.direct, reason="x", operator="Rita")
+    assert routing(evening) == {(0, False)}, done.trouble
+    if wakes is LEDGER_WAKES:
+        assert "10.00 %, enabled: switched again" in str(done.trouble)
+
+
+def test_a_run_that_lowers_says_the_last_word_too(evening):
+    """`rollout rollback` writes its entry after the change: a ledger that enables is undone."""
+    arrange(evening, LEDGER_WAKES)
+    done = op.roll_back(evening.session(), reason="complaints from shop 7")
+    assert routing(evening) == {(0, False)}
+    assert any("lowered again" in line for line in done.told)
+
+
+TWO = "CREATE SCHEMA app; CREATE TABLE app.{table} (LIKE public.{table} INCLUDING DEFAULTS);"
+# Where the second table stands in the path, and what the two hold at first.
+SCHEMAS = {
+    "the path's first is on": ("app, public", "25, true", "10, true"),
+    "the path's first is on, public's is off": ("app, public", "25, true", "0, false"),
+    "public's is on": ("app, public", "0, false", "25, true"),
+    "public is not on the path": ("app", "25, true", "25, true"),
+}
+
+
+def two_tables(evening, how: str) -> None:
+    path, app, public = SCHEMAS[how]
+    arrange(
+        evening,
+        TWO.replace("{table}", TABLE)
+        + f"INSERT INTO app.{TABLE} (percentage, enabled) VALUES ({app});"
+        f" UPDATE public.{TABLE} SET (percentage, enabled) = ROW({public});"
+        f" ALTER DATABASE {{database}} SET search_path = {path};",
+    )
+
+
+def both(evening) -> list[tuple]:
+    return evening.sql(
+        f"SELECT percentage, enabled FROM app.{TABLE}"
+        f" UNION ALL SELECT percentage, enabled FROM public.{TABLE}"
+    )
+
+
+@pytest.mark.parametrize("how", SCHEMAS)
+def test_of_two_tables_on_the_path_both_are_switched_off(evening, how):
+    """Nobody here knows which of them the router reads: OFF is said of both, or not at all."""
+    two_tables(evening, how)
+    done = switch_off(evening.direct, reason="x", operator="Rita")
+    assert both(evening) == [(0, False), (0, False)], done.trouble
+    assert not done.already
+    assert switch_off(evening.direct, reason="x", operator="Rita").already
+
+
+def test_one_step_down_of_two_tables_raises_neither(evening):
+    """25 and 5 %, one step down to 10: the one that is lower stays as it is."""
+    two_tables(evening, "public is not on the path")
+    evening.sql(f"UPDATE public.{TABLE} SET percentage = 5")
+    lower(evening.direct, reason="x", to=Decimal(10))
+    assert both(evening) == [(10, True), (5, True)]
+
+
+def test_a_second_table_that_may_not_be_changed_is_never_called_off(evening, operator):
+    """Its own table is off, the other one is not this role's: exit 50, and which could not."""
+    two_tables(evening, "the path's first is on")
+    evening.sql("GRANT USAGE ON SCHEMA app TO PUBLIC")
+    for grants in ("", f"GRANT SELECT ON app.{TABLE} TO PUBLIC"):
+        if grants:
+            evening.sql(grants)
+        with pytest.raises(NotSwitchedOff) as error:
+            switch_off(operator, reason="x", operator="Rita")
+        assert "permission denied" in str(error.value)
+
+
+def test_a_table_that_no_path_leads_to_is_named(evening):
+    """It is not ours to change, and the router might read it."""
+    arrange(evening, f"CREATE SCHEMA old; CREATE TABLE old.{TABLE} AS TABLE public.{TABLE}")
+    done = switch_off(evening.direct, reason="x", operator="Rita")
+    assert f"old.{TABLE}" in str(done.trouble)
+    assert evening.sql(f"SELECT percentage, enabled FROM old.{TABLE}") == [(10, True)]
+
+
+BEHIND = """ALTER TABLE {table} RENAME TO inner_config;
+    ALTER TABLE inner_config ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY shown ON inner_config USING (notes IS DISTINCT FROM 'hidden');
+    INSERT INTO inner_config (percentage, enabled, notes) VALUES (25, true, 'hidden');
+    CREATE VIEW {table} WITH (security_invoker = {invoker}) AS SELECT * FROM inner_config;
+    GRANT SELECT, UPDATE ON {table}, inner_config TO PUBLIC;
+    DROP FUNCTION set_routing_enabled;"""
+
+
+@pytest.mark.parametrize("invoker", ["true", "on", "'yes'"])
+def test_row_security_behind_a_view_is_looked_through(evening, operator, invoker):
+    """The newest row is hidden from this role, not from the router: it is not called off."""
+    evening.sql(
+        f"UPDATE {TABLE} SET percentage = 0, enabled = false, created_at = now() - interval '1 h'"
+    )
+    evening.sql(BEHIND.replace("{table}", TABLE).replace("{invoker}", invoker))
+    with pytest.raises(NotSwitchedOff, match="row security may hide"):
+        switch_off(operator, reason="x", operator="Rita")
+
+
 @pytest.mark.parametrize("way", PASSED)
 def test_what_stands_in_its_way_is_gone_around(evening, way):
     """Whatever the database does with it: disabled at 0 %, for a connection of ours; and the same
@@ -336,7 +453,7 @@ def test_a_spike_that_could_not_be_carried_out_says_so(evening, operator, monkey
     """Nobody is told "disabled" where a trigger keeps it on: exit 50 and what a person does."""
     evening.sql(STAYS["a deferred trigger"][0])
     monkeypatch.setenv("ROLLOUT_REHEARSAL_URL", operator)
-    with pytest.raises(CouldNotMeasure, match="did NOT switch routing off"):
+    with pytest.raises(CouldNotMeasure, match="NOT read back as off"):
         op.attest(evening.session(), subject="complaints", value="spike", reason="calls")
 
 
