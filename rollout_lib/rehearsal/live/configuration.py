@@ -18,6 +18,8 @@ from typing import Any
 
 from psycopg_pool import AsyncConnectionPool
 
+from rollout_lib.rehearsal.live.spelling import spelled
+
 VALID_S = 1.0
 EVERY_S = 0.25
 # Two rows at most: one is the configuration, a second one is nobody's.
@@ -70,7 +72,7 @@ class Configuration:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._read, self._clock = read, clock
-        self._protected = frozenset(map(_spelled, protected))
+        self._protected = frozenset(map(spelled, protected))
         self._newest: Configured | None = None
         self.problem = "not read yet"
 
@@ -122,22 +124,21 @@ def _sound(rows: Sequence[Row], asked: float, protected: frozenset[str]) -> Conf
         raise NotSound("enabled is not true or false")
     if not isinstance(domains, list) or not all(isinstance(name, str) for name in domains):
         raise NotSound("the domains are not a list of names")
-    if any(_spelled(name) in protected for name in domains):
+    names = frozenset(map(spelled, domains))
+    if "" in names:
+        raise NotSound("a name among the domains is empty")
+    if names & protected:
         raise NotSound("a protected domain is among the domains")
     if created_at is None:
         raise NotSound("the row has no created_at")
     return Configured(
         percentage=share,
         enabled=enabled,
-        domains=frozenset(domains),
+        domains=names,
         salt=_salt(created_at),
         asked=asked,
         read_at=datetime.now(UTC),
     )
-
-
-def _spelled(name: str) -> str:
-    return name.strip().casefold()
 
 
 def _salt(created_at: Any) -> bytes:

@@ -25,6 +25,7 @@ from rollout_lib.rehearsal.live.memory import (
     identity,
 )
 from rollout_lib.rehearsal.live.recognise import UNKNOWN, Item, Kind, clean
+from rollout_lib.rehearsal.live.spelling import spelled
 from rollout_lib.rehearsal.live.webhook import signature
 
 UNIFIED_NAME = "wa-webhook-unified"
@@ -41,11 +42,17 @@ def legacy_name(domain: str) -> str:
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What is fixed for a router's life. app_secret None takes unsigned webhooks, and health says
-    so.
+    so. Raise ValueError for a protected domain without a name.
     """
 
     protected: frozenset[str]
     app_secret: bytes | None
+
+    def __post_init__(self) -> None:
+        names = frozenset(map(spelled, self.protected))
+        if "" in names:
+            raise ValueError("the name of a protected domain is empty")
+        object.__setattr__(self, "protected", names)
 
 
 class Hands(Protocol):
@@ -156,7 +163,9 @@ class Dispatch:
         if not fresh:
             return []
         config = self._configuration.current()
-        may = post.faithful and all(self.may_go_to_unified(item.domain, config) for item in items)
+        may = post.faithful and all(
+            item.legible and self.may_go_to_unified(item.domain, config) for item in items
+        )
         sides = self._sides(post, fresh, config if may else None)
         return self._fitted(post, sides, items, again=again)
 

@@ -2,7 +2,8 @@
 
 A POST may carry many messages, statuses of messages, and what is neither. Buttons and list choices
 come first (their ids begin with the domain: `jobs_apply_17`), then whole words of texts and
-captions. What nothing recognises is `unknown`; a protected domain named anywhere in a message wins.
+captions, singular or plural. What nothing recognises is `unknown`. A protected domain wins that is
+named in any text of a message, however it is spelled.
 """
 
 from __future__ import annotations
@@ -10,24 +11,25 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Any
+
+from rollout_lib.rehearsal.live.spelling import bones, folded, readable
 
 UNKNOWN = "unknown"
 WORDS: Mapping[str, tuple[str, ...]] = {
     "jobs": ("job", "jobs", "vacancy", "vacancies", "cv", "hiring", "akazi", "emploi"),
     "marketplace": ("marketplace", "market", "buy", "sell", "price", "shop", "isoko"),
     "property": ("property", "rent", "rental", "house", "apartment", "inzu", "maison"),
-    "mobility": ("mobility", "ride", "driver", "taxi", "trip", "moto"),
-    "profile": ("profile", "account", "settings", "wallet"),
+    "mobility": ("mobility", "mobilite", "ride", "driver", "chauffeur", "taxi", "trip", "moto"),
+    "profile": ("profile", "profil", "account", "settings", "wallet"),
     "insurance": ("insurance", "insure", "policy", "claim", "assurance"),
 }
-_DOMAIN_OF = {word: domain for domain, words in WORDS.items() for word in words}
-_WORD = re.compile(r"\w+")
-_BUTTON = re.compile(r"[^\W_]+")
+_WORD = re.compile(r"[^\W_]+")
+_NO_WORDS = ("id", "from", "timestamp")  # of a message itself; every other text of it is read
 MOST_ITEMS = 2_000  # the platform's own limit of a batch is 1,000
 _CAPTIONED = ("image", "video", "document", "audio")
 REST = ""  # in a Place: what of a POST, an entry or a change is neither messages nor statuses
@@ -71,6 +73,7 @@ class Item:
     sender: str | None = None
     status: str = ""
     timestamp: str = ""
+    legible: bool = True  # all of its text can be read; who cannot read it cannot say it may go
     content: str = ""  # a digest, the same whatever the order of keys is
 
 
@@ -110,18 +113,37 @@ def clean(value: Any, longest: int) -> str | None:
 
 def domain_of(message: Mapping[str, Any], protected: Collection[str]) -> str:
     """Return the domain of one message: a protected one that is named anywhere, else the first."""
+    return _read(message, protected)[0]
+
+
+def _read(message: Mapping[str, Any], protected: Collection[str]) -> tuple[str, bool]:
+    """The domain of a message, and whether all of its text can be read."""
     named = [domain for domain in _named(message) if domain]
-    return next((domain for domain in named if domain in protected), named[0] if named else UNKNOWN)
+    names = _words_of(frozenset(protected))
+    texts = [folded(text) for text in _texts(message)]
+    shielded = next(
+        (
+            names[bones(word)]
+            for text in texts
+            for word in _WORD.findall(text)
+            if bones(word) in names
+        ),
+        None,
+    )
+    first = next((domain for domain in named if domain in protected), shielded)
+    return first or (named[0] if named else UNKNOWN), all(map(readable, texts))
 
 
 def _message(
     place: Place, found: Mapping[str, Any], protected: Collection[str], body: bytes
 ) -> Item:
     identity = _text(found, "id")
+    domain, legible = _read(found, protected)
     return Item(
         kind=Kind.MESSAGE,
         places=(place,),
-        domain=domain_of(found, protected),
+        domain=domain,
+        legible=legible,
         message_id=identity,
         sender=_text(found, "from"),
         content="" if identity else _digest(found, body),
@@ -190,20 +212,61 @@ def _named(message: Mapping[str, Any]) -> Iterator[str | None]:
     yield from _of_words(_get(_get(interactive, "nfm_reply"), "name"))
 
 
+def _texts(message: Mapping[str, Any]) -> Iterator[str]:
+    """Every text in a message, at any depth; of a form's answers, which are JSON, those in it."""
+    waiting: list[Any] = [value for key, value in message.items() if key not in _NO_WORDS]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+            if value.lstrip()[:1] in ("{", "[") and "\\" in value:
+                waiting.append(_answers(value))
+        elif isinstance(value, Mapping):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+
+
+def _answers(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _of_button(identity: Any) -> str | None:
     if not isinstance(identity, str):
         return None
-    first = _BUTTON.match(_folded(identity))
+    first = _WORD.match(folded(identity))
     return _DOMAIN_OF.get(first[0]) if first else None
 
 
 def _of_words(text: Any) -> Iterator[str | None]:
     if isinstance(text, str):
-        yield from (_DOMAIN_OF.get(word) for word in _WORD.findall(_folded(text)))
+        yield from (_DOMAIN_OF.get(word) for word in _WORD.findall(folded(text)))
 
 
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+def _numbers(word: str) -> Iterator[str]:
+    """The singular and its plurals."""
+    yield from (word, word + "s", word + "es")
+    if word.endswith("y"):
+        yield word[:-1] + "ies"
+
+
+_DOMAIN_OF = {
+    number: domain for domain, words in WORDS.items() for word in words for number in _numbers(word)
+}
+
+
+@lru_cache(maxsize=100)
+def _words_of(protected: frozenset[str]) -> Mapping[str, str]:
+    """The words of the protected domains, and their own names, in their bones."""
+    return {
+        bones(number): domain
+        for domain in protected
+        for word in (domain, *WORDS.get(domain, ()))
+        for number in _numbers(word)
+    }
 
 
 def _text(value: Mapping[str, Any], key: str) -> str | None:

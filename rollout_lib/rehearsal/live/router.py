@@ -42,6 +42,7 @@ from rollout_lib.rehearsal.live.logbook import Logbook
 from rollout_lib.rehearsal.live.memory import Outcome
 from rollout_lib.rehearsal.live.recognise import TooMany, contents
 from rollout_lib.rehearsal.live.serving import QuietServer, configured, listen, pairs, until_stopped
+from rollout_lib.rehearsal.live.spelling import spelled
 from rollout_lib.rehearsal.live.webhook import Held, Refusal, parsed, prove, read_body
 
 __all__ = [
@@ -282,6 +283,8 @@ def main() -> None:
     parser.add_argument("--unsigned", action="store_true", help="take webhooks without a signature")
     arguments = parser.parse_args()
     arguments.to = pairs(arguments.to, parser)
+    if not all(map(spelled, arguments.protected)):
+        parser.error("--protected is the name of a domain, not empty")
     address, secret = os.environ.get(DATABASE, ""), os.environ.get(SECRET, "").encode() or None
     if not address:
         parser.error(f"${DATABASE} is not set: whose configuration?")
