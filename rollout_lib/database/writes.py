@@ -5,6 +5,7 @@ router's role where ours may become it; else columns, constraints, rights and po
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -34,6 +35,8 @@ WRITTEN = {
 SOMETIMES = {"from_number", "message_id", "error_message", "response_time_ms"}
 AHEAD = "a row of tomorrow"
 _LONGEST_ERROR = "".join(hashlib.sha256(b"%d" % n).hexdigest() for n in range(64))  # 4,096 signs
+_FAILED = {"status": "error", "error_message": _LONGEST_ERROR}
+_READ_BACK = ("created_at", "domain", "routed_to", "status", "response_time_ms", "message_id")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,31 +49,33 @@ class Trouble:
     column: str = ""
     constraint: str = ""
     table: str = ""
+    context: str = ""
 
 
 def router_rows(plan: Plan) -> dict[str, dict[str, Any]]:
     """Return every kind of row that the router writes: {what it is: {column: value}}.
 
-    Columns that the router leaves out are left out; created_at is the database's."""
+    Each has a duration of its own, so that it is told apart where it is read back. Columns that the
+    router leaves out are left out; created_at is the database's."""
     rows: dict[str, dict[str, Any]] = {}
-    for place, domain in enumerate(plan.domains):
-        name = f"wa-webhook-{domain}"
-        rows[f"{domain} on unified"] = _row("wa-webhook-unified", domain, "unified", place)
-        rows[f"{domain} on legacy"] = _row(name, domain, "legacy", place + 20)
-    for place, domain in enumerate(plan.protected_domains):
-        rows[f"{domain} on legacy"] = _row(f"wa-webhook-{domain}", domain, "legacy", place + 40)
-    first = plan.domains[0]
-    failed = {"status": "error", "error_message": _LONGEST_ERROR}
-    rows["an unknown domain"] = _row("wa-webhook", "unknown", "legacy", 60)
-    rows["an error of unified"] = _row("wa-webhook-unified", first, "unified", 61) | failed
-    rows["an error of legacy"] = _row(f"wa-webhook-{first}", first, "legacy", 62) | failed
-    rows["a webhook that comes twice"] = _row("wa-webhook-unified", first, "unified", 0)
-    rows["a slow answer"] = rows["an unknown domain"] | {
-        "message_id": "pre-flight 63",
-        "response_time_ms": 150_000,
-    }
+    places = [(domain, routed) for domain in plan.domains for routed in ("unified", "legacy")]
+    places += [(domain, "legacy") for domain in (*plan.protected_domains, "unknown")]
+    for domain, routed_to in places:
+        name = "unified" if routed_to == "unified" else domain
+        row = _row(f"wa-webhook-{name}", domain, routed_to, len(rows))
+        rows[f"{domain} on {routed_to}"] = row
+        failed = _row(row["webhook_name"], domain, routed_to, len(rows)) | _FAILED
+        rows[f"an error of {domain} on {routed_to}"] = failed
+    for domain in plan.domains:
+        row = _row("router-error", domain, "error", len(rows)) | _FAILED
+        rows[f"an error of the router for {domain}"] = row
+    ok = rows["unknown on legacy"]
+    rows["a slow answer"] = ok | _named(90) | {"response_time_ms": 150_000}
+    rows["an answer within a millisecond"] = ok | _named(91) | {"response_time_ms": 0}
+    rows["a long id"] = ok | _named(92, 90) | {"response_time_ms": 792}
+    rows["an error without words"] = ok | _named(93) | {"response_time_ms": 793, "status": "error"}
     # What it could not read has neither sender nor id; one that was cut off has no duration.
-    bare = _row("router-error", "unknown", "error", 64) | failed
+    bare = _row("router-error", "unknown", "error", 94) | _FAILED
     rows["an error of the router"] = {
         key: value for key, value in bare.items() if key not in ("from_number", "message_id")
     }
@@ -85,18 +90,23 @@ def _row(webhook: str, domain: str, routed_to: str, number: int) -> dict[str, An
         "webhook_name": webhook,
         "domain": domain,
         "routed_to": routed_to,
-        "from_number": "15550100000",
-        "message_id": f"pre-flight {number} {'x' * 100}",
-        "response_time_ms": 700,
+        "from_number": "155501000001234",
+        "response_time_ms": 700 + number,
         "status": "success",
-    }
+    } | _named(number)
+
+
+def _named(number: int, length: int = 39) -> dict[str, str]:
+    """An id as WhatsApp gives them: its sign, and base64 of so many bytes."""
+    words = f"pre-flight {number:02} ".encode().ljust(length, b"x")
+    return {"message_id": f"wamid.{base64.b64encode(words).decode()}"}
 
 
 def rows_asked(plan: Plan, catalog: Catalog, *, may_write: bool) -> str:
     """Return what sql/tries/rows.sql is asked, as JSON.
 
-    may_write: False in a transaction that only reads. User triggers, rules and other servers are
-    never set off, for what they do may not be undone."""
+    may_write: False in a transaction that only reads. A trigger or a rule is set off where all that
+    it does is undone with the transaction; another server never is."""
     log, relation = catalog.row.log, catalog.relations[LOGS]
     known = set(log["columns"])
     rows: list[dict[str, Any]] = [
@@ -105,24 +115,33 @@ def rows_asked(plan: Plan, catalog: Catalog, *, may_write: bool) -> str:
     ]
     if "created_at" in relation.keys:
         ahead = (catalog.row.clock + timedelta(days=1)).isoformat()
-        rows.append({"what": AHEAD, "row": rows[0]["row"] | {"created_at": ahead}})
+        named = {key: value for key, value in _named(95).items() if key in known}
+        row = rows[0]["row"] | named | {"created_at": ahead}
+        rows.append({"what": AHEAD, "row": row, "once": True})
+    hidden = {item["name"] for item in catalog.row.hidden or ()}
     write = may_write and not _why_not(catalog)
     return json.dumps(
         {
             "table": relation.full_name,
             "relation": LOGS,
             "role": log["role"] if log["ours"] else None,
+            "settings": log["settings"] or [],
             "write": write,
+            "read": LOGS not in hidden and known.issuperset(_READ_BACK),
             "rows": rows,
         }
     )
 
 
+def _set_off(catalog: Catalog) -> list[Mapping[str, Any]]:
+    """The triggers and rules that an insert sets off."""
+    return [*(catalog.row.log["triggers"] or ()), *(catalog.row.log["rules"] or ())]
+
+
 def _why_not(catalog: Catalog) -> str:
     """Why no row is written, even to be undone; "" where it may be."""
     log, relation = catalog.row.log, catalog.relations[LOGS]
-    if log["triggers"] or log["rules"]:
-        names = ", ".join([*(log["triggers"] or ()), *(log["rules"] or ())])
+    if names := ", ".join(item["name"] for item in _set_off(catalog) if not item["undone"]):
         return f"{names} would run, and what it does may not be undone"
     if relation.kind == "f" or any(table["kind"] == "f" for table in relation.tables):
         return "its rows are on another server"
@@ -153,7 +172,8 @@ def rows_check(plan: Plan, catalog: Catalog, answer: str | None, *, wrote: bool,
         return unseen(name, "locked", limit, reason, "rollout preflight")
     role = catalog.row.log["role"] if catalog.row.log["ours"] else None
     troubles = _by_columns(catalog, tried)
-    troubles += [Trouble(**_plain(item)) for item in said["tried" if tried else "checked"]]
+    found = [*said["settings"], *said["tried" if tried else "checked"]]
+    troubles += [Trouble(**_plain(item)) for item in found]
     if not tried:
         troubles += _by_rights(catalog) + _by_partition(catalog)
     kinds = len(router_rows(plan))
@@ -166,11 +186,23 @@ def rows_check(plan: Plan, catalog: Catalog, answer: str | None, *, wrote: bool,
         mend = _mend(catalog, ahead)
         return warns(name, "none for tomorrow", limit, f"tomorrow: {ahead[0].message}", mend)
     if tried:
-        reason = f"{kinds} kinds written as {who}, and undone: only numbers of a sequence are used"
+        reason = (
+            f"{kinds} kinds written as {who}, each twice, and read back; undone: only numbers of a"
+            " sequence are used"
+        )
         return passes(name, f"{kinds} kinds taken", limit, reason)
     why = _why_not(catalog) or (f"{stopped[6:]}" if stopped else "this transaction only reads")
     reason = f"{kinds} kinds by the catalog, none written: {why}"
-    make = warns if catalog.row.log["triggers"] or catalog.row.log["rules"] else passes
+    drops = [item["name"] for item in _set_off(catalog) if item["drops"]]
+    if drops:
+        words = f"{reason}. By its text {', '.join(drops)} may keep rows away"
+        mend = (
+            f"by hand, as {catalog.relations[LOGS].owner}: read {', '.join(drops)}; where it keeps no"
+            " row of the router away, let what it does elsewhere be done by something else than a"
+            " trigger or a rule of the log"
+        )
+        return unseen(name, f"{', '.join(drops)} not tried", limit, words, mend)
+    make = warns if _set_off(catalog) else passes
     return make(name, f"{kinds} kinds by the catalog", limit, reason)
 
 
@@ -213,10 +245,6 @@ def _by_columns(catalog: Catalog, tried: bool) -> list[Trouble]:
         if column["required"] and left_out and name != "created_at":
             words = f"{name} must be given, and the router does not always"
             found.append(Trouble(what=every, code="23502", message=words, column=name))
-    for index in catalog.row.log["unique"] or ():
-        if index["columns"] and set(index["columns"]) <= set(WRITTEN):
-            words = f"{index['name']} refuses a webhook that comes twice"
-            found.append(Trouble(what=every, code="23505", message=words, constraint=index["name"]))
     return found
 
 
@@ -262,6 +290,11 @@ def _statement(catalog: Catalog, trouble: Trouble) -> str | None:
     table, column = relation.full_name, quoted(trouble.column) if trouble.column else ""
     if trouble.code == "42501":
         return _rights(catalog, trouble)
+    if trouble.code == "setting":
+        of = next(item["of"] for item in log["settings"] if item["name"] == trouble.column)
+        return f"ALTER {of} RESET {trouble.column};"
+    if culprit := _culprit(catalog, trouble):
+        return culprit
     if trouble.code in ("22001", "22003", "22P02"):
         narrow = {
             name: kind
@@ -289,6 +322,28 @@ def _statement(catalog: Catalog, trouble: Trouble) -> str | None:
     if trouble.code == "54000" and (index := re.search(r'for index "([^"]+)"', trouble.message)):
         return f"DROP INDEX {quoted(relation.schema)}.{quoted(index.group(1))};"
     return None
+
+
+def _culprit(catalog: Catalog, trouble: Trouble) -> str | None:
+    """The rule or trigger that keeps a row away, taken out of the way; None where it is neither.
+
+    A view's trigger is the view's only way to take a row, and stays."""
+    if catalog.relations[LOGS].kind not in ("r", "p"):
+        return None
+    rules, triggers = catalog.row.log["rules"] or (), catalog.row.log["triggers"] or ()
+    if trouble.code == "lost" and rules:
+        return " ".join(f"DROP RULE {quoted(item['name'])} ON {item['on']};" for item in rules)
+    blamed = [
+        item
+        for item in triggers
+        if (trouble.code == "lost" and item["undone"])
+        or re.search(rf"\b{re.escape(item['function'] or '?')}\(", trouble.context)
+    ]
+    if not blamed:
+        return None
+    return " ".join(
+        f"ALTER TABLE {item['on']} DISABLE TRIGGER {quoted(item['name'])};" for item in blamed
+    )
 
 
 def _is_narrow(now: str, wanted: str) -> bool:
@@ -361,7 +416,7 @@ def calls_check(catalog: Catalog, asked: str, answer: str | None) -> Check:
     called = [item["name"] for item in json.loads(asked)["calls"]]
     if answer is None:
         return warns(name, "not called", limit, "the database is read-only, or did not answer")
-    troubles = [Trouble(**{"what": item["name"], **_named(item)}) for item in json.loads(answer)]
+    troubles = [Trouble(**{"what": item["name"], **_said(item)}) for item in json.loads(answer)]
     locked = [item for item in troubles if item.code == "55P03"]
     if locked:
         reason = "somebody holds the configuration: it could not be called within a second"
@@ -375,7 +430,7 @@ def calls_check(catalog: Catalog, asked: str, answer: str | None) -> Check:
     return fails(name, seen, limit, seen, _called_mend(catalog, troubles))
 
 
-def _named(item: Mapping[str, Any]) -> dict[str, str]:
+def _said(item: Mapping[str, Any]) -> dict[str, str]:
     return {"code": item["code"], "message": redact(item["message"])}
 
 

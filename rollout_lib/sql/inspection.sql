@@ -56,7 +56,8 @@ WITH RECURSIVE wanted (name) AS (
     SELECT t.oid, t.relname, t.relkind, t.full_name, t.relrowsecurity, t.nspname, false AS invoker FROM tables t
     UNION ALL
     SELECT v.oid, v.relname, v.relkind, v.full_name, false, v.nspname,
-           v.relkind = 'v' AND coalesce(array_to_string(v.reloptions, ',') ~ 'security_invoker=(true|on|1)', false)
+           v.relkind = 'v' AND EXISTS (SELECT 1 FROM pg_options_to_table(v.reloptions) o
+                    WHERE o.option_name = 'security_invoker' AND CAST(o.option_value AS boolean))
       FROM views v
 ), granted AS (
     -- A right on one column is a right; a view that asks as its reader shows what the reader may see anyway.
@@ -94,6 +95,63 @@ WITH RECURSIVE wanted (name) AS (
       FROM calls w JOIN pg_proc p ON p.proname = w.name JOIN pg_namespace n ON n.oid = p.pronamespace
 ), log AS (
     SELECT * FROM ours WHERE relname = 'webhook_routing_logs'
+), bodies AS (
+    -- Functions that are nobody's but this database's, with their text.
+    SELECT p.oid, p.proname, p.pronamespace, p.prosecdef, p.prokind, p.prorettype, p.proargnames, p.proowner, l.lanname, p.provolatile,
+           coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) AS body
+      FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang JOIN pg_namespace n ON n.oid = p.pronamespace
+     WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'net') AND n.nspname !~ '^pg_'
+), starts AS (
+    -- What an insert into the log sets off by itself.
+    SELECT g.tgname AS name, false AS is_rule, t.full_name AS on_table, g.tgfoid AS function, g.tgtype & 66 <> 0 AS is_before,
+           '' AS body
+      FROM pg_trigger g JOIN (SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS full_name FROM pg_class c
+                                JOIN pg_namespace n ON n.oid = c.relnamespace) t ON t.oid = g.tgrelid
+     WHERE g.tgrelid IN (SELECT oid FROM below WHERE root = 'webhook_routing_logs')
+       AND NOT g.tgisinternal AND g.tgenabled IN ('O', 'A') AND g.tgtype & 4 <> 0
+     UNION ALL
+    SELECT w.rulename, true, l.full_name, 0, w.is_instead, pg_get_ruledef(w.oid)
+      FROM pg_rewrite w JOIN log l ON l.oid = w.ev_class WHERE w.ev_type = '3' AND w.ev_enabled IN ('O', 'A')
+), running (name, is_rule, on_table, function, body, depth) AS (
+    -- And what that calls or sets off in its turn, by the names in its text.
+    SELECT s.name, s.is_rule, s.on_table, s.function, coalesce(b.body, s.body), 0
+      FROM starts s LEFT JOIN bodies b ON b.oid = s.function
+    UNION
+    SELECT r.name, r.is_rule, r.on_table, x.oid, x.body, r.depth + 1
+      FROM running r JOIN LATERAL (
+            SELECT b.oid, b.body FROM bodies b
+             WHERE position(lower(b.proname) IN lower(r.body)) > 0 AND b.proname ~ '^\w+$'
+               AND r.body ~* ('\m' || b.proname || '"?\s*\(') AND b.proname !~ '^(gen_random|uuid_)'
+            UNION ALL
+            SELECT b.oid, b.body FROM pg_trigger g JOIN pg_class c ON c.oid = g.tgrelid JOIN bodies b ON b.oid = g.tgfoid
+             WHERE NOT g.tgisinternal AND g.tgenabled IN ('O', 'A') AND c.oid NOT IN (SELECT l.oid FROM log l)
+               AND position(lower(c.relname) IN lower(r.body)) > 0) x ON x.oid <> r.function AND r.depth < 6
+), runs AS (
+    -- undone: all of it is of this transaction. drops: by its text it may keep a row away.
+    SELECT s.name, s.is_rule, s.on_table, max(own.proname) AS function,
+           bool_and((s.is_rule AND r.depth = 0 OR b.lanname IN ('sql', 'plpgsql') OR b.provolatile <> 'v')
+               AND coalesce(r.body, '') !~* '\m(copy|dblink\w*|nextval|setval|pg_sleep\w*|lo_\w+|http\w*|pg_read\w*|pg_terminate\w*|pg_cancel\w*|pg_(try_)?advisory\w*|pg_logical\w*|pg_switch\w*)"?\s*(\(|from|to)')
+               AS undone,
+           bool_or(s.is_rule AND (s.is_before OR s.body ~* '\m(delete|update)\M') OR NOT s.is_rule AND (coalesce(own.lanname, '') NOT IN ('sql', 'plpgsql')
+               OR s.is_before AND own.body ~* '\mreturn\s+null\M'
+               OR coalesce(r.body, '') ~* '\mdelete\s+from\M|\mnew\.(domain|routed_to|status|response_time_ms|message_id|created_at)\s*:?=[^=]'
+               OR coalesce(r.body, '') ~* '\mraise\s+(?!notice|log|info|debug|warning)|\massert\M')) AS drops
+      FROM starts s JOIN running r ON r.name = s.name AND r.is_rule = s.is_rule AND r.on_table = s.on_table
+      LEFT JOIN bodies own ON own.oid = s.function
+      LEFT JOIN bodies b ON b.oid = r.function
+     GROUP BY 1, 2, 3
+), settings AS (
+    -- What the router's role finds set when it connects: of itself here, of itself, of the database.
+    SELECT DISTINCT ON (split_part(c.line, '=', 1)) split_part(c.line, '=', 1) AS name,
+           substr(c.line, position('=' IN c.line) + 1) AS value,
+           CASE WHEN d.setrole = 0 THEN format('DATABASE %I', current_database())
+                ELSE format('ROLE %I', r.rolname) || CASE WHEN d.setdatabase = 0 THEN ''
+                     ELSE format(' IN DATABASE %I', current_database()) END END AS of
+      FROM router r JOIN pg_db_role_setting d ON d.setrole IN (0, r.oid)
+       AND d.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+     CROSS JOIN unnest(d.setconfig) c (line)
+     WHERE split_part(c.line, '=', 1) IN ('default_transaction_read_only', 'statement_timeout', 'search_path', 'row_security')
+     ORDER BY 1, d.setrole = 0, d.setdatabase = 0
 )
 SELECT
     (SELECT json_agg(json_build_object('name', o.relname, 'schema', o.nspname, 'kind', o.relkind,
@@ -106,6 +164,8 @@ SELECT
                               'owner', pg_get_userbyid(t.relowner),
                               'indexed', EXISTS (SELECT 1 FROM pg_index i JOIN pg_attribute a
                                     ON a.attrelid = t.oid AND a.attnum = i.indkey[0]
+                                  JOIN pg_class ic ON ic.oid = i.indexrelid
+                                  JOIN pg_am am ON am.oid = ic.relam AND am.amname = 'btree'
                                  WHERE i.indrelid = t.oid AND a.attname = 'created_at' AND i.indisvalid
                                    AND i.indpred IS NULL)) ORDER BY t.depth)
                          FROM tables t WHERE t.root = o.relname AND NOT t.relispartition),
@@ -183,17 +243,12 @@ SELECT
                            WHERE f.adrelid = l.oid AND d.refclassid = 'pg_class'::regclass
                              AND NOT has_sequence_privilege(r.oid, s.oid, 'USAGE')
                              AND NOT has_sequence_privilege(r.oid, s.oid, 'UPDATE')),
-            'triggers', (SELECT json_agg(DISTINCT CAST(g.tgname AS text)) FROM pg_trigger g
-                          WHERE g.tgrelid IN (SELECT oid FROM below WHERE root = 'webhook_routing_logs')
-                            AND NOT g.tgisinternal AND g.tgenabled <> 'D' AND g.tgtype & 4 <> 0),
-            'rules', (SELECT json_agg(w.rulename) FROM pg_rewrite w
-                       WHERE w.ev_class = l.oid AND w.ev_type = '3' AND w.ev_enabled <> 'D'),
+            'triggers', (SELECT json_agg(json_build_object('name', r.name, 'on', r.on_table, 'function', r.function,
+                                'undone', r.undone, 'drops', r.drops) ORDER BY r.name) FROM runs r WHERE NOT r.is_rule),
+            'rules', (SELECT json_agg(json_build_object('name', r.name, 'on', r.on_table, 'undone', r.undone,
+                                'drops', r.drops) ORDER BY r.name) FROM runs r WHERE r.is_rule),
+            'settings', (SELECT json_agg(json_build_object('name', x.name, 'value', x.value, 'of', x.of)) FROM settings x),
             'partitions', (SELECT count(*) FROM below b WHERE b.root = 'webhook_routing_logs' AND b.depth > 0),
-            'unique', (SELECT json_agg(json_build_object('name', i.indexrelid::regclass::text, 'columns',
-                              (SELECT json_agg(a.attname) FROM unnest(i.indkey) k (attnum) JOIN pg_attribute a
-                                   ON a.attrelid = l.oid AND a.attnum = k.attnum)))
-                         FROM pg_index i WHERE i.indrelid = l.oid AND i.indisunique AND i.indpred IS NULL
-                          AND i.indexprs IS NULL),
             'config_triggers', (SELECT json_agg(DISTINCT CAST(g.tgname AS text)) FROM pg_trigger g
                           WHERE g.tgrelid IN (SELECT oid FROM below WHERE root = 'webhook_routing_config')
                             AND NOT g.tgisinternal AND g.tgenabled <> 'D' AND g.tgtype & 16 <> 0))

@@ -208,7 +208,8 @@ WITH fine AS MATERIALIZED (
                AS asked
      UNION
     SELECT d.refobjid,
-           CASE WHEN coalesce(array_to_string(v.reloptions, ',') ~ 'security_invoker=(true|on|1)', false)
+           CASE WHEN EXISTS (SELECT 1 FROM pg_options_to_table(v.reloptions) o
+                    WHERE o.option_name = 'security_invoker' AND CAST(o.option_value AS boolean))
                 THEN (SELECT oid FROM pg_roles WHERE rolname = current_user) ELSE v.relowner END
       FROM pg_class v
       JOIN pg_rewrite w ON w.ev_class = v.oid

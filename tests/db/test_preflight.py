@@ -62,6 +62,13 @@ FINDINGS = {
         Outcome.WARN,
         "missing",
     ),
+    "an index by hash on created_at": (
+        "DROP INDEX webhook_routing_logs_created_at;"
+        " CREATE INDEX ON webhook_routing_logs USING hash (created_at)",
+        "index on created_at",
+        Outcome.WARN,
+        "missing",
+    ),
     "several rows of one created_at": (
         (
             f"{CONSTRAINTS}; INSERT INTO webhook_routing_config (created_at) "
