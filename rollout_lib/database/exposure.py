@@ -49,9 +49,10 @@ def _functions(catalog: Catalog) -> Check:
     signatures = [item.signature for item in open_to_all] + reached
     names = ", ".join([item.name for item in open_to_all] + reached)
     # The router itself may live on everyone's right: it gets its own first.
-    keep = [f"GRANT EXECUTE ON FUNCTION {item} TO service_role;" for item in signatures if service]
+    keep = [f"GRANT EXECUTE ON ROUTINE {item} TO service_role;" for item in signatures if service]
     public = f"PUBLIC, {_KEYS}" if service else "PUBLIC"
-    revoke = [f"REVOKE EXECUTE ON FUNCTION {item} FROM {public};" for item in signatures]
+    revoke = [f"REVOKE EXECUTE ON ROUTINE {item} FROM {public};" for item in signatures]
+    revoke += catalog.row.memberships or ()  # what a key has through a group
     return fails(
         name,
         names,
@@ -120,4 +121,4 @@ def _revoked(catalog: Catalog, items: Sequence[Mapping[str, Any]]) -> str:
     ]
     public = f"PUBLIC, {_KEYS}" if everyone else _KEYS
     revoke = f"REVOKE ALL ON {', '.join(relations)} FROM {public};"
-    return as_role(" ".join([*keep, revoke]), catalog.owner)
+    return as_role(" ".join([*keep, revoke, *(catalog.row.memberships or ())]), catalog.owner)

@@ -101,6 +101,15 @@ WITH RECURSIVE wanted (name) AS (
            coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) AS body
       FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang JOIN pg_namespace n ON n.oid = p.pronamespace
      WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'net') AND n.nspname !~ '^pg_'
+), touching (oid, proname) AS (
+    -- Functions whose text names what is ours, or the ledger, or a function that does.
+    SELECT b.oid, b.proname FROM bodies b
+     WHERE b.body ~* 'webhook_routing_(config|logs|stats)|\mrollout"?\."?(ledger|lease|onset|marker|append_entry)'
+        OR EXISTS (SELECT 1 FROM views v WHERE b.body ~* ('\m' || v.relname || '\M') AND v.relname ~ '^\w+$')
+        OR EXISTS (SELECT 1 FROM calls c WHERE b.body ~* ('\m' || c.name || '\M'))
+    UNION
+    SELECT b.oid, b.proname FROM touching t JOIN bodies b ON position(lower(t.proname) IN lower(b.body)) > 0
+       AND t.proname ~ '^\w+$' AND b.body ~* ('\m' || t.proname || '"?\s*\(')
 ), starts AS (
     -- What an insert into the log sets off by itself.
     SELECT g.tgname AS name, false AS is_rule, t.full_name AS on_table, g.tgfoid AS function, g.tgtype & 66 <> 0 AS is_before,
@@ -202,20 +211,24 @@ SELECT
             'callable', has_function_privilege(f.oid, 'EXECUTE'),
             'public_may', EXISTS (SELECT 1 FROM aclexplode(coalesce(f.proacl, acldefault('f', f.proowner))) x
                 WHERE x.privilege_type = 'EXECUTE'
-                  AND (x.grantee = 0 OR x.grantee IN (SELECT oid FROM public_keys)))) ORDER BY f.proname, f.nspname)
+                  AND (x.grantee = 0 OR EXISTS (SELECT 1 FROM public_keys k
+                                          WHERE pg_has_role(k.oid, x.grantee, 'MEMBER'))))) ORDER BY f.proname, f.nspname)
        FROM functions f JOIN pg_type y ON y.oid = f.prorettype) AS functions,
     (SELECT json_agg(json_build_object('role', g.rolname, 'may', g.may, 'relation', g.full_name, 'kind', g.relkind,
             'guard', g.guard, 'everyone', EXISTS (SELECT 1 FROM pg_class c CROSS JOIN aclexplode(c.relacl) x
                                        WHERE c.oid = g.oid AND x.grantee = 0)) ORDER BY g.full_name, g.rolname, g.may)
        FROM guarded g WHERE g.guard IS NOT NULL) AS exposed,
     (SELECT json_agg(format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)) ORDER BY 1)
-       FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-      WHERE p.prosecdef AND p.prokind = 'f' AND p.prosrc ~ 'webhook_routing_(config|logs|stats)'
+       FROM bodies p JOIN pg_namespace n ON n.oid = p.pronamespace
+      WHERE p.prosecdef AND p.oid IN (SELECT t.oid FROM touching t)
         AND p.prorettype <> ALL (ARRAY['trigger'::regtype, 'event_trigger'::regtype])
         AND p.oid NOT IN (SELECT oid FROM functions)
-        AND EXISTS (SELECT 1 FROM public_keys r WHERE has_function_privilege(r.oid, p.oid, 'EXECUTE')
-                       AND has_schema_privilege(r.oid, n.oid, 'USAGE'))) AS reached,
+        AND EXISTS (SELECT 1 FROM public_keys r WHERE has_schema_privilege(r.oid, n.oid, 'USAGE')
+                       AND EXISTS (SELECT 1 FROM pg_roles g WHERE pg_has_role(r.oid, g.oid, 'MEMBER')
+                                      AND has_function_privilege(g.oid, p.oid, 'EXECUTE')))) AS reached,
     EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'service_role') AS service,
+    (SELECT json_agg(format('REVOKE %I FROM %I;', pg_get_userbyid(m.roleid), k.rolname) ORDER BY 1)
+       FROM pg_auth_members m JOIN public_keys k ON k.oid = m.member) AS memberships,
     -- What an insert by the router meets: for the ways to look that must not insert.
     (SELECT json_build_object(
             'role', (SELECT rolname FROM router),

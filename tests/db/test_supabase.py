@@ -131,3 +131,49 @@ def test_a_function_that_reads_the_log_for_the_public_key_is_found(supabase):
     assert (found.outcome, "last_number" in found.observed) == (Outcome.FAIL, True)
     supabase.arrange(found.mend)
     assert supabase.look()["functions not public"].outcome is Outcome.PASS
+
+
+# Ways to what is ours that no grant to anon on it shows: {what: (arranged, words of what is named)}
+ROUNDABOUT = {
+    "a group": (
+        "GRANT EXECUTE ON FUNCTION set_routing_enabled(boolean, text) TO service_role;"
+        " GRANT service_role TO anon",
+        "set_routing_enabled",
+    ),
+    "a function that calls ours": (
+        "CREATE FUNCTION raise_it() RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path ="
+        " public AS 'SELECT update_routing_percentage(100)'",
+        "raise_it",
+    ),
+    "a function that calls one that calls ours": (
+        "CREATE FUNCTION inner_one() RETURNS void LANGUAGE sql AS 'SELECT"
+        " public.update_routing_percentage(100)'; REVOKE ALL ON FUNCTION inner_one() FROM PUBLIC, anon,"
+        " authenticated; CREATE FUNCTION outer_one() RETURNS void LANGUAGE sql SECURITY DEFINER"
+        " SET search_path = public AS 'SELECT inner_one()'",
+        "outer_one",
+    ),
+    "a procedure": (
+        "CREATE PROCEDURE empty_it() LANGUAGE sql SECURITY DEFINER SET search_path = public AS"
+        " 'DELETE FROM webhook_routing_logs'",
+        "empty_it",
+    ),
+    "a body of its own": (
+        "CREATE FUNCTION raised() RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = public"
+        " BEGIN ATOMIC SELECT set_routing_enabled(true, 'x'); END",
+        "raised",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ROUNDABOUT)
+def test_a_way_around_to_our_functions_is_found_and_its_mend_closes_it(supabase, what):
+    """Membership, wrappers, procedures and SQL bodies lead the public key as far as a grant does."""
+    arranged, observed = ROUNDABOUT[what]
+    supabase.arrange(arranged)
+    try:
+        found = supabase.look()["functions not public"]
+        assert (found.outcome, observed in found.observed) == (Outcome.FAIL, True), found
+        supabase.arrange(found.mend)
+        assert supabase.look()["functions not public"].outcome is Outcome.PASS
+    finally:
+        supabase.arrange("REVOKE service_role FROM anon")
