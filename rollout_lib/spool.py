@@ -4,10 +4,13 @@ alone.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import re
 import stat
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +31,7 @@ APPEND = """SELECT seq, hash FROM rollout.append_entry(
 KNOWN = "SELECT 1 FROM rollout.ledger WHERE run_id = %(run_id)s AND operation = %(operation)s"
 ITS_RUN = "SELECT 1 FROM rollout.ledger WHERE run_id = %(run_id)s LIMIT 1"
 AHEAD = "SELECT 1 WHERE CAST(%(at)s AS timestamptz) > clock_timestamp() + interval '1 day'"
+_LARGEST_HEAD = 4096  # bytes; the file has about two hundred
 _LARGEST = 8 << 20  # bytes; a checkpoint of a busy day has some hundred thousand
 # Not of one entry: the ledger is away, missing, locked, read-only or not ours to write.
 _OF_THE_LEDGER = (
@@ -101,6 +105,41 @@ def keep(entry: dict[str, Any], ledger: str) -> Path:
         os.fsync(file.fileno())
     os.replace(part, path)
     return path
+
+
+def head_of(ledger: str, rollout: str) -> Path:
+    """Where the head of this ledger and rollout is kept, as this machine saw it last."""
+    name = hashlib.sha256(f"{ledger}\n{rollout}".encode()).hexdigest()[:16]
+    return folder().parent / "heads" / f"{name}.json"
+
+
+def read_head(ledger: str, rollout: str) -> tuple[int, str] | None:
+    """The number and hash of the head last seen here, None where none was.
+
+    Raises OSError, ValueError, LookupError, TypeError or RecursionError where it cannot be read."""
+    try:
+        handle = os.open(head_of(ledger, rollout), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ValueError("it is no file")
+        found = json.loads(file.read(_LARGEST_HEAD))
+    seq, digest = found["seq"], found["hash"]
+    if type(seq) is not int or seq < 1 or not isinstance(digest, str) or len(digest) != 64:
+        raise ValueError("it names no entry")
+    return seq, digest
+
+
+def write_head(ledger: str, rollout: str, head: tuple[int, str]) -> None:
+    """Keep the ledger's head, complete or not at all; a disk that does not take it stops nothing."""
+    path = head_of(ledger, rollout)
+    part = path.with_name(f".part-{uuid.uuid4().hex}")
+    found = {"seq": head[0], "hash": head[1], "ledger": ledger, "rollout": rollout}
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        part.write_text(json.dumps(found), encoding="utf-8")
+        os.replace(part, path)
 
 
 def waiting() -> list[Path]:

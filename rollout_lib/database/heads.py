@@ -5,12 +5,6 @@ each run compares the ledger with this file before it judges, and writes it when
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
-import stat
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +13,6 @@ from sqlalchemy import Connection
 from rollout_lib import spool
 from rollout_lib.database.connection import Database, load_sql
 from rollout_lib.database.ledger import Facts
-
-_LARGEST = 4096  # bytes; the file has about two hundred
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +31,7 @@ class CopiedHead:
 
 def path_of(database: Database) -> Path:
     """Return where the head of this ledger and rollout is kept, below the outputs."""
-    name = hashlib.sha256(f"{database.ledger}\n{database.place.rollout}".encode()).hexdigest()[:16]
-    return spool.folder().parent / "heads" / f"{name}.json"
+    return spool.head_of(database.ledger, database.place.rollout)
 
 
 def read_head(database: Database) -> CopiedHead | None:
@@ -48,19 +39,11 @@ def read_head(database: Database) -> CopiedHead | None:
     grows. Never raises: what cannot be read is a value too.
     """
     try:
-        handle = os.open(path_of(database), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-        with os.fdopen(handle, "rb") as file:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                return CopiedHead(trouble="it is no file")
-            found = json.loads(file.read(_LARGEST))
-        seq, digest = found["seq"], found["hash"]
-        if type(seq) is not int or seq < 1 or not isinstance(digest, str) or len(digest) != 64:
-            return CopiedHead(trouble="it names no entry")
-        return CopiedHead(seq=seq, hash=digest)
-    except FileNotFoundError:
-        return None
+        found = spool.read_head(database.ledger, database.place.rollout)
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        return CopiedHead(trouble=type(error).__name__)
+        why = str(error) if type(error) is ValueError else type(error).__name__
+        return CopiedHead(trouble=why)
+    return CopiedHead(seq=found[0], hash=found[1]) if found else None
 
 
 def is_kept(connection: Connection, copied: CopiedHead | None, facts: Facts) -> bool:
@@ -80,11 +63,4 @@ def is_kept(connection: Connection, copied: CopiedHead | None, facts: Facts) -> 
 
 def write_head(database: Database, head: tuple[int, str]) -> None:
     """Keep the ledger's head, complete or not at all; a disk that does not take it stops nothing."""
-    path = path_of(database)
-    part = path.with_name(f".part-{uuid.uuid4().hex}")
-    found = {"seq": head[0], "hash": head[1]}
-    words = {"ledger": database.ledger, "rollout": database.place.rollout}
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part.write_text(json.dumps(found | words), encoding="utf-8")
-        os.replace(part, path)
+    spool.write_head(database.ledger, database.place.rollout, head)

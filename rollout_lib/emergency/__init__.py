@@ -7,6 +7,7 @@ this path too. It is idempotent: switching off what is off says so and is a succ
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import uuid
@@ -31,6 +32,9 @@ from rollout_lib.errors import DatabaseUnreachable
 from rollout_lib.redaction import name_of, redact
 
 __all__ = ["APPLICATION", "DEADLINE", "Row", "SwitchedOff", "lower", "row_words", "switch_off"]
+
+
+_HEAD = "SELECT seq, hash, rollout FROM rollout.ledger ORDER BY seq DESC LIMIT 1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,7 +267,9 @@ def _record(
         "body": json.dumps(body, ensure_ascii=False),
     }
     try:
-        return spool.append(line.open(), entry), []
+        head = spool.append(line.open(), entry)
+        _keep_head(line, rollout)
+        return head, []
     except (psycopg.Error, DatabaseUnreachable, UnicodeError) as error:
         words = said(error)
     try:
@@ -274,6 +280,20 @@ def _record(
         )
         return lost, [f"not on the ledger ({words}), and not kept in a file either ({said(error)})"]
     return str(path), [f"not on the ledger yet ({words}); kept in {path}"]
+
+
+def _keep_head(line: Line, rollout: str) -> None:
+    """This machine has seen the ledger with the rollback on it, as far as the ledger is the one
+    that was seen here before; nothing of it can undo what was done.
+    """
+    with contextlib.suppress(Exception):
+        ((seq, digest, named),) = ask(line.open(), _HEAD)
+        before = spool.read_head(line.ledger, rollout or named)
+        if before:
+            known = f"SELECT hash FROM rollout.ledger WHERE seq = {before[0]:d}"
+            if before[0] > seq or ask(line.open(), known) != [(before[1],)]:
+                return
+        spool.write_head(line.ledger, rollout or named, (seq, digest))
 
 
 def _pair(row: Row) -> list[str | bool | None]:

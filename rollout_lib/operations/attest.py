@@ -129,6 +129,7 @@ def _append(session: Session, subject: str, value: str, reason: str, evaluation:
     with session.database.transaction(readonly=False) as connection:
         facts = read_facts(connection, session.plan)
         standing = fold(facts.entries, session.plan)
+        as_seen = is_kept(connection, copied, facts)
         now = session.now(facts.now)
         empty = _of_nothing(subject, standing) or _of_another(evaluation, standing)
         if empty:
@@ -161,7 +162,7 @@ def _append(session: Session, subject: str, value: str, reason: str, evaluation:
             run_id=session.run_id,
             body=json.dumps(body, ensure_ascii=False),
         )
-    if subject == Subject.RESTORED:
+    if as_seen or subject == Subject.RESTORED:  # else the restored copy would be the one seen
         write_head(session.database, head)
     return Attested(
         subject=subject, value=value, by=session.operator, reason=reason, head=head, covers=covers

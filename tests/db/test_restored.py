@@ -11,6 +11,7 @@ import pytest
 from rollout_lib import operations as op
 from rollout_lib.cli.app import run
 from rollout_lib.database.heads import path_of
+from rollout_lib.emergency import switch_off
 from rollout_lib.errors import ParameterError
 from rollout_lib.model import CheckKind, State
 
@@ -107,3 +108,26 @@ def test_a_second_machine_sees_the_ledger_grow(evening, tmp_path, monkeypatch):
         patch.setenv("ROLLOUT_OUTPUTS", str(tmp_path / "elsewhere"))
         assert head_of(check(evening)).state is None
     assert head_of(check(evening)).state is None
+
+
+@pytest.mark.parametrize("act", ["emergency", "statement"])
+def test_a_dump_of_before_an_emergency_or_a_statement_is_seen(evening, act):
+    """Each of them is an entry that this machine has seen: the dump of before it is a HOLD."""
+    check(evening)
+    ((seq,),) = evening.sql("SELECT max(seq) FROM rollout.ledger")
+    if act == "emergency":
+        switch_off(evening.session().database.address, reason="errors", operator="Rita")
+    else:
+        op.attest(evening.session(), subject="complaints", value="some", reason="three calls")
+    restore(evening, seq)
+    assert head_of(check(evening)).state is State.HOLD
+
+
+@pytest.mark.parametrize("act", ["emergency", "statement"])
+def test_neither_accepts_a_restored_ledger(restored, act):
+    """On the restored database they are done, and the head seen before stays the one wanted."""
+    if act == "emergency":
+        switch_off(restored.session().database.address, reason="errors", operator="Rita")
+    else:
+        op.attest(restored.session(), subject="complaints", value="none", reason="asked")
+    assert head_of(check(restored)).state is State.HOLD
