@@ -229,5 +229,4 @@ def _power(per_slot: float, slots: int, limit_rate: float, true_rate: float) -> 
     totals = draw.poisson(per_slot, size=(_PHASES, slots))
     bads = draw.binomial(totals, true_rate)
     path = evidence.restart_paths(bads, totals, *error_bets(limit_rate))
-    peaks = np.maximum.accumulate(path, axis=-1)
-    return float(np.mean(((peaks >= ACT_AT) & (np.cumsum(bads, axis=-1) >= AT_LEAST)).any(axis=-1)))
+    return float(np.mean(((path >= ACT_AT) & (np.cumsum(bads, axis=-1) >= AT_LEAST)).any(axis=-1)))

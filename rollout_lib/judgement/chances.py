@@ -122,8 +122,7 @@ def _reached(
     """
     path = evidence.restart_paths(bads, totals, *bets)
     enough = np.cumsum(bads, axis=-1) >= AT_LEAST
-    acts = (np.maximum.accumulate(path, axis=-1) >= act_at) & enough
-    return _first(acts), _first((path >= HOLD_AT) & enough)
+    return _first((path >= act_at) & enough), _first((path >= HOLD_AT) & enough)
 
 
 def _first(hits: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from rollout_lib import evidence
 from rollout_lib.judgement.counting import LATENCY_LIMIT, error_limit
@@ -102,6 +102,7 @@ def _stream(
     bad, total = sum(bads), sum(totals)
     path = evidence.log_evidence_restart(bads, totals, *bets)
     now, peak = (path[-1], max(path)) if path else (0.0, 0.0)
+    acting = acting_peak(path, bads)
     certificate = evidence.log_certificate(bad, total, limit)
     said = literal[measure, domain]
     return StreamEvidence(
@@ -118,8 +119,16 @@ def _stream(
         certificate=certificate,
         interval=evidence.rate_interval(bad, total) if total else None,
         literal=said,
-        evidence=ladder_state(now, peak, act_at, bad, total, certificate, said),
+        evidence=ladder_state(now, acting, act_at, bad, total, certificate, said),
     )
+
+
+def acting_peak(path: Sequence[float], bads: Sequence[int]) -> float:
+    """The highest evidence among the looks by which AT_LEAST webhooks had failed; -inf for none.
+
+    What one webhook showed once is no ground to act when another fails hours later."""
+    reached = zip(path, accumulate(bads), strict=True)
+    return max((value for value, bad in reached if bad >= AT_LEAST), default=-math.inf)
 
 
 def ladder_state(

@@ -639,3 +639,20 @@ def test_the_difference_to_legacy_is_of_the_phase_and_decides_nothing(phase):
     assert (found.low, found.high) == difference_interval(3, 60, 0, 540)
     assert found.low < 0.05 < found.high
     assert phase().check(total=30, legacy=0).differences == ()
+
+
+def test_one_webhook_once_and_another_hours_later_are_no_act(phase):
+    """The first of all requests fails: its evidence alone is over 20, and one webhook never acts.
+    A thousand good requests later a second one fails: by then the evidence is gone, and none of
+    both looks had evidence and two webhooks at once.
+    """
+    run = phase()
+    first = run.check(errors=1, total=1)
+    assert stream(first).e_now >= ACT_AT
+    assert first.state is State.WATCH
+    for _ in range(12):
+        run.check(total=100)
+    later = run.check(errors=1, total=100)
+    assert stream(later).e_now < HOLD_AT
+    assert later.act is Act.NONE
+    assert stream(later).evidence is State.WATCH
