@@ -67,6 +67,9 @@ _ORDER = list(STATES)
 class _Fold:
     standing: Standing = EMPTY
     unsealed: dict[str, None] = field(default_factory=dict)
+    # Of the running phase; lists, since a tuple would be copied whole with each check.
+    looks: list[Look] = field(default_factory=list)
+    slots_done: list[datetime] = field(default_factory=list)
 
 
 def fold(entries: Iterable[LedgerEntry], plan: Plan) -> Standing:
@@ -74,7 +77,12 @@ def fold(entries: Iterable[LedgerEntry], plan: Plan) -> Standing:
     now = _Fold()
     for entry in sorted(entries, key=lambda item: item.seq):
         now.standing = _after(now, entry, plan)
-    return replace(now.standing, unsealed=tuple(now.unsealed))
+    return replace(
+        now.standing,
+        unsealed=tuple(now.unsealed),
+        looks=tuple(now.looks),
+        slots_done=tuple(now.slots_done),
+    )
 
 
 def is_at_least(state: State, limit: State) -> bool:
@@ -116,13 +124,16 @@ def _after(now: _Fold, entry: LedgerEntry, plan: Plan) -> Standing:
     # An emergency or a click is no notebook: there is nothing to archive, and nothing to wait for.
     if body.provenance.get("notebook", "none") != "none":
         now.unsealed[body.run_id] = None
-    return _ran(standing, entry, body, plan) if entry.kind in RUNS else standing
+    return _ran(now, standing, entry, body, plan) if entry.kind in RUNS else standing
 
 
-def _ran(standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan) -> Standing:
+def _ran(
+    now: _Fold, standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan
+) -> Standing:
     """What a completed run found, and what was made of the routing."""
-    standing = _judged(standing, entry, body, plan)
+    standing = _judged(now, standing, entry, body, plan)
     for turn in turns_in(body, standing.last_change):
+        now.looks, now.slots_done = [], []
         standing = _turned(standing, body, plan, turn)
     return standing
 
@@ -154,7 +165,9 @@ def _attested(standing: Standing, entry: Entry[Body], said: Statement) -> Standi
     )
 
 
-def _judged(standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan) -> Standing:
+def _judged(
+    now: _Fold, standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan
+) -> Standing:
     """What the verdict of a run does to the phase it belongs to."""
     state = body.state
     if entry.operation == "preflight":
@@ -168,7 +181,7 @@ def _judged(standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan
         tally = with_run(standing.protected, body, failed_only=late)
         standing = replace(standing, protected=tally)
     if entry.operation == "monitor":
-        standing = _looked(standing, entry, body, plan)
+        standing = _looked(now, standing, entry, body, plan)
         if standing.evaluation and is_at_least(state, State.HOLD):
             standing = replace(
                 standing, revoked=f"{state.words} at {both_times(entry.at, plan.time_zone)}"
@@ -195,7 +208,9 @@ def _judged(standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan
     return standing
 
 
-def _looked(standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan) -> Standing:
+def _looked(
+    now: _Fold, standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan
+) -> Standing:
     """One more look, in the order of slots: a repeated slot, or one that comes late, changes
     nothing.
 
@@ -204,15 +219,14 @@ def _looked(standing: Standing, entry: Entry[Body], body: Checkpoint, plan: Plan
     look, slot = body.look, entry.slot
     if entry.kind is not EntryKind.CHECKPOINT or slot is None or look is None or not look.closed:
         return standing
-    if standing.slots_done and slot <= standing.slots_done[-1]:
+    if now.slots_done and slot <= now.slots_done[-1]:
         return standing
-    before = tuple(known for known in standing.looks if known.window.end <= look.window.start)
-    return replace(
-        standing,
-        looks=(*before, _with_streams(look, plan)),
-        slots_done=(*standing.slots_done, slot),
-        last_slot=(slot, body.state, body.sentence),
-    )
+    # They end in order, so that those which it takes the place of are the last ones.
+    while now.looks and now.looks[-1].window.end > look.window.start:
+        now.looks.pop()
+    now.looks.append(_with_streams(look, plan))
+    now.slots_done.append(slot)
+    return replace(standing, last_slot=(slot, body.state, body.sentence))
 
 
 def _with_streams(look: Look, plan: Plan) -> Look:
@@ -237,8 +251,6 @@ def _turned(standing: Standing, body: Checkpoint, plan: Plan, turn: Turn) -> Sta
         standing,
         phase=phase if turn.runs else None,
         last_change=turn.last_change,
-        looks=(),
-        slots_done=(),
         slots_missed=(),
         latched=None if turn.runs else State.ROLL_BACK,
         latched_reason="" if turn.runs else _why_off(body, turn),
