@@ -141,8 +141,8 @@ def _line(last: LastChange | None) -> Decimal:
 
 def _is_over(last: LastChange | None, at: datetime, after: tuple[Decimal, bool]) -> bool:
     """A lowering that reached the ledger late, kept in a file meanwhile: the phase that was begun
-    since goes on.
+    since goes on, and what was switched off since is off since then.
     """
-    if last is None or not last[2]:
+    if last is None or at >= last[0]:
         return False
-    return at < last[0] and (not after[1] or after[0] < last[1])
+    return not last[2] or not after[1] or after[0] < last[1]

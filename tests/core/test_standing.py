@@ -211,3 +211,28 @@ def test_the_order_in_which_entries_are_read_does_not_matter(day):
     shuffled = list(day.entries)
     random.Random(1).shuffle(shuffled)
     assert fold(shuffled, day.plan) == standing_of(day)
+
+
+def test_off_that_reaches_the_ledger_late_moves_no_instant_back(day):
+    """Off at 09:30; an emergency of 09:15 that waited in a file comes after it: off is since 09:30,
+    so that a restart stated between the two is not taken for one of after it.
+    """
+    day.change(10)
+    day.check()
+    day.now += timedelta(minutes=15)
+    day.change(0)
+    before = standing_of(day)
+    early = day.now - timedelta(minutes=15)
+    late = day.entries[-1]
+    day.entries.append(
+        replace(
+            late,
+            seq=late.seq + 1,
+            operation="rollback",
+            at=early,
+            body=replace(late.body, operation="rollback", at=early, run_id="emergency"),
+        )
+    )
+    after = standing_of(day)
+    assert after.rolled_back_at == before.rolled_back_at == day.now
+    assert after.last_change == before.last_change
