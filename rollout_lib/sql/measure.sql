@@ -30,8 +30,13 @@ WITH fine AS MATERIALIZED (
      WHERE l.created_at >= CAST(:scan_from AS timestamptz) AND l.created_at < CAST(:as_of AS timestamptz)
      GROUP BY 1, 2, 3, 4
 ), groups AS MATERIALIZED (
-    SELECT g.*, lower(btrim(coalesce(g.routed_to, ''), E' \t\r\n')) AS sent_to,
-           lower(btrim(coalesce(g.domain, ''), E' \t\r\n')) AS name
+    -- A word as it was meant: full width is width, and what cannot be seen is not there.
+    SELECT g.*, lower(btrim(regexp_replace(CASE WHEN getdatabaseencoding() = 'UTF8'
+                     THEN normalize(coalesce(g.routed_to, ''), NFKC) ELSE coalesce(g.routed_to, '') END,
+                     '[^ -~]', '', 'g'))) AS sent_to,
+           lower(btrim(regexp_replace(CASE WHEN getdatabaseencoding() = 'UTF8'
+                     THEN normalize(coalesce(g.domain, ''), NFKC) ELSE coalesce(g.domain, '') END,
+                     '[^ -~]', '', 'g'))) AS name
       FROM (SELECT domain, routed_to, status,
                    CASE WHEN ms IS NULL THEN 'none' WHEN ms < 0 THEN 'negative'
                         WHEN ms > CAST(:slow_ms AS integer) THEN 'slow' ELSE 'fast' END AS kind,
@@ -58,6 +63,14 @@ WITH fine AS MATERIALIZED (
            coalesce(sum(c1) FILTER (WHERE sent_to = 'unified' AND routed_to <> 'unified'), 0) AS spelled,
            coalesce(sum(c1) FILTER (WHERE sent_to = 'unified' AND name <> ALL (CAST(:domains AS text[]))), 0) AS leaked
       FROM groups
+), words AS MATERIALIZED (
+    -- As they are written in the log: what is meant by them is asked once, and the log is searched for these.
+    SELECT coalesce(array_agg(DISTINCT routed_to) FILTER (WHERE sent_to = 'unified'), '{}') AS unified,
+           coalesce(array_agg(DISTINCT coalesce(routed_to, '')) FILTER (WHERE sent_to NOT IN ('unified', 'legacy', 'error')),
+                    '{}') AS nowhere,
+           coalesce(array_agg(DISTINCT coalesce(domain, '')) FILTER (WHERE name <> ALL (CAST(:domains AS text[]))),
+                    '{}') AS strange
+      FROM groups
 ), wrong AS MATERIALIZED (
     SELECT e.domain, e.routed_to, e.status, CAST(e.message_id AS text) AS message_id, e.created_at,
            left(e.error_message, 500) AS error_message
@@ -68,7 +81,7 @@ WITH fine AS MATERIALIZED (
     SELECT n.domain, n.routed_to, n.status, CAST(n.message_id AS text), n.created_at, left(n.error_message, 500)
       FROM webhook_routing_logs n
      WHERE n.status = 'success' AND (SELECT nowhere FROM found) > 0
-       AND lower(btrim(coalesce(n.routed_to, ''), E' \t\r\n')) NOT IN ('unified', 'legacy', 'error')
+       AND coalesce(n.routed_to, '') COLLATE "C" = ANY (CAST((SELECT nowhere FROM words) AS text[]))
        AND n.created_at >= CAST(:scan_from AS timestamptz) AND n.created_at < CAST(:as_of AS timestamptz)
 ), late AS MATERIALIZED (
     SELECT s.domain, s.routed_to, CAST(s.message_id AS text) AS message_id, s.created_at
@@ -78,7 +91,7 @@ WITH fine AS MATERIALIZED (
      UNION ALL
     SELECT o.domain, o.routed_to, CAST(o.message_id AS text), o.created_at
       FROM webhook_routing_logs o
-     WHERE o.routed_to <> 'unified' AND lower(btrim(o.routed_to, E' \t\r\n')) = 'unified'
+     WHERE o.routed_to <> 'unified' AND o.routed_to COLLATE "C" = ANY (CAST((SELECT unified FROM words) AS text[]))
        AND o.response_time_ms > CAST(:slow_ms AS integer) AND (SELECT spelled FROM found) > 0
        AND o.created_at >= CAST(:scan_from AS timestamptz) AND o.created_at < CAST(:until AS timestamptz)
 ), bad AS MATERIALIZED (
@@ -170,8 +183,8 @@ WITH fine AS MATERIALIZED (
     SELECT count(*) AS rows, array_agg(DISTINCT coalesce(k.domain, 'unknown')) AS domains,
            min(k.created_at) AS first_at, max(k.created_at) AS last_at
       FROM webhook_routing_logs k
-     WHERE lower(btrim(k.routed_to, E' \t\r\n')) = 'unified' AND (SELECT leaked FROM found) > 0
-       AND lower(btrim(coalesce(k.domain, ''), E' \t\r\n')) <> ALL (CAST(:domains AS text[]))
+     WHERE k.routed_to COLLATE "C" = ANY (CAST((SELECT unified FROM words) AS text[])) AND (SELECT leaked FROM found) > 0
+       AND coalesce(k.domain, '') COLLATE "C" = ANY (CAST((SELECT strange FROM words) AS text[]))
        AND k.created_at >= greatest(CAST(:scan_from AS timestamptz), CAST(:phase_start AS timestamptz))
        AND k.created_at < CAST(:as_of AS timestamptz)
 ), last_unified AS MATERIALIZED (
@@ -183,7 +196,7 @@ WITH fine AS MATERIALIZED (
 ), last_spelled AS MATERIALIZED (
     SELECT max(l.created_at) AS at
       FROM webhook_routing_logs l
-     WHERE lower(btrim(l.routed_to, E' \t\r\n')) = 'unified' AND (SELECT spelled FROM found) > 0
+     WHERE l.routed_to COLLATE "C" = ANY (CAST((SELECT unified FROM words) AS text[])) AND (SELECT spelled FROM found) > 0
        AND l.created_at >= greatest(CAST(:scan_from AS timestamptz), CAST(:phase_start AS timestamptz))
        AND l.created_at < CAST(:as_of AS timestamptz)
 ), legacy_since AS MATERIALIZED (

@@ -186,7 +186,20 @@ def test_half_of_twenty_rows_is_a_hold_though_one_webhook_failed(phase):
     assert found(verdict, CheckKind.OUTAGE).state is State.HOLD
 
 
-@pytest.mark.parametrize("word", ["Unified", " unified ", "UNIFIED"])
+# Space that is none, what cannot be seen, and full width.
+DISGUISED = ["\u00a0{}", "{}\u200b", "\ufeff{}", "{}\u2060\u3000", "\v{}", "\u202e{}"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "Unified",
+        " unified ",
+        "UNIFIED",
+        "ｕｎｉｆｉｅｄ",
+        *(each.format("unified") for each in DISGUISED),
+    ],
+)
 def test_unified_in_any_spelling_is_unified(phase, word):
     """Its failures are counted, its leaks are leaks, and a check says how it is spelled."""
     phase.allow_anything()
@@ -196,24 +209,34 @@ def test_unified_in_any_spelling_is_unified(phase, word):
     assert "routed_to" in found(verdict, CheckKind.WORDS).reason
 
 
-@pytest.mark.parametrize("domain", [" Mobility", "TAXI?", None, "", "unknown", "Insurance"])
-def test_a_leak_is_one_in_any_spelling(phase, domain):
+@pytest.mark.parametrize(
+    ("domain", "word"),
+    [
+        *((name, "Unified") for name in (" Mobility", "TAXI?", None, "", "unknown", "Insurance")),
+        *(("mobility", word) for word in ("ｕｎｉｆｉｅｄ", *DISGUISED)),
+    ],
+)
+def test_a_leak_is_one_in_any_spelling(phase, domain, word):
     """Whatever is not among the plan's domains: routing goes off."""
     phase.allow_anything()
     phase.traffic(BEGAN)
-    phase.write([(BEGAN + 5 * MINUTE, domain, "Unified", "success", 700, "leaked")])
+    sent_to = word.format("unified")
+    phase.write([(BEGAN + 5 * MINUTE, domain, sent_to, "success", 700, "leaked")])
     verdict = phase.check()
     assert found(verdict, CheckKind.LEAK).state is State.ROLL_BACK
 
 
-def test_a_plans_domain_in_another_spelling_is_no_leak(phase):
+@pytest.mark.parametrize(
+    "word", [" Jobs", "ｊｏｂｓ", *(each.format("jobs") for each in DISGUISED)]
+)
+def test_a_plans_domain_in_another_spelling_is_no_leak(phase, word):
     """' Jobs' is jobs: counted there, and told."""
     phase.allow_anything()
-    phase.traffic(BEGAN, domain=" Jobs")
+    phase.traffic(BEGAN, domain=word)
     verdict = phase.check()
     assert found(verdict, CheckKind.LEAK).state is None
     assert phase.looks[-1].errors["jobs"].total == 26
-    assert "Jobs" in found(verdict, CheckKind.WORDS).reason
+    assert "domain" in found(verdict, CheckKind.WORDS).reason
 
 
 @pytest.mark.parametrize("status", ["failed", "ERROR", None, ""])
