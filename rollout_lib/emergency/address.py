@@ -86,7 +86,7 @@ def read_address(text: str) -> Address:
         found = psycopg.conninfo.conninfo_to_dict(plain)
     except (psycopg.Error, UnicodeError):
         raise NoAddress(UNREADABLE) from None
-    parts = {key: str(value) for key, value in found.items() if value is not None}
+    parts = {key: _mode(key, str(value)) for key, value in found.items() if value is not None}
     if holds_a_password(parts.get("host", ""), parts.get("dbname", "")):
         raise NoAddress(TORN)
     for key in [key for key in parts if not _is_possible(key, parts[key])]:
@@ -173,6 +173,12 @@ def _words(text: str, dropped: list[str]) -> Iterator[str]:
             yield match[0]
         else:
             dropped.append(match[1] if _NAME.match(match[1]) else "a word that is none")
+
+
+def _mode(key: str, value: str) -> str:
+    """As libpq spells it: REQUIRE that were dropped would leave `prefer`, which also does without."""
+    plain = value.strip().lower()
+    return plain if plain in _MODES.get(key, ()) else value
 
 
 def _is_possible(key: str, value: str) -> bool:

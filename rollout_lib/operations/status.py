@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from rollout_lib.database.heads import read_head
 from rollout_lib.database.lease import Holder, who_watches
 from rollout_lib.database.ledger import Facts, read_clock, read_facts
 from rollout_lib.database.routing import read_config
@@ -18,11 +19,12 @@ from rollout_lib.display import header_line
 from rollout_lib.display.answer import answer_of
 from rollout_lib.errors import CouldNotMeasure, DatabaseUnreachable
 from rollout_lib.judgement.gates import paused
-from rollout_lib.judgement.safety import unreadable_words
-from rollout_lib.judgement.state import fold, held_until
+from rollout_lib.judgement.safety import restored_words, unreadable_words
+from rollout_lib.judgement.state import held_until
 from rollout_lib.judgement.summary import next_step
 from rollout_lib.judgement.timeline import slot_of, slots_of
 from rollout_lib.model import Checkpoint, RoutingConfig, Standing, runs
+from rollout_lib.operations.standing import stand
 from rollout_lib.redaction import redact
 from rollout_lib.text import span
 
@@ -68,7 +70,7 @@ class Status:
         """For a person, at most ten lines: the routing first, then the last answer, the phase, who
         watches and what comes next; then what could not be read."""
         config = self.config
-        at = "no configuration"
+        at = "routing not known"
         if config is not None:
             on = config.enabled and config.percentage > 0
             at = f"{config.percentage:g} %" if on else "routing off"
@@ -113,6 +115,8 @@ class Status:
             yield f"Watcher: {self._watched(session)}"
         if standing.unreadable:
             yield unreadable_words(standing)[0]
+        if standing.restored:
+            yield restored_words(standing)
         known, config = standing.last_change, self.config
         if known and config and (config.percentage, config.enabled) != known[1:]:
             ledger = f"{known[1]:g} %" if known[2] and known[1] else "off"
@@ -150,22 +154,39 @@ def look(session: Session) -> Status:
     """Read what can be read. Raises where not even the configuration can be."""
     unread: dict[str, str] = {}
     plan = session.plan
-    facts = _read(session, "ledger", unread, lambda c: read_facts(c, plan))
-    if facts is not None:
-        config, now = facts.config, session.now(facts.now)
+    found = _read(session, "ledger", unread, _standing_in(session))
+    if found is not None:
+        config, now = found[0].config, session.now(found[0].now)
     else:
         with session.database.transaction(readonly=True) as connection:
             config, now = read_config(connection), session.now(read_clock(connection))
+    if config is None:
+        unread["configuration"] = (
+            "it has no row, or the percentage, switch or instant of its newest is none: SELECT *"
+            " FROM webhook_routing_config ORDER BY created_at DESC LIMIT 2"
+        )
     line = _read(session, "log", unread, lambda c: one_line_status(c, plan, now))
     return Status(
         at=now,
         config=config,
-        standing=fold(facts.entries, plan) if facts is not None else None,
+        standing=found[1] if found is not None else None,
         line=line or {},
         unread=unread,
-        last=_last(facts) if facts is not None else None,
+        last=_last(found[0]) if found is not None else None,
         watcher=_read(session, "watcher", {}, lambda _: who_watches(session.database)),
     )
+
+
+def _standing_in(session: Session) -> Callable[[Connection], tuple[Facts, Standing]]:
+    copied = read_head(
+        session.database
+    )  # before the facts: a head that is written meanwhile is newer
+
+    def ask(connection: Connection) -> tuple[Facts, Standing]:
+        facts = read_facts(connection, session.plan)
+        return facts, stand(session, connection, facts, copied)
+
+    return ask
 
 
 def _last(facts: Facts) -> Checkpoint | None:

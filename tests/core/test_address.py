@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from rollout_lib.database.connection import connect, explain
+from rollout_lib.emergency.address import read_address
 from rollout_lib.emergency.connection import open_connection
 from rollout_lib.errors import DatabaseMissing, RolloutError, UsageError, WrongDatabase
 from rollout_lib.plan import Plan, load_plan, parse_plan
@@ -61,6 +62,14 @@ def test_what_is_strict_enough_stays_as_it_is(monkeypatch, mode):
     """A stricter mode than ours is never weakened."""
     monkeypatch.setenv("DATABASE_URL", f"postgresql://x@db.example.org/postgres?sslmode={mode}")
     assert sslmode(connect(a_plan())) == mode
+
+
+@pytest.mark.parametrize("mode", ["REQUIRE", "Verify-Full", "require%20"])
+def test_a_mode_in_another_spelling_is_that_mode(mode):
+    """Dropped, it would leave libpq's own, which also does without TLS."""
+    found = read_address(f"postgresql://x@db.example.org/postgres?sslmode={mode}")
+    assert found.parts["sslmode"] == mode.replace("%20", "").lower()
+    assert not found.dropped
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "/run/postgresql"])

@@ -14,6 +14,7 @@ from rollout_lib.database.heads import path_of
 from rollout_lib.emergency import switch_off
 from rollout_lib.errors import ParameterError
 from rollout_lib.model import CheckKind, State
+from rollout_lib.operations.status import look
 
 pytestmark = pytest.mark.one_server
 
@@ -54,6 +55,12 @@ def test_every_judgement_holds_and_goes_on_holding(restored):
     assert op.glance(restored.session()).verdict.state is State.HOLD
     assert head_of(op.evaluate_phase(restored.session()).checkpoint).state is State.HOLD
     assert "--restored" in op.preflight(restored.session()).checkpoint.verdict.next_step
+
+
+def test_a_look_says_it_before_any_check_does(restored):
+    """`rollout status` on the restored database: what was seen here, and who accepts it."""
+    said = look(restored.session()).lines(restored.session())
+    assert any("was seen here" in line and "--restored" in line for line in said)
 
 
 def test_nothing_rises_until_a_named_person_accepts_it(restored):

@@ -119,3 +119,22 @@ def test_an_answer_of_long_ago_is_not_the_answer(evening, capsys):
     said = capsys.readouterr().out
     assert "? NOT CURRENT  Nobody has looked for 2 h; then it was " in said
     assert "✓" not in said
+
+
+@pytest.mark.parametrize(
+    "row", ["percentage = NULL", "percentage = 'NaN'", "enabled = NULL", "created_at = 'infinity'"]
+)
+def test_a_configuration_that_cannot_be_understood_is_not_none_at_all(evening, capsys, row):
+    """What is routed is not known: exit 50 and where to look, for a person and for a program."""
+    evening.sql(
+        "ALTER TABLE webhook_routing_config ALTER enabled DROP NOT NULL,"
+        " ALTER percentage DROP NOT NULL, DROP CONSTRAINT percentage_is_a_share;"
+        f" UPDATE webhook_routing_config SET {row}"
+    )
+    where = ["--plan", evening.session().plan.path, "--as-of", evening.now.isoformat()]
+    assert run(["status", *where]) == 50
+    said = capsys.readouterr().out
+    assert "routing not known" in said
+    assert "the configuration could not be read" in said
+    assert run(["status", "--json", *where]) == 50
+    assert "configuration" in json.loads(capsys.readouterr().out)["unread"]
