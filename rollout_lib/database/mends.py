@@ -32,14 +32,20 @@ def retype(relation: Any, columns: Mapping[str, str], *, service: bool) -> str |
 
     relation: a Relation. columns: {name: type}. Views that read the table are in the way, so they
     are taken away and put back as they were, rights included. A time without a zone is read as
-    UTC, whatever zone the session has. A partition key and a materialized view are by hand."""
+    UTC, whatever zone the session has, and its default becomes now(), as in the runbook. A partition key and a materialized view are by hand."""
     views = sorted(relation.views, key=lambda view: -view["depth"])
     if set(columns) & set(relation.keys) or any(view["kind"] == "m" for view in views):
         return None
     parts = []
     for name, kind in columns.items():
-        using = f" USING {quoted(name)} AT TIME ZONE 'UTC'" if _naive(relation, name, kind) else ""
-        parts.append(f"ALTER COLUMN {quoted(name)} TYPE {kind}{using}")
+        column, naive = f"ALTER COLUMN {quoted(name)}", _naive(relation, name, kind)
+        if not naive:
+            parts.append(f"{column} TYPE {kind}")
+            continue
+        # A default that made a time without a zone would be read in the zone of each session.
+        using = f"{quoted(name)} AT TIME ZONE 'UTC'"
+        parts += [f"{column} DROP DEFAULT", f"{column} TYPE {kind} USING {using}"]
+        parts.append(f"{column} SET DEFAULT now()")
     change = f"ALTER TABLE {relation.full_name} {', '.join(parts)};"
     if not views:
         return change

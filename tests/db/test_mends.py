@@ -355,7 +355,9 @@ def test_a_time_without_a_zone_is_read_as_utc_past_the_views_that_read_it(site):
     """Pre-flight refuses with statements that give the column its type whatever zone the session
     has, and put the views back with their rights."""
     naive = """BEGIN; DROP VIEW webhook_routing_stats; SET LOCAL timezone = 'UTC';
-        ALTER TABLE webhook_routing_logs ALTER COLUMN created_at TYPE timestamp;"""
+        ALTER TABLE webhook_routing_logs ALTER COLUMN created_at DROP DEFAULT,
+            ALTER COLUMN created_at TYPE timestamp,
+            ALTER COLUMN created_at SET DEFAULT (now() AT TIME ZONE 'UTC');"""
     site.arrange(
         naive
         + PARTITIONED[PARTITIONED.index("CREATE VIEW") :]
@@ -375,6 +377,11 @@ def test_a_time_without_a_zone_is_read_as_utc_past_the_views_that_read_it(site):
         connection.execute(line.split("Mend: ")[1])
         assert connection.execute(f"SELECT max(created_at) FROM {LOG}").fetchone() == written
         assert connection.execute("SELECT most FROM busiest").fetchone() == (200,)
+        stamped = connection.execute(  # by the column's default, in this session's zone
+            f"INSERT INTO {LOG} (domain, routed_to, status) VALUES ('jobs', 'legacy', 'success')"
+            " RETURNING abs(extract(epoch FROM created_at - now()))"
+        ).fetchone()
+        assert stamped < (60,)
     assert failing(site) == {}
 
 
