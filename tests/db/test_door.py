@@ -240,12 +240,12 @@ def test_a_column_that_only_the_log_lacks(arranged, empty_database):
 
 
 def test_the_door_refuses_nothing_that_the_run_could_do(arranged, empty_database, plan):
-    """Older columns beside the runbook's: pre-flight refuses them, a check can be made all the same
-    and is.
+    """A column that only the runbook's own queries read is gone: pre-flight refuses, a check can be
+    made all the same and is.
     """
     migrate(empty_database, apply=True)
     arranged(BOTH)
-    with pytest.raises(ShapeRefused, match="traffic_percentage"):
+    with pytest.raises(ShapeRefused, match="webhook_name is missing"):
         knock("00_preflight", {}, plan)
     for name in ("20_monitor", "30_evaluate_phase", "40_report"):
         knock(name, {}, plan)

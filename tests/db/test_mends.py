@@ -385,6 +385,32 @@ def test_a_time_without_a_zone_is_read_as_utc_past_the_views_that_read_it(site):
     assert failing(site) == {}
 
 
+@pytest.mark.parametrize(
+    "added",
+    [
+        "webhook_routing_logs ADD latency_ms integer",
+        "webhook_routing_logs ADD success boolean, ADD routed_at timestamptz",
+        "webhook_routing_config ADD target_function text",
+    ],
+)
+def test_a_column_more_makes_no_set_an_older_one(site, added):
+    """A set that runs is never renamed away for what somebody added to it: nothing to mend."""
+    site.arrange(f"ALTER TABLE {added}")
+    assert failing(site) == {}
+    found = site.look()[f"shape of {added.split()[0]}"]
+    assert (found.outcome, "older system" in found.reason) == (Outcome.WARN, True)
+
+
+def test_one_column_less_in_a_set_that_runs_is_that_column(site):
+    """Dropped beside one more of an older name: the statement gives it back, and renames nothing."""
+    site.arrange(f"ALTER TABLE {LOG} ADD latency_ms integer, DROP COLUMN webhook_name")
+    with pytest.raises(ShapeRefused, match="webhook_name is missing") as caught:
+        site.look()
+    assert "RENAME" not in str(caught.value)
+    site.arrange(str(caught.value).split("Mend: ")[1].splitlines()[0])
+    assert failing(site) == {}
+
+
 def test_an_older_set_is_set_aside_whole_and_the_migration_then_applies(
     empty_database, direct_of, tmp_path
 ):
