@@ -297,6 +297,13 @@ def _table(catalog: Catalog, table: str, wanted: dict[str, tuple[str, ...]]) -> 
     if older:
         wrong.append(f"it has columns of an older system: {', '.join(older)}")
     beside = sorted(OLDER.get(table, set()) & set(columns))
+    if not older and beside and set(beside) == OLDER[table]:
+        wrong.append(f"it has all columns of an older system: {', '.join(beside)}")
+        by_hand = (
+            f"by hand, as {relation.owner}: find out which of the two sets of columns the router"
+            " reads and writes, and drop the other; nothing here knows"
+        )
+        return fails(name, "; ".join(wrong), limit, "; ".join(wrong), by_hand)
     if not wrong and beside:
         seen = f"{len(columns)} columns, and of an older system {', '.join(beside)}"
         return warns(name, seen, limit, f"{seen}: does anything still read or write them?")

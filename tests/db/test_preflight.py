@@ -359,7 +359,10 @@ OLDER_LOGS = """CREATE TABLE webhook_routing_logs (id serial PRIMARY KEY, domain
                 "percentage is missing",
             ],
         ),
-        (BOTH_CONFIG, ["columns of an older system: target_function, traffic_percentage"]),
+        (
+            BOTH_CONFIG,
+            ["columns of an older system: target_function, traffic_percentage", "by hand, as "],
+        ),
         (
             OLDER_LOGS,
             ["latency_ms, routed_at, success", "webhook_name is missing", "status is missing"],
@@ -371,7 +374,7 @@ def test_an_older_shape_is_refused_with_each_difference_and_nothing_is_written(
     empty_database, created, said
 ):
     """Pre-flight and migration refuse with exit 2, name the columns and the statement, and change
-    nothing.
+    nothing. Of both sets in one table none is renamed away: a router runs on one of them.
     """
     with psycopg.connect(empty_database.address, autocommit=True) as admin:
         admin.execute(created)
@@ -384,7 +387,7 @@ def test_an_older_shape_is_refused_with_each_difference_and_nothing_is_written(
                 refused()
             assert caught.value.exit_code == 2
             assert all(words in str(caught.value) for words in said)
-            assert "RENAME TO" in str(caught.value)
+            assert ("RENAME TO" in str(caught.value)) is (created is not BOTH_CONFIG)
         assert admin.execute("SELECT count(*) FROM pg_class").fetchone() == before
 
 
