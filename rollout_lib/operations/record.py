@@ -227,6 +227,7 @@ def record(session: Session, facts: Facts, checkpoint: Checkpoint) -> Recorded:
 
     What was decided and done stands, whether or not it could be written down: this never raises for
     a database that went away or a disk that is full, and the run's own outcome stays what it was.
+    Raises NotSwitchedOff where what was lowered is up again and stays so.
     """
     for kind in (checkpoint.kind, "extra"):
         checkpoint = replace(checkpoint, kind=kind)
@@ -242,15 +243,14 @@ def record(session: Session, facts: Facts, checkpoint: Checkpoint) -> Recorded:
                 head = append(connection, **entry)
             if kept_head:
                 write_head(session.database, head)
-            told = (*left, *tell(session, checkpoint, head))
-            return recorded(
-                checkpoint, facts, head, text, (*told, *_still_low(session, checkpoint))
-            )
         except SlotTaken:
             continue  # somebody else's check was faster: this one claims no slot
         except CouldNotMeasure as error:
             words = str(error.facts.get("reason") or error).splitlines()[0]
             break
+        again = _still_low(session, checkpoint)
+        told = (*left, *tell(session, checkpoint, head), *again)
+        return recorded(checkpoint, facts, head, text, told)
     else:
         words = "the slot is taken"
     try:
@@ -272,7 +272,8 @@ def _still_low(session: Session, checkpoint: Checkpoint) -> tuple[str, ...]:
     to = change.after[0] if change.after[1] else None
     try:
         again = lower(session.database.address, reason=change.reason, to=to, at=session.as_of)
-    except NotSwitchedOff:
+    except NotSwitchedOff as error:
+        shout("routing was lowered, and is up again", str(error))
         raise
     except CouldNotMeasure as error:
         return (f"it could not be read once more after its entry was written: {error}",)

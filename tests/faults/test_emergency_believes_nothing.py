@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from rollout_lib import operations as op
+from rollout_lib import spool
 from rollout_lib.cli.app import run
 from rollout_lib.emergency import line, lower, switch_off
 from rollout_lib.errors import CouldNotMeasure, DatabaseUnreachable, NotSwitchedOff
@@ -148,6 +149,30 @@ def test_a_run_that_lowers_says_the_last_word_too(evening):
     done = op.roll_back(evening.session(), reason="complaints from shop 7")
     assert routing(evening) == {(0, False)}
     assert any("lowered again" in line for line in done.told)
+
+
+def test_a_run_that_lowers_and_is_undone_for_good_says_so(evening, operator, monkeypatch):
+    """The ledger raises it again with each entry, and the table takes no second lowering: exit 50
+    by the command line, and "ROLLED BACK" is nowhere said.
+    """
+    arrange(
+        evening,
+        LEDGER_WAKES.replace(
+            "RETURN NULL;",
+            f"CREATE RULE stuck AS ON UPDATE TO public.{TABLE} DO INSTEAD NOTHING; RETURN NULL;",
+        ).replace("LANGUAGE plpgsql", "LANGUAGE plpgsql SECURITY DEFINER"),
+    )
+    evening.sql(
+        "GRANT USAGE ON SCHEMA rollout TO PUBLIC; GRANT ALL ON ALL TABLES IN SCHEMA rollout TO PUBLIC;"
+        " GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA rollout TO PUBLIC"
+    )
+    monkeypatch.setenv("ROLLOUT_REHEARSAL_URL", operator)
+    monkeypatch.setattr(line, "DEADLINE", 13.0)
+    with pytest.raises(NotSwitchedOff, match="NOT read back as off"):
+        op.roll_back(evening.session(), reason="complaints from shop 7")
+    assert routing(evening) == {(10, True)}
+    assert len(evening.sql("SELECT 1 FROM rollout.ledger WHERE operation = 'rollback'")) == 1
+    assert not list(spool.folder().glob("*.json"))
 
 
 TWO = "CREATE SCHEMA app; CREATE TABLE app.{table} (LIKE public.{table} INCLUDING DEFAULTS);"
