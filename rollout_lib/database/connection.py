@@ -11,6 +11,7 @@ import fnmatch
 import importlib
 import ipaddress
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -350,12 +351,22 @@ def _engine(address: str) -> Engine:
     )
 
 
+# What the statements call meant(column): a word of the log as it was meant, as cells.normal has it.
+# Full width is width, and what cannot be seen is not there. It stands for its text, for nothing of
+# ours is installed beside the log.
+_MEANT = (
+    "lower(btrim(regexp_replace(CASE WHEN getdatabaseencoding() = 'UTF8'"
+    r" THEN normalize(coalesce(\1, ''), NFKC) ELSE coalesce(\1, '') END, '[^ -~]', '', 'g')))"
+)
+
+
 @cache
 def load_sql(name: str) -> TextClause:
-    """The statement of rollout_lib/sql/<name>.sql with named binds; what runs is what psql can
-    paste.
+    """The statement of rollout_lib/sql/<name>.sql with named binds; meant(column) in it is written
+    out.
     """
-    return text((Path(__file__).parents[1] / "sql" / f"{name}.sql").read_text(encoding="utf-8"))
+    written = (Path(__file__).parents[1] / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+    return text(re.sub(r"\bmeant\(([a-z_.]+)\)", _MEANT, written))
 
 
 def explain(error: Exception, place: Place) -> RolloutError:

@@ -61,8 +61,9 @@ WITH RECURSIVE reads (relation, role) AS (
       FROM pg_catalog.pg_roles u WHERE u.rolname = current_user
     UNION
     SELECT d.refobjid,
-           CASE WHEN v.reloptions::text ~* 'security_invoker=(true|on|yes|1)' THEN r.role
-                ELSE v.relowner END
+           CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_options_to_table(v.reloptions) o
+                    WHERE o.option_name = 'security_invoker' AND o.option_value::pg_catalog.bool)
+                THEN r.role ELSE v.relowner END
       FROM reads r
       JOIN pg_catalog.pg_class v ON v.oid = r.relation AND v.relkind = 'v'
       JOIN pg_catalog.pg_rewrite w ON w.ev_class = v.oid

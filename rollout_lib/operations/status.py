@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from rollout_lib.database.heads import read_head
+from rollout_lib.database.heads import CopiedHead, read_head
 from rollout_lib.database.lease import Holder, who_watches
 from rollout_lib.database.ledger import Facts, read_clock, read_facts
 from rollout_lib.database.routing import read_config
@@ -154,7 +154,8 @@ def look(session: Session) -> Status:
     """Read what can be read. Raises where not even the configuration can be."""
     unread: dict[str, str] = {}
     plan = session.plan
-    found = _read(session, "ledger", unread, _standing_in(session))
+    copied = read_head(session.database)  # before the facts: what is written meanwhile is newer
+    found = _read(session, "ledger", unread, lambda c: _standing(session, c, copied))
     if found is not None:
         config, now = found[0].config, session.now(found[0].now)
     else:
@@ -177,16 +178,11 @@ def look(session: Session) -> Status:
     )
 
 
-def _standing_in(session: Session) -> Callable[[Connection], tuple[Facts, Standing]]:
-    copied = read_head(
-        session.database
-    )  # before the facts: a head that is written meanwhile is newer
-
-    def ask(connection: Connection) -> tuple[Facts, Standing]:
-        facts = read_facts(connection, session.plan)
-        return facts, stand(session, connection, facts, copied)
-
-    return ask
+def _standing(
+    session: Session, connection: Connection, copied: CopiedHead | None
+) -> tuple[Facts, Standing]:
+    facts = read_facts(connection, session.plan)
+    return facts, stand(session, connection, facts, copied)
 
 
 def _last(facts: Facts) -> Checkpoint | None:

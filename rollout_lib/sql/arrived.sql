@@ -8,8 +8,7 @@ SELECT CASE WHEN (SELECT c.relkind IN ('r', 'p') FROM pg_class c WHERE c.oid = t
                    ORDER BY f.created_at DESC LIMIT 1)
             THEN (SELECT count(*)
                     FROM webhook_routing_logs l
-                   WHERE lower(btrim(regexp_replace(CASE WHEN getdatabaseencoding() = 'UTF8'
-                             THEN normalize(l.routed_to, NFKC) ELSE l.routed_to END, '[^ -~]', '', 'g'))) = 'unified'
+                   WHERE meant(l.routed_to) = 'unified'
                      AND l.created_at > CAST(:settled AS timestamptz) AND l.created_at < CAST(:as_of AS timestamptz)
                      AND age(l.xmin) < (SELECT age(f.xmin) FROM webhook_routing_config f
                                          ORDER BY f.created_at DESC LIMIT 1)) END AS arrived

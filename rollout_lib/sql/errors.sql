@@ -4,7 +4,7 @@
 SELECT domain, routed_to, left(error_message, 500) AS error_message, count(*) AS occurrences,
        max(created_at) AS last_seen
   FROM webhook_routing_logs
- WHERE (status IS DISTINCT FROM 'success' OR routed_to = 'error')
+ WHERE (meant(status) = 'success' AND meant(routed_to) IN ('unified', 'legacy')) IS NOT TRUE
    AND created_at >= CAST(:start AS timestamptz) AND created_at < CAST(:until AS timestamptz)
  GROUP BY 1, 2, 3
  ORDER BY occurrences DESC, last_seen DESC

@@ -3,7 +3,7 @@
 -- what a phase will route.
 -- Binds: start, until (timestamptz), zone (text).
 -- Columns: domain, hour (0 to 23, local to the zone), requests, first_at (of all that was read).
-SELECT lower(btrim(coalesce(l.domain, ''), E' \t\r\n')) AS domain,
+SELECT meant(l.domain) AS domain,
        CAST(extract(hour FROM l.created_at AT TIME ZONE CAST(:zone AS text)) AS integer) AS hour,
        count(*) AS requests, min(min(l.created_at)) OVER () AS first_at
   FROM webhook_routing_logs l

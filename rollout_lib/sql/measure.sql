@@ -30,13 +30,7 @@ WITH fine AS MATERIALIZED (
      WHERE l.created_at >= CAST(:scan_from AS timestamptz) AND l.created_at < CAST(:as_of AS timestamptz)
      GROUP BY 1, 2, 3, 4
 ), groups AS MATERIALIZED (
-    -- A word as it was meant: full width is width, and what cannot be seen is not there.
-    SELECT g.*, lower(btrim(regexp_replace(CASE WHEN getdatabaseencoding() = 'UTF8'
-                     THEN normalize(coalesce(g.routed_to, ''), NFKC) ELSE coalesce(g.routed_to, '') END,
-                     '[^ -~]', '', 'g'))) AS sent_to,
-           lower(btrim(regexp_replace(CASE WHEN getdatabaseencoding() = 'UTF8'
-                     THEN normalize(coalesce(g.domain, ''), NFKC) ELSE coalesce(g.domain, '') END,
-                     '[^ -~]', '', 'g'))) AS name
+    SELECT g.*, meant(g.routed_to) AS sent_to, meant(g.domain) AS name, meant(g.status) AS said
       FROM (SELECT domain, routed_to, status,
                    CASE WHEN ms IS NULL THEN 'none' WHEN ms < 0 THEN 'negative'
                         WHEN ms > CAST(:slow_ms AS integer) THEN 'slow' ELSE 'fast' END AS kind,
@@ -56,9 +50,8 @@ WITH fine AS MATERIALIZED (
       FROM spans GROUP BY 1, 2, 3
 ), found AS MATERIALIZED (
     -- What is there at all? A search that would find nothing is not made.
-    SELECT coalesce(sum(c1) FILTER (WHERE status IS DISTINCT FROM 'success' OR routed_to = 'error'), 0) AS errors,
-           coalesce(sum(c1) FILTER (WHERE sent_to NOT IN ('unified', 'legacy', 'error')
-                                    AND status IS NOT DISTINCT FROM 'success'), 0) AS nowhere,
+    SELECT coalesce(sum(c1) FILTER (WHERE said <> 'success' OR sent_to NOT IN ('unified', 'legacy')), 0) AS errors,
+           coalesce(sum(c1) FILTER (WHERE sent_to NOT IN ('unified', 'legacy', 'error') AND status = 'success'), 0) AS nowhere,
            coalesce(sum(c1) FILTER (WHERE routed_to = 'unified' AND kind = 'slow'), 0) AS slow,
            coalesce(sum(c1) FILTER (WHERE sent_to = 'unified' AND routed_to <> 'unified'), 0) AS spelled,
            coalesce(sum(c1) FILTER (WHERE sent_to = 'unified' AND name <> ALL (CAST(:domains AS text[]))), 0) AS leaked
@@ -66,8 +59,10 @@ WITH fine AS MATERIALIZED (
 ), words AS MATERIALIZED (
     -- As they are written in the log: what is meant by them is asked once, and the log is searched for these.
     SELECT coalesce(array_agg(DISTINCT routed_to) FILTER (WHERE sent_to = 'unified'), '{}') AS unified,
+           coalesce(array_agg(DISTINCT routed_to) FILTER (WHERE sent_to IN ('unified', 'legacy')), '{}') AS reached,
            coalesce(array_agg(DISTINCT coalesce(routed_to, '')) FILTER (WHERE sent_to NOT IN ('unified', 'legacy', 'error')),
                     '{}') AS nowhere,
+           coalesce(array_agg(DISTINCT status) FILTER (WHERE said = 'success'), '{}') AS success,
            coalesce(array_agg(DISTINCT coalesce(domain, '')) FILTER (WHERE name <> ALL (CAST(:domains AS text[]))),
                     '{}') AS strange
       FROM groups
@@ -76,6 +71,8 @@ WITH fine AS MATERIALIZED (
            left(e.error_message, 500) AS error_message
       FROM webhook_routing_logs e
      WHERE (e.status IS DISTINCT FROM 'success' OR e.routed_to = 'error') AND (SELECT errors FROM found) > 0
+       AND (e.status COLLATE "C" = ANY (CAST((SELECT success FROM words) AS text[]))
+            AND e.routed_to COLLATE "C" = ANY (CAST((SELECT reached FROM words) AS text[]))) IS NOT TRUE
        AND e.created_at >= CAST(:scan_from AS timestamptz) AND e.created_at < CAST(:as_of AS timestamptz)
      UNION ALL
     SELECT n.domain, n.routed_to, n.status, CAST(n.message_id AS text), n.created_at, left(n.error_message, 500)
@@ -96,12 +93,10 @@ WITH fine AS MATERIALIZED (
        AND o.created_at >= CAST(:scan_from AS timestamptz) AND o.created_at < CAST(:until AS timestamptz)
 ), bad AS MATERIALIZED (
     -- Bad rows up to :until. An id is more than space and punctuation.
-    SELECT domain, lower(btrim(coalesce(routed_to, ''), E' \t\r\n')) AS routed_to, true AS is_error, status, created_at,
+    SELECT domain, meant(routed_to) AS routed_to, true AS is_error, status, created_at,
            CASE WHEN btrim(message_id, E' \t\r\n-_.?') <> '' THEN message_id END AS id
       FROM wrong
      WHERE created_at < CAST(:until AS timestamptz)
-       AND (lower(btrim(status, E' \t\r\n')) = 'success'
-            AND lower(btrim(routed_to, E' \t\r\n')) IN ('unified', 'legacy')) IS NOT TRUE
      UNION ALL
     SELECT domain, 'unified', false, NULL, created_at, CASE WHEN btrim(message_id, E' \t\r\n-_.?') <> '' THEN message_id END
       FROM late
@@ -119,7 +114,7 @@ WITH fine AS MATERIALIZED (
      ORDER BY a.created_at DESC LIMIT 200
 ), ids AS MATERIALIZED (
     -- A line a domain, and one of each destination as a whole (all).
-    SELECT domain, lower(btrim(coalesce(routed_to, ''), E' \t\r\n')) AS routed_to, grouping(domain) = 1 AS is_all,
+    SELECT domain, meant(routed_to) AS routed_to, grouping(domain) = 1 AS is_all,
            count(*) AS n, count(*) FILTER (WHERE btrim(message_id, E' \t\r\n-_.?') <> '') AS named,
            count(DISTINCT message_id COLLATE "C") FILTER (WHERE btrim(message_id, E' \t\r\n-_.?') <> '') AS different
       FROM (SELECT * FROM newest_unified UNION ALL SELECT * FROM newest_others) rows
@@ -138,7 +133,7 @@ WITH fine AS MATERIALIZED (
 ), before AS MATERIALIZED (
     -- Those that failed in the phase before the rows that are read again. Three searches, each by an index of its
     -- own: errors, failures of another kind (where there are some now), and slow ones.
-    SELECT true AS is_error, lower(btrim(coalesce(p.routed_to, ''), E' \t\r\n')) AS routed_to,
+    SELECT true AS is_error, meant(p.routed_to) AS routed_to,
            CAST(p.message_id AS text) AS id
       FROM webhook_routing_logs p
      WHERE p.status = 'error' AND (p.status IS DISTINCT FROM 'success' OR p.routed_to = 'error')
@@ -146,11 +141,10 @@ WITH fine AS MATERIALIZED (
        AND CAST(p.message_id AS text) = ANY (ARRAY(SELECT id FROM firsts WHERE is_error))
        AND (SELECT count(*) FROM firsts WHERE is_error) > 0
      UNION ALL
-    SELECT true, lower(btrim(coalesce(q.routed_to, ''), E' \t\r\n')), CAST(q.message_id AS text)
+    SELECT true, meant(q.routed_to), CAST(q.message_id AS text)
       FROM webhook_routing_logs q
      WHERE q.status IS DISTINCT FROM 'error'
-       AND (q.status IS DISTINCT FROM 'success'
-            OR lower(btrim(coalesce(q.routed_to, ''), E' \t\r\n')) NOT IN ('unified', 'legacy'))
+       AND (meant(q.status) = 'success' AND meant(q.routed_to) IN ('unified', 'legacy')) IS NOT TRUE
        AND q.created_at >= CAST(:phase_start AS timestamptz) AND q.created_at < CAST(:scan_from AS timestamptz)
        AND CAST(q.message_id AS text) = ANY (ARRAY(SELECT id FROM firsts WHERE is_error))
        AND (SELECT count(*) FROM firsts WHERE is_error AND status IS DISTINCT FROM 'error') > 0

@@ -1,13 +1,14 @@
 -- How many requests, failures and slow ones had each domain and destination in each minute of a window?
 -- Binds: start, until (timestamptz), domain (text, lower case; '' is all), slow_ms (integer).
 -- Columns: minute, domain, routed_to, requests, errors, slow.
-SELECT date_trunc('minute', l.created_at) AS minute, lower(btrim(coalesce(l.domain, ''), E' \t\r\n')) AS domain,
-       lower(btrim(coalesce(l.routed_to, ''), E' \t\r\n')) AS routed_to, count(*) AS requests,
-       count(*) FILTER (WHERE (lower(btrim(l.status, E' \t\r\n')) = 'success' AND lower(btrim(l.routed_to, E' \t\r\n')) IN ('unified', 'legacy')) IS NOT TRUE) AS errors,
+SELECT date_trunc('minute', l.created_at) AS minute, meant(l.domain) AS domain,
+       meant(l.routed_to) AS routed_to, count(*) AS requests,
+       count(*) FILTER (WHERE (meant(l.status) = 'success' AND meant(l.routed_to) IN ('unified', 'legacy')) IS NOT TRUE)
+           AS errors,
        count(*) FILTER (WHERE l.response_time_ms > CAST(:slow_ms AS integer)) AS slow
   FROM webhook_routing_logs l
  WHERE l.created_at >= CAST(:start AS timestamptz) AND l.created_at < CAST(:until AS timestamptz)
-   AND (CAST(:domain AS text) = '' OR lower(btrim(coalesce(l.domain, ''), E' \t\r\n')) = CAST(:domain AS text))
+   AND (CAST(:domain AS text) = '' OR meant(l.domain) = CAST(:domain AS text))
  GROUP BY 1, 2, 3
  ORDER BY 1, 2, 3
  LIMIT 100000

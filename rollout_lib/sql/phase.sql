@@ -4,38 +4,50 @@
 -- Columns: histogram [[domain, routed_to, status, {ms or NULL}, {rows}]] (as text),
 -- failures [[domain, routed_to, is_error, [microseconds after start]]].
 WITH fine AS MATERIALIZED (
-    SELECT l.domain, l.routed_to, l.status, l.response_time_ms AS ms, count(*) AS n
+    SELECT l.domain COLLATE "C" AS domain, l.routed_to COLLATE "C" AS routed_to, l.status COLLATE "C" AS status,
+           l.response_time_ms AS ms, count(*) AS n
       FROM webhook_routing_logs l
      WHERE l.created_at >= CAST(:start AS timestamptz) AND l.created_at < CAST(:until AS timestamptz)
      GROUP BY 1, 2, 3, 4
+), groups AS MATERIALIZED (
+    SELECT g.*, meant(g.routed_to) AS sent_to, meant(g.status) AS said
+      FROM (SELECT domain, routed_to, status, sum(n) AS n,
+                   coalesce(sum(n) FILTER (WHERE ms > CAST(:slow_ms AS integer)), 0) AS late
+              FROM fine GROUP BY 1, 2, 3) g
 ), found AS MATERIALIZED (
-    SELECT coalesce(sum(n) FILTER (WHERE status IS DISTINCT FROM 'success' OR routed_to = 'error'), 0) AS errors,
-           coalesce(sum(n) FILTER (WHERE status = 'success'
-                AND lower(btrim(coalesce(routed_to, ''), E' \t\r\n')) NOT IN ('unified', 'legacy', 'error')), 0) AS nowhere,
-           coalesce(sum(n) FILTER (WHERE ms > CAST(:slow_ms AS integer)
-                AND lower(btrim(routed_to, E' \t\r\n')) = ANY (CAST(:routed AS text[]))), 0) AS slow
-      FROM fine
+    SELECT coalesce(sum(n) FILTER (WHERE said <> 'success' OR sent_to NOT IN ('unified', 'legacy')), 0) AS errors,
+           coalesce(sum(n) FILTER (WHERE sent_to NOT IN ('unified', 'legacy', 'error') AND status = 'success'), 0) AS nowhere,
+           coalesce(sum(late) FILTER (WHERE sent_to = ANY (CAST(:routed AS text[]))), 0) AS slow
+      FROM groups
+), words AS MATERIALIZED (
+    -- As they are written in the log: what is meant by them is asked once, and the log is searched for these.
+    SELECT coalesce(array_agg(DISTINCT routed_to) FILTER (WHERE sent_to IN ('unified', 'legacy')), '{}') AS reached,
+           coalesce(array_agg(DISTINCT routed_to) FILTER (WHERE sent_to = ANY (CAST(:routed AS text[]))), '{}') AS routed,
+           coalesce(array_agg(DISTINCT coalesce(routed_to, '')) FILTER (WHERE sent_to NOT IN ('unified', 'legacy', 'error')),
+                    '{}') AS nowhere,
+           coalesce(array_agg(DISTINCT status) FILTER (WHERE said = 'success'), '{}') AS success
+      FROM groups
 ), bad AS MATERIALIZED (
-    SELECT e.domain, lower(btrim(coalesce(e.routed_to, ''), E' \t\r\n')) AS routed_to, true AS is_error, e.created_at,
+    SELECT e.domain, meant(e.routed_to) AS routed_to, true AS is_error, e.created_at,
            CASE WHEN btrim(CAST(e.message_id AS text), E' \t\r\n-_.?') <> '' THEN CAST(e.message_id AS text) END AS id
       FROM webhook_routing_logs e
      WHERE (e.status IS DISTINCT FROM 'success' OR e.routed_to = 'error') AND (SELECT errors FROM found) > 0
-       AND (lower(btrim(e.status, E' \t\r\n')) = 'success'
-            AND lower(btrim(e.routed_to, E' \t\r\n')) IN ('unified', 'legacy')) IS NOT TRUE
+       AND (e.status COLLATE "C" = ANY (CAST((SELECT success FROM words) AS text[]))
+            AND e.routed_to COLLATE "C" = ANY (CAST((SELECT reached FROM words) AS text[]))) IS NOT TRUE
        AND e.created_at >= CAST(:start AS timestamptz) AND e.created_at < CAST(:until AS timestamptz)
      UNION ALL
-    SELECT n.domain, lower(btrim(coalesce(n.routed_to, ''), E' \t\r\n')), true, n.created_at,
+    SELECT n.domain, meant(n.routed_to), true, n.created_at,
            CASE WHEN btrim(CAST(n.message_id AS text), E' \t\r\n-_.?') <> '' THEN CAST(n.message_id AS text) END
       FROM webhook_routing_logs n
      WHERE n.status = 'success' AND (SELECT nowhere FROM found) > 0
-       AND lower(btrim(coalesce(n.routed_to, ''), E' \t\r\n')) NOT IN ('unified', 'legacy', 'error')
+       AND coalesce(n.routed_to, '') COLLATE "C" = ANY (CAST((SELECT nowhere FROM words) AS text[]))
        AND n.created_at >= CAST(:start AS timestamptz) AND n.created_at < CAST(:until AS timestamptz)
      UNION ALL
-    SELECT s.domain, lower(btrim(s.routed_to, E' \t\r\n')), false, s.created_at,
+    SELECT s.domain, meant(s.routed_to), false, s.created_at,
            CASE WHEN btrim(CAST(s.message_id AS text), E' \t\r\n-_.?') <> '' THEN CAST(s.message_id AS text) END
       FROM webhook_routing_logs s
      WHERE s.response_time_ms > CAST(:slow_ms AS integer) AND (SELECT slow FROM found) > 0
-       AND lower(btrim(s.routed_to, E' \t\r\n')) = ANY (CAST(:routed AS text[]))
+       AND s.routed_to COLLATE "C" = ANY (CAST((SELECT routed FROM words) AS text[]))
        AND s.created_at >= CAST(:start AS timestamptz) AND s.created_at < CAST(:until AS timestamptz)
 ), newest_unified AS MATERIALIZED (
     SELECT u.domain, u.routed_to, CAST(u.message_id AS text) AS message_id
@@ -50,7 +62,7 @@ WITH fine AS MATERIALIZED (
        AND a.created_at >= CAST(:start AS timestamptz) AND a.created_at < CAST(:until AS timestamptz)
      ORDER BY a.created_at DESC LIMIT 200
 ), ids AS MATERIALIZED (
-    SELECT domain, lower(btrim(coalesce(routed_to, ''), E' \t\r\n')) AS routed_to, grouping(domain) = 1 AS is_all,
+    SELECT domain, meant(routed_to) AS routed_to, grouping(domain) = 1 AS is_all,
            count(*) FILTER (WHERE btrim(message_id, E' \t\r\n-_.?') <> '') AS named,
            count(DISTINCT message_id COLLATE "C") FILTER (WHERE btrim(message_id, E' \t\r\n-_.?') <> '') AS different
       FROM (SELECT * FROM newest_unified UNION ALL SELECT * FROM newest_others) rows

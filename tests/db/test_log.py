@@ -30,6 +30,7 @@ from rollout_lib.model import (
     Standing,
     State,
     Verdict,
+    Window,
 )
 
 BEGAN = datetime(2025, 12, 3, 8, 0, tzinfo=UTC)
@@ -237,6 +238,34 @@ def test_a_plans_domain_in_another_spelling_is_no_leak(phase, word):
     assert found(verdict, CheckKind.LEAK).state is None
     assert phase.looks[-1].errors["jobs"].total == 26
     assert "domain" in found(verdict, CheckKind.WORDS).reason
+
+
+@pytest.mark.parametrize("word", ["SUCCESS", DISGUISED[0], "full width"])
+@pytest.mark.parametrize("column", ["routed_to", "status", "domain"])
+def test_a_check_and_the_whole_phase_read_a_word_alike_in_any_spelling(phase, column, word):
+    """The same rows in another spelling: the same requests, failures and slow ones, of the check's
+    window and of the whole phase.
+    """
+    phase.allow_anything()
+    phase.traffic(BEGAN, ms=lambda number: 5000 if number % 50 == 0 else 700, status=failing)
+    span = Window(start=BEGAN, end=BEGAN + SLOT)
+
+    def read():
+        with phase.database.transaction(readonly=True) as connection:
+            whole = traffic.whole_span(connection, phase.plan, span, ("unified",))
+        measured = phase.measure(BEGAN + SLOT + LAG)
+        return whole, measured.window, measured.increment, measured.leak
+
+    before = read()
+    spelled = (
+        "translate({column}, 'abcdefghijklmnopqrstuvwxyz', 'ａｂｃｄｅｆｇｈｉｊｋｌｍｎｏｐｑｒｓｔｕｖｗｘｙｚ')"
+        if word == "full width"
+        else f"replace('{word}', '{{}}', {{column}})"
+        if "{}" in word
+        else "' ' || upper({column})"
+    ).replace("{column}", column)
+    phase.connection.execute(f"UPDATE webhook_routing_logs SET {column} = {spelled}")
+    assert read() == before
 
 
 @pytest.mark.parametrize("status", ["failed", "ERROR", None, ""])
