@@ -1,6 +1,6 @@
 """What one check and a look at the status cost, by how much the ledger holds.
 
-Run: python -m benchmarks.ledger [entries …, default 100 3400 15000 60000]. A real morning's records
+Run: python -m benchmarks.ledger [entries …, default 100 1000 3400]. A real morning's records
 are moved back in time and repeated: once as one phase that is watched for as long, once as phases of
 a day that all ended. Prints Markdown; benchmarks/README.md holds a dated copy."""
 
@@ -190,4 +190,4 @@ def _status(morning: Morning) -> object:
 
 
 if __name__ == "__main__":
-    main([int(text) for text in sys.argv[1:]] or [100, 3_400, 15_000, 60_000])
+    main([int(text) for text in sys.argv[1:]] or [100, 1_000, 3_400])

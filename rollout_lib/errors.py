@@ -84,8 +84,8 @@ class NotSwitchedOff(DatabaseUnreachable):
 
 
 class TablesMissing(CouldNotMeasure):
-    """The database {where} has no {missing}. Nothing was changed.
-    Apply the migration: rollout migrate --apply"""
+    """A connection to {where} finds no {missing}: it is not there, or its search path leads elsewhere. Nothing was changed.
+    In an empty database: rollout migrate --apply. In any other, rollout preflight says which it is and what mends it."""
 
 
 class RunDied(CouldNotMeasure):

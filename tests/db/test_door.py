@@ -194,7 +194,7 @@ def test_a_role_that_may_not_log_in(at_the_door, server):
 def test_a_database_without_the_tables(arranged):
     """Exit 50, what is missing, and the command that adds it."""
     arranged("SELECT 1").refuses_all(
-        NOTEBOOKS | OTHERS, 50, "has no ", "the migration: rollout migrate --apply"
+        NOTEBOOKS | OTHERS, 50, "finds no ", "In an empty database: rollout migrate --apply"
     )
 
 

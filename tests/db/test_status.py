@@ -42,6 +42,17 @@ def test_status_says_what_is_routed_whatever_else_is_away(database, direct, caps
     assert (shown["percentage"], shown["status"], list(shown["unread"])) == (25.0, True, [part])
 
 
+def test_a_path_that_leads_elsewhere_is_not_called_an_empty_database(database, direct, capsys):
+    """The tables are there: nobody is told to create them."""
+    name = psycopg.conninfo.conninfo_to_dict(direct)["dbname"]
+    with psycopg.connect(direct, autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {name} SET search_path = nowhere")
+    assert run(["status", *PLAN]) == 50
+    said = capsys.readouterr().err
+    assert "its search path leads elsewhere" in said
+    assert "rollout preflight says which" in said
+
+
 @pytest.mark.parametrize("command", ["status", "errors", "migrate"])
 def test_json_is_never_empty(database, monkeypatch, plan, capsys, command):
     """Without a database, and with an option that does not exist, a program reads why."""
