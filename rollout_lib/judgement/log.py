@@ -159,6 +159,8 @@ def _latencies(measurement: Measurement, plan: Plan) -> list[Check]:
     for label, names in _labels(plan):
         cell = select(measurement.window, UNIFIED, names)
         known, missing = timed(cell), cell.untimed
+        if not any(ms > 0 for ms in cell.latencies):  # a clock that was never started
+            known, missing = 0, missing + known
         over = cell.slow > LATENCY_LIMIT * known
         if (
             missing >= FEWEST
@@ -168,7 +170,7 @@ def _latencies(measurement: Measurement, plan: Plan) -> list[Check]:
             observed = f"{rate(missing, known + missing)} without a latency"
             of = "" if label == TOTAL else f" of {label}"
             reason = (
-                f"{observed}{of} on unified (NULL or negative): the p95 of all cannot be told from"
+                f"{observed}{of} on unified (NULL, negative, or 0 ms of all): the p95 of all cannot be told from"
                 f" the other {known:,}."
             )
             wanted = f"at most {percent(100 * LATENCY_LIMIT)} slow or unknown"

@@ -297,6 +297,18 @@ def test_a_p95_of_a_part_of_the_rows_is_not_kept(phase, ms):
     assert found(verdict, CheckKind.LATENCIES).state is State.COULD_NOT_LOOK
 
 
+def test_a_latency_of_zero_of_every_row_is_none(phase):
+    """A clock that was never started: nobody knows the p95."""
+    phase.traffic(BEGAN, ms=lambda _: 0)
+    assert found(phase.check(), CheckKind.LATENCIES).state is State.COULD_NOT_LOOK
+
+
+def test_a_latency_of_zero_is_one_where_others_took_time(phase):
+    """What is answered within half a millisecond now and then is no finding."""
+    phase.traffic(BEGAN, ms=lambda number: number // 30 % 2)
+    assert CheckKind.LATENCIES not in {check.kind for check in phase.check().checks}
+
+
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", None])
 def test_a_percentage_that_is_none_is_no_configuration(value):
     """The check ends in 50 with a sentence instead of a traceback."""
