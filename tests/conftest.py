@@ -1,8 +1,9 @@
 """Real servers for the tests: the embedded PostgreSQL 18, Debian's 15, a pooler, a database for
 each test.
 
-Every test in tests/db that uses the `database` runs three times: on 18, on 15, and on 18 through
-pgbouncer in transaction mode, as Supabase's port 6543 does it. All others run on 18."""
+Every test in tests/db that uses the `database` runs three times: on 18, and among the slow ones on
+15 and on 18 through pgbouncer in transaction mode, as Supabase's port 6543 does it. All others run
+on 18."""
 
 from __future__ import annotations
 
@@ -34,7 +35,11 @@ from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.server import create_database, drop_database, embedded, stop
 from rollout_lib.rehearsal.world import World
 
-SERVERS = ("postgresql-18", "postgresql-15", "pgbouncer")
+SERVERS = (
+    "postgresql-18",
+    pytest.param("postgresql-15", marks=pytest.mark.slow),
+    pytest.param("pgbouncer", marks=pytest.mark.slow),
+)
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 # Whoever may log in through the pooler: it knows no other names.
 POOLED_USERS = (

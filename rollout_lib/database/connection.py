@@ -145,6 +145,7 @@ def _opening(readonly: bool, statement_timeout: str) -> list[Asked]:
         "lock_timeout": "5s",
         "idle_in_transaction_session_timeout": "60s" if readonly else "5s",
         "datestyle": "ISO",  # a role may ask for another, which the driver cannot read
+        "jit": "off",  # each look is planned anew: to compile its statement takes longer than it runs
     }
     settings = [f"SET LOCAL {name} = '{value}'" for name, value in ours.items()]
     return [(text(words), {}) for words in (f"BEGIN {mode}", *settings)]

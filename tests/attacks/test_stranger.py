@@ -39,6 +39,8 @@ from rollout_lib.rehearsal.server import create_database, drop_database
 from rollout_lib.rehearsal.world import World
 from tests.attacks import stranger
 
+pytestmark = pytest.mark.slow
+
 VARIABLE = "ROLLOUT_REHEARSAL_URL"
 PHASES = [Decimal(10), Decimal(25), Decimal(35), Decimal(50)]
 WELL = (State.CLEAN, State.CLEAN_UNPROVEN, State.CERTIFIED, State.WATCH, State.PASS, State.QUIET)

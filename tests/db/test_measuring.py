@@ -230,6 +230,12 @@ def test_a_phase_is_never_judged_by_rows_of_before_it(database, plan, log):
     assert sum(cell.errors for cell in found.window.cells) == 0
 
 
+def test_no_statement_is_compiled_before_it_runs(database):
+    """Debian's servers would, at a second for each check."""
+    with database.transaction(readonly=True) as connection:
+        assert connection.exec_driver_sql("SHOW jit").scalar_one() == "off"
+
+
 def test_a_leak_is_seen_up_to_the_last_instant(database, plan, log):
     """Leaks do not wait for the ingestion lag, and an unknown domain is one."""
     log(

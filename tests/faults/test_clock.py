@@ -18,6 +18,8 @@ from rollout_lib import spool
 from tests.conftest import needs
 from tests.faults.conftest import ROLLOUT, ROWS
 
+pytestmark = pytest.mark.slow
+
 HOUR = timedelta(hours=1)
 EMERGENCY = ("rollback", "--emergency", "--reason", "x", "--variable", "ROLLOUT_REHEARSAL_URL")
 

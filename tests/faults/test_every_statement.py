@@ -20,6 +20,8 @@ from rollout_lib.emergency import line
 from rollout_lib.errors import CouldNotMeasure
 from rollout_lib.judgement.state import fold
 
+pytestmark = pytest.mark.slow
+
 REASON = "what the runbook says"
 # Forty of unified's requests failed in the quarter of an hour after the evaluation, legacy goes on.
 FAILING = """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status, response_time_ms, message_id)

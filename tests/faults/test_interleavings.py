@@ -35,6 +35,8 @@ from rollout_lib.rehearsal.scenarios import SCENARIOS, Truth
 from rollout_lib.rehearsal.server import create_database, drop_database
 from rollout_lib.rehearsal.world import World
 
+pytestmark = pytest.mark.slow
+
 VARIABLE = "ROLLOUT_REHEARSAL_URL"
 WELL, FAILING = Truth(), Truth(unified_errors=0.5)
 PHASES = [Decimal(10), Decimal(25), Decimal(35), Decimal(50)]
@@ -243,7 +245,6 @@ def test_in_any_order_it_rises_only_by_one_planned_phase_with_passed_evidence(da
     run_state_machine_as_test(days, settings=how)
 
 
-@pytest.mark.slow
 def test_in_many_more_orders(days):
     """The same, ten times as many days."""
     how = settings(

@@ -16,9 +16,10 @@ from rollout_lib.errors import DatabaseUnreachable
 from rollout_lib.model import State
 from rollout_lib.schedule import lasting
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:'imghdr' is deprecated:DeprecationWarning"
-)  # Apprise's own import
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),  # Apprise's
+]
 FAILING = """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status, response_time_ms, message_id)
     SELECT CAST('{at}' AS timestamptz) + n * interval '20 seconds', 'jobs', 'unified', 'error', 700, 'wamid.' || n
       FROM generate_series(1, 40) n"""

@@ -18,6 +18,8 @@ import pytest
 from rollout_lib import operations as op
 from rollout_lib.database.lease import Lease
 
+pytestmark = pytest.mark.slow
+
 watching = importlib.import_module("rollout_lib.schedule.watch")  # the package has its function
 
 
@@ -70,7 +72,6 @@ def test_sigterm_between_two_slots_stops_at_once_and_gives_the_lease_back(live):
     day.watch().until("quiet")
 
 
-@pytest.mark.slow
 def test_sigterm_in_a_slot_finishes_or_abandons_it_and_says_which(live):
     """The run's kernel ends too; the slot is judged once or not at all, and never half."""
     day = live("10s")
@@ -92,7 +93,6 @@ def test_sigterm_in_a_slot_finishes_or_abandons_it_and_says_which(live):
     assert not list((day.plan.parent / "out").rglob(".part-*"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("server_kind", ["postgresql-18", "pgbouncer"], indirect=True)
 def test_a_second_watcher_stands_by_and_takes_over_from_one_that_was_killed(live):
     """One lease, through a transaction pooler too: the second says who watches; after kill -9 of
@@ -117,7 +117,6 @@ def test_a_second_watcher_stands_by_and_takes_over_from_one_that_was_killed(live
     assert [bool(body["before"]) for body in holders][-1] is True
 
 
-@pytest.mark.slow
 def test_slots_that_nobody_checked_are_missed_and_count_at_the_evaluation(live):
     """Killed, and started again some slots later: each is recorded as missed, once; the phase is
     not passed.

@@ -22,6 +22,8 @@ from rollout_lib.rehearsal.live.contract import TABLE, Contract, read_contract
 from rollout_lib.rehearsal.live.router import SECRET, VERIFY
 from rollout_lib.rehearsal.live.staging import taken_configuration
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def staged(live, plan, monkeypatch):

@@ -12,6 +12,8 @@ from rollout_lib.rehearsal.live.platform import MIX, Habits
 from rollout_lib.rehearsal.live.router import SECRET, UNIFIED_NAME, VERIFY
 from rollout_lib.rehearsal.live.tally import Moments, tally
 
+pytestmark = pytest.mark.slow
+
 MANY = Habits(batch=0.2, status=0.1, redelivered=0.3, handshake=0.2, rotated=0.1, known_sender=0.3)
 
 

@@ -12,6 +12,8 @@ import pytest
 from rollout_lib.rehearsal.live.router import SECRET
 from rollout_lib.rehearsal.live.webhook import LARGEST_BODY, signature
 
+pytestmark = pytest.mark.slow
+
 ONLY_JOBS = {"jobs": 1.0}
 
 

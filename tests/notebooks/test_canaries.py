@@ -12,6 +12,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[2]
 # In the log: message bodies as upstreams echo them; their markup is shown, escaped, and never runs
 # (see the end).

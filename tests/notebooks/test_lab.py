@@ -26,6 +26,8 @@ from rollout_lib.errors import UsageError
 from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.server import drop_database
 
+pytestmark = pytest.mark.slow
+
 LAB = (sys.executable, "-m", "rollout_lib", "lab", "--no-browser", "--operator", "Rita")
 
 
@@ -160,7 +162,6 @@ def test_a_signal_ends_the_session_and_seals_what_was_saved(number, today, tmp_p
         httpx2.get(address, trust_env=False)
 
 
-@pytest.mark.slow
 def test_a_session_that_is_killed_leaves_nothing_running(today, tmp_path):
     """kill -9 on the command: JupyterLab, the kernel of the control room and what that started end
     by themselves.
@@ -179,7 +180,6 @@ def test_a_session_that_is_killed_leaves_nothing_running(today, tmp_path):
     assert left == {}
 
 
-@pytest.mark.slow
 def test_a_jupyterlab_that_cannot_start_is_could_not_look(today, tmp_path, monkeypatch):
     """A broken configuration of Jupyter's own: exit 50 and its last words, not a defect and not
     silence.
@@ -195,7 +195,6 @@ def test_a_jupyterlab_that_cannot_start_is_could_not_look(today, tmp_path, monke
     assert "JupyterLab: " not in done.stdout
 
 
-@pytest.mark.slow
 def test_a_jupyterlab_that_breaks_is_said(today, tmp_path):
     """Killed in the middle of a session: exit 50, and how to seal what was saved."""
     with session(tmp_path / "log") as (process, _):
@@ -206,7 +205,6 @@ def test_a_jupyterlab_that_breaks_is_said(today, tmp_path):
     assert f"rollout seal --plan {today.plan}" in said
 
 
-@pytest.mark.slow
 def test_a_copy_that_is_no_notebook_keeps_no_other_from_being_sealed(today, tmp_path):
     """Broken JSON in one working copy: it is named, the saved check is sealed, exit 70."""
     with session(tmp_path / "log") as (process, _):
@@ -231,7 +229,6 @@ def test_without_any_model_there_is_no_session(tmp_path):
         copy_models([], tmp_path)
 
 
-@pytest.mark.slow
 def test_a_second_session_of_a_day_leaves_what_somebody_worked_in(today, tmp_path):
     """A changed copy and a file of one's own are as they were; a model that was not there yet is
     added.
@@ -253,7 +250,6 @@ def test_a_second_session_of_a_day_leaves_what_somebody_worked_in(today, tmp_pat
     ).read_bytes()
 
 
-@pytest.mark.slow
 def test_a_session_whose_database_went_away_says_that_nothing_is_sealed(today, server, tmp_path):
     """Exit 50, the saved copies stay, and the command that seals them later is told."""
     name = psycopg.conninfo.conninfo_to_dict(today.address)["dbname"]
@@ -265,7 +261,6 @@ def test_a_session_whose_database_went_away_says_that_nothing_is_sealed(today, s
     assert list(today.outputs.glob("working/*/20_monitor.ipynb"))
 
 
-@pytest.mark.slow
 def test_without_an_address_a_rehearsal_gets_a_practice_day_whose_traffic_goes_on(
     own_server, tmp_path
 ):

@@ -15,6 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rollout_lib.schedule import Event, watch
 
+pytestmark = pytest.mark.slow
+
 ROLLOUT = str(Path(sys.executable).with_name("rollout"))
 NAME = "rollout_rehearsal_week6-unified.prom"
 AWAY = "postgresql://127.0.0.1:1/rehearsal_x"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = (
     "00_preflight",
     "05_plan",
@@ -88,7 +90,6 @@ def test_a_parameter_set_of_a_rollback_goes_one_phase_down(today, tmp_path):
     assert (float(today.routing()[0]), today.routing()[1]) == (5.0, True)
 
 
-@pytest.mark.slow
 def test_stock_papermill_runs_every_notebook(today, tmp_path):
     """In the order of a day, each by its parameter set: at 10 % a dry run to 10 % has nothing to
     do.

@@ -19,6 +19,8 @@ from rollout_lib.display import drawer
 from rollout_lib.runner import kernels, servers
 from rollout_lib.runner.engine import HonestEngine, IpcKernelManager
 
+pytestmark = pytest.mark.slow
+
 SPEC = {
     "data": {"values": [{"x": 1, "y": 2}]},
     "mark": "point",
