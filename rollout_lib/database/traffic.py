@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -23,6 +23,7 @@ from rollout_lib.model import (
     Leak,
     Look,
     Measurement,
+    Strays,
     Traffic,
     Window,
 )
@@ -264,17 +265,39 @@ def _spanned(plan: Plan, window: Window, row: Any) -> Traffic:
     return cells.spread(row.histogram or (), window, failures, slow_ms)
 
 
-def arrived_since_off(connection: Connection, settled: datetime, as_of: datetime) -> int | None:
-    """Rows of unified stamped after `settled` that were written after routing went off; None where
-    the order of writing cannot be told (a view, a foreign or a distributed table).
+def arrived_since_off(
+    connection: Connection, plan: Plan, off: datetime, as_of: datetime
+) -> int | None:
+    """Rows of unified that were written after routing went off, and stamped after it had settled;
+    None where the order of writing cannot be told (a view, a foreign or a distributed table).
     """
-    binds = {"settled": settled, "as_of": as_of}
+    binds = {"rollout": plan.rollout, "off": off, "settled": off + SETTLING, "as_of": as_of}
+    row = _if_it_can("arrived", binds, connection)
+    return None if row is None else row.arrived
+
+
+def strays(
+    connection: Connection, plan: Plan, began: datetime, as_of: datetime, *, live: bool
+) -> Strays | None:
+    """What was written in the phase and is stamped before it or, where it is live, after now; None
+    where the order of writing cannot be told.
+    """
+    lag = plan.monitoring.ingestion_lag
+    ahead = as_of + lag if live else datetime.max.replace(tzinfo=UTC)
+    binds = {"rollout": plan.rollout, "began": began, "lag": lag, "ahead": ahead}
+    row = _if_it_can("strays", binds, connection)
+    if row is None:
+        return None
+    return Strays(rows=row.rows, bad=row.bad, first_at=row.first_at, last_at=row.last_at)
+
+
+def _if_it_can(name: str, binds: dict[str, Any], connection: Connection) -> Any:
+    """The first row of a statement that not every relation can answer, None where it cannot."""
     try:
         with connection.begin_nested():
-            arrived: int | None = connection.execute(load_sql("arrived"), binds).scalar_one()
+            return connection.execute(load_sql(name), binds).first()
     except DBAPIError:
         return None
-    return arrived
 
 
 def baseline_asked(plan: Plan, as_of: datetime) -> Asked:

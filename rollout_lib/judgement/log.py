@@ -105,7 +105,7 @@ def arrival_checks(
         )
     late = replace(late, name="log arrives in time")
     found = _stamped_ahead(ahead_rows, ahead_at, now, plan)
-    clock = found and replace(found, outcome=Outcome.FAIL, state=State.HOLD)
+    clock = found
     if clock is None:
         reason = "No row is stamped ahead of the database's clock by more than the lag."
         clock = _check(CheckKind.CLOCK, Outcome.PASS, "agrees", "the same clock", reason)
@@ -127,6 +127,7 @@ def log_checks(measurement: Measurement, look: Look, plan: Plan) -> tuple[Check,
         *_words(measurement.words),
         *_late(look),
         *_ahead(measurement, plan),
+        *_strays(measurement, plan),
     ]
     if found:
         return tuple(found)
@@ -257,9 +258,33 @@ def _stamped_ahead(rows: int, until: datetime | None, now: datetime, plan: Plan)
         f"{rows:,} rows are stamped up to {seconds:,.0f} s ahead of the database's clock. Set the"
         " router's clock."
     )
-    return _check(
-        CheckKind.CLOCK, Outcome.WARN, f"{seconds:,.0f} s ahead", "the same clock", reason
+    observed, wanted = f"{seconds:,.0f} s ahead", "the same clock"
+    return _check(CheckKind.CLOCK, Outcome.FAIL, observed, wanted, reason, State.HOLD)
+
+
+def _strays(measurement: Measurement, plan: Plan) -> list[Check]:
+    """Of a whole phase: what was written in it and is counted by no look, good or bad."""
+    found, wanted = measurement.strays, "none"
+    if measurement.phase is None or (found is not None and not found.rows):
+        return []
+    if found is None or found.first_at is None or found.last_at is None:
+        reason = (
+            "The order in which its rows were written cannot be told, only how they are stamped."
+        )
+        return [_check(CheckKind.ARRIVED_LATE, Outcome.WARN, "not known", wanted, reason)]
+    span = " to ".join(both_clocks(at, plan.time_zone) for at in (found.first_at, found.last_at))
+    reason = (
+        f"{found.rows:,} rows written in this phase are stamped outside it ({span}), so that nothing"
+        f" counts them; {found.bad:,} of them failed. Set the clock of who writes them, then begin the"
+        " phase anew: rollout change --to <same> --again --reason …"
     )
+    observed = f"{found.rows:,} rows"
+    return [_check(CheckKind.ARRIVED_LATE, Outcome.FAIL, observed, wanted, reason, State.HOLD)]
+
+
+def off_checks(measurement: Measurement, plan: Plan) -> list[Check]:
+    """What is asked of the log while routing is off: a word that nobody knows may be unified's."""
+    return [*_words(measurement.words), *_ahead(measurement, plan)]
 
 
 def off_check(measurement: Measurement, settled: datetime, plan: Plan) -> Check:

@@ -17,7 +17,7 @@ from rollout_lib.judgement.explain import (
 )
 from rollout_lib.judgement.figures import select, share
 from rollout_lib.judgement.literal import literal_checks
-from rollout_lib.judgement.log import log_checks, off_check
+from rollout_lib.judgement.log import log_checks, off_check, off_checks
 from rollout_lib.judgement.protected import protected_checks, rows_checks
 from rollout_lib.judgement.streams import (
     SPLIT_AT,
@@ -64,6 +64,9 @@ _OFF_TOO = (
     CheckKind.DRIFT,
     CheckKind.LEDGER,
     CheckKind.HEAD,
+    CheckKind.ROWS,
+    CheckKind.WORDS,
+    CheckKind.CLOCK,
 )  # what is asked while routing is off, too
 _ACTS = {State.ROLL_BACK: Act.ROLL_BACK, State.STEP_BACK: Act.STEP_BACK}
 
@@ -93,7 +96,8 @@ def judge_slot(
     drift, ledger = safety.drift_check(config, standing, plan), safety.ledger_check(standing)
     head = safety.head_check(standing)
     if not config.enabled or config.percentage == 0:
-        return _off(plan, config, standing, measurement, [*first, drift, ledger, head])
+        asked = [*first, drift, ledger, head, *off_checks(measurement, plan)]
+        return _off(plan, config, standing, measurement, asked)
     looks = (*standing.looks, look)
     data = safety.data_check(config, measurement, standing, plan, looks)
     literal = literal_checks(measurement.window, plan)
@@ -193,7 +197,7 @@ def _off(
         literal=state,
         evidence=state,
         mode=plan.mode,
-        sentence=why.reason if why.kind in (CheckKind.LEDGER, CheckKind.HEAD) else off.reason,
+        sentence=off.reason if why.kind is CheckKind.DRIFT else why.reason,
         differ=None,
         act=_ACTS.get(state, Act.NONE),
         acts_alone=plan.acts_alone.roll_back and state is State.ROLL_BACK,
@@ -207,8 +211,8 @@ def off_since(config: RoutingConfig, standing: Standing, measurement: Measuremen
     """When routing went off: by the ledger; else, found off just now, by the configuration or not
     before now.
     """
-    if standing.rolled_back_at is not None:
-        return standing.rolled_back_at
+    if standing.off_at is not None:
+        return standing.off_at
     if standing.last_change is None:
         return measurement.hour.window.start
     edited = config.updated_at

@@ -255,6 +255,7 @@ def _turned(standing: Standing, body: Checkpoint, plan: Plan, turn: Turn) -> Sta
         latched=None if turn.runs else State.ROLL_BACK,
         latched_reason="" if turn.runs else _why_off(body, turn),
         rolled_back_at=None if turn.runs else turn.at,
+        off_at=None if turn.runs else _off_at(standing, body, turn),
         highest_passed=standing.highest_passed if turn.runs else None,
         evaluation=None,
         evaluation_seq=0,
@@ -266,6 +267,15 @@ def _turned(standing: Standing, body: Checkpoint, plan: Plan, turn: Turn) -> Sta
         plan_digest=body.plan_digest,
         protected={},
     )
+
+
+def _off_at(standing: Standing, body: Checkpoint, turn: Turn) -> datetime:
+    """An off that is said again is off since the first; one of what somebody had raised meanwhile is
+    not.
+    """
+    was_on = bool(body.change and body.change.before[1] and body.change.before[0])
+    first = None if was_on else standing.off_at
+    return turn.at if first is None else min(first, turn.at)
 
 
 def _why_off(body: Checkpoint, turn: Turn) -> str:

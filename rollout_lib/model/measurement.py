@@ -107,6 +107,16 @@ class Ids:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Strays:
+    """Rows that are not legacy's, written while a phase ran and stamped outside it; bad failed."""
+
+    rows: int
+    bad: int
+    first_at: datetime | None
+    last_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Health:
     """What the runbook's check_routing_health() said, or why it was not asked."""
 
@@ -149,6 +159,7 @@ class Measurement:
     ahead_rows: int = 0  # stamped later than as_of, at most 1,000 counted
     ahead_until: datetime | None = None
     arrived_since_off: int | None = None  # unified rows inserted since routing went off, if known
+    strays: Strays | None = None  # of a whole phase; None where the order of writing is not known
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -304,6 +304,9 @@ class Standing:
     rolled_back_at: (
         datetime | None
     )  # set while routing is off by a rollback: starting again needs a person
+    off_at: datetime | None = (
+        None  # since when nothing may reach unified, however often it was said
+    )
     preflight: tuple[datetime, State] | None
     evaluation: tuple[datetime, State] | None  # last one of the running phase
     revoked: str | None  # why the PASS no longer counts

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from rollout_lib.database.heads import read_head
 from rollout_lib.database.ledger import Facts, is_watched, read_facts
 from rollout_lib.database.session import Session, parse_instant
-from rollout_lib.database.traffic import SETTLING, arrived_since_off, measure
+from rollout_lib.database.traffic import SETTLING, arrived_since_off, measure, strays
 from rollout_lib.errors import ParameterError
 from rollout_lib.judgement.counting import look_from
 from rollout_lib.judgement.figures import table_rows
@@ -138,8 +138,9 @@ def measure_since(
     lag: how long rows may take to be logged, the plan's without it; a partial look reads to now.
     config: where it is off, and rows of unified are stamped later, those that came since are told
     from those that were there."""
-    began = standing.phase.began_at if standing.phase else standing.rolled_back_at
+    began = standing.phase.began_at if standing.phase else standing.off_at
     since = standing.looks[-1].window.end if standing.looks else began
+    live = session.as_of is None and lag is None  # the runbook's own function is for the slots
     found = measure(
         connection,
         plan=session.plan,
@@ -147,17 +148,20 @@ def measure_since(
         phase_began=began,
         increment_start=since or now - session.plan.monitoring.window,
         whole_phase=whole_phase,
-        live=session.as_of is None and lag is None,  # the runbook's own function is for the slots
+        live=live,
         lag=lag,
         before=standing.looks[-1] if standing.looks else None,
         percentage=standing.phase.percentage if standing.phase else None,
     )
+    if whole_phase and began is not None:
+        found = replace(found, strays=strays(connection, session.plan, began, now, live=live))
     if config is None or (config.enabled and config.percentage > 0):
         return found
-    settled = off_since(config, standing, found) + SETTLING
-    if found.last_unified_at is None or found.last_unified_at <= settled:
+    off = off_since(config, standing, found)
+    if found.last_unified_at is None or found.last_unified_at <= off + SETTLING:
         return found
-    return replace(found, arrived_since_off=arrived_since_off(connection, settled, now))
+    arrived = arrived_since_off(connection, session.plan, off, now)
+    return replace(found, arrived_since_off=arrived)
 
 
 def judged(

@@ -420,7 +420,11 @@ def test_routing_off_is_ok_only_while_nothing_comes(phase):
     run.enabled = False
     off = run.began + timedelta(minutes=5)
     run.standing = replace(
-        run.standing, phase=None, rolled_back_at=off, last_change=(off, Decimal(0), False)
+        run.standing,
+        phase=None,
+        rolled_back_at=off,
+        off_at=off,
+        last_change=(off, Decimal(0), False),
     )
     run.percentage = Decimal(0)
     for late, state in ((30, State.OFF), (31, State.ROLL_BACK)):

@@ -393,7 +393,8 @@ def _off(phase, now: datetime, database, settled: datetime) -> Measurement:
 
     measurement = phase.measure(now)
     with database.transaction(readonly=True) as connection:
-        arrived = traffic.arrived_since_off(connection, settled, now)
+        off = settled - traffic.SETTLING
+        arrived = traffic.arrived_since_off(connection, phase.plan, off, now)
     return replace(measurement, arrived_since_off=arrived)
 
 

@@ -68,13 +68,14 @@ def test_a_check_waits_for_three_statements(day, statements):
         assert len(statements) == 3, statements
 
 
-def test_an_evaluation_waits_for_four_statements(day, statements):
-    """The whole phase is measured by the same statement as a window."""
+def test_an_evaluation_asks_one_question_more_than_a_check(day, statements):
+    """The whole phase, and in a savepoint of its own what was written in it and stamped outside."""
     world, session = day
     world.advance(world.now + timedelta(minutes=60))
     statements.clear()
     op.evaluate_phase(session())
-    assert len(statements) == 4, statements
+    asked = [one for one in statements if "SAVEPOINT" not in one]
+    assert (len(asked), len(statements)) == (5, 7), statements
 
 
 def test_a_round_of_the_tripwire_waits_for_two_statements(day, statements):

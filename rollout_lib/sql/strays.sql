@@ -1,0 +1,18 @@
+-- Which rows that are not legacy's were written while the phase ran, and are stamped so that no look of it counts them?
+-- By the order of writing, which no clock can turn: a row is younger than the entry that began the phase if its
+-- transaction is. Asked at the phase's end, of at most 26 hours before it.
+-- Binds: rollout (text), began (timestamptz), lag (interval: rows of before it may come as late), ahead (timestamptz).
+-- Columns: rows, bad, first_at, last_at (no row at all where the order cannot be told: a view, a foreign or a
+-- distributed table, or no entry).
+SELECT count(l.created_at) AS rows, count(l.created_at) FILTER (WHERE meant(l.status) <> 'success') AS bad,
+       min(l.created_at) AS first_at, max(l.created_at) AS last_at
+  FROM (SELECT age(e.xmin) AS age FROM rollout.ledger e
+         WHERE e.rollout = CAST(:rollout AS text) AND e.at >= CAST(:began AS timestamptz) ORDER BY e.seq LIMIT 1) start
+  LEFT JOIN webhook_routing_logs l
+    ON (l.created_at >= CAST(:began AS timestamptz) - interval '26 hours'
+        AND l.created_at < CAST(:began AS timestamptz) - CAST(:lag AS interval)
+        OR l.created_at >= CAST(:ahead AS timestamptz))
+   AND age(l.xmin) < start.age AND meant(l.routed_to) <> 'legacy'
+ WHERE (SELECT c.relkind IN ('r', 'p') FROM pg_class c WHERE c.oid = to_regclass('webhook_routing_logs'))
+   AND to_regclass('pg_dist_partition') IS NULL
+ GROUP BY start.age
