@@ -19,6 +19,7 @@ from rollout_lib.display.missing import still_missing
 from rollout_lib.display.ribbon import timeline, uptime
 from rollout_lib.display.theme import Picture, enable
 from rollout_lib.evidence import rate_interval
+from rollout_lib.judgement.counting import told
 from rollout_lib.judgement.explain import bound
 from rollout_lib.model import LEGACY, TOTAL, UNIFIED
 from rollout_lib.plan import Plan
@@ -54,7 +55,7 @@ def error_rate(history: History, plan: Plan) -> Picture:
     limit = float(plan.thresholds.error_rate_rollback_pct)
     seen = [row for row in rows if row["rate"] is not None]
     highest = max(seen, key=lambda row: row["rate"], default=None)
-    webhooks = sum(look.errors[TOTAL].bad for _, _, look in looks(history))
+    webhooks = sum(told(look, f"errors:{TOTAL}").bad for _, _, look in looks(history))
     if highest is None or not highest["rate"]:
         finding = f"No unified request failed in the window of any of the {len(rows)} checks."
     else:
@@ -78,7 +79,7 @@ def interval(history: History, plan: Plan) -> Picture:
     for run, phase, look in looks(history):
         if phase.began_at != began:
             bad, total, began = 0, 0, phase.began_at
-        counts = look.errors[TOTAL]
+        counts = told(look, f"errors:{TOTAL}")
         bad, total = bad + counts.bad, total + counts.total
         rows.append(_with_rate({"at": run.at, "phase": phase.began_at.isoformat()}, bad, total))
     if not rows:
@@ -310,7 +311,7 @@ def evidence(history: History, plan: Plan, stream: str = "") -> Picture:
         {
             "at": run.at,
             "phase": phase.began_at.isoformat(),
-            "bad": item.bad,
+            "bad": (item.counted or item).bad,
             "look": is_look(run),
             "e": min(max(math.exp(min(item.e_now, 20)), 0.01), 1e6),
             "log": item.e_now,

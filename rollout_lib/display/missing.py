@@ -12,6 +12,7 @@ from rollout_lib.display import theme
 from rollout_lib.display.history import History, clock, looks
 from rollout_lib.display.theme import Picture
 from rollout_lib.evidence import required_total_anytime
+from rollout_lib.judgement.counting import told
 from rollout_lib.model import TOTAL
 from rollout_lib.plan import Plan
 from rollout_lib.text import hours, limit
@@ -28,8 +29,8 @@ def still_missing(history: History, plan: Plan) -> Picture:
         return Picture("", "No check has been recorded yet.")
     last, running, _ = seen[-1]
     mine = [look for _, phase, look in seen if phase.began_at == running.began_at]
-    bad = sum(look.errors[TOTAL].bad for look in mine)
-    total = sum(look.errors[TOTAL].total for look in mine)
+    counts = [told(look, f"errors:{TOTAL}") for look in mine]
+    bad, total = sum(one.bad for one in counts), sum(one.total for one in counts)
     if not total:
         return Picture("", "No unified request in this phase yet: everything is still missing.")
     start, end = mine[0].window.start, mine[-1].window.end

@@ -27,6 +27,8 @@ from rollout_lib.plan import Plan
 
 LATENCY_LIMIT = 0.05  # p95 > T is P(latency > T) > 5 %
 SPLIT = "split"  # of webhooks: bad is unified, total unified and legacy
+ROWS = "rows"  # of unified, retries and all: what may come late, and what may be gone
+PLAIN = "plain:"  # a stream as it is told: without the refractory time
 NOTHING = Counts(bad=0, total=0)
 Times = tuple[datetime | None, ...]
 
@@ -47,8 +49,14 @@ def look_from(measurement: Measurement, slot: datetime | None, closed: bool, pla
         now, last_bad[name] = count(buckets, carried.get(name))
         was = tuple(_counted_before(before, name, bucket) for bucket in buckets)
         added[name], seen[name] = _added(now, was)
-        if name == f"errors:{TOTAL}":
+        if name == ROWS:
             gone, late = _gone(now, was), _late(now, was, measurement)
+    plain = {name.removeprefix(PLAIN): added.pop(name) for name in _plain(added)}
+    seen = {
+        name: counts
+        for name, counts in seen.items()
+        if not name.startswith(PLAIN) or counts != seen[name.removeprefix(PLAIN)]
+    }
     errors = {label: added[f"errors:{label}"] for label in (*plan.domains, TOTAL)}
     return Look(
         slot=slot,
@@ -68,7 +76,23 @@ def look_from(measurement: Measurement, slot: datetime | None, closed: bool, pla
         seen=seen if measurement.buckets and closed else {},
         last_bad={name: at for name, at in last_bad.items() if any(at)} if closed else {},
         carried=carried,
+        plain={name: counts for name, counts in plain.items() if counts != added[name]},
+        rows=added[ROWS].total,
     )
+
+
+def _plain(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith(PLAIN)]
+
+
+def told(look: Look, stream: str) -> Counts:
+    """What a look says of `errors:total`, `latency:jobs` or `router`, every failing webhook in it."""
+    if stream in look.plain:
+        return look.plain[stream]
+    if stream == ROUTER:
+        return look.router
+    measure, _, domain = stream.partition(":")
+    return (look.errors if measure == "errors" else look.latency)[domain]
 
 
 def phase_counts(measurement: Measurement, plan: Plan) -> Look:
@@ -81,13 +105,17 @@ def phase_counts(measurement: Measurement, plan: Plan) -> Look:
 
 def against_looks(whole: Look, tail: Look, looks: Sequence[Look]) -> tuple[Counts, int, int]:
     """Errors in total by the larger of two counts, the phase as a whole and the sum of its looks
-    with the open one (tail); and how many more the whole has, (requests, failing): fewer are gone.
+    with the open one (tail); and how much more the whole has, (rows, failing webhooks): fewer rows
+    are gone. Where an older look has no rows, its requests stand for them.
     """
-    parts = [look.errors[TOTAL] for look in (*looks, tail)]
+    parts = [told(look, f"errors:{TOTAL}") for look in (*looks, tail)]
     bad, total = sum(part.bad for part in parts), sum(part.total for part in parts)
-    counts = whole.errors[TOTAL]
+    counts = told(whole, f"errors:{TOTAL}")
     larger = Counts(bad=max(bad, counts.bad), total=max(total, counts.total))
-    return larger, counts.total - total, counts.bad - bad
+    rows = [look.rows for look in (whole, *looks, tail)]
+    known = [count for count in rows if count is not None]
+    more = counts.total - total if len(known) < len(rows) else 2 * known[0] - sum(known)
+    return larger, more, counts.bad - bad
 
 
 Counter = Callable[[Sequence[Traffic], datetime | None], tuple[tuple[Counts, ...], Times]]
@@ -100,11 +128,12 @@ def _streams(measurement: Measurement, plan: Plan) -> dict[str, Counter]:
     for label, names in [(name, [name]) for name in everything] + [(TOTAL, everything)]:
         cells = _of(UNIFIED, names)
         wait = refractory_of(plan, measurement, label, error_limit(plan))
-        streams[f"errors:{label}"] = _counter(cells, _error_counts, _failed_at, wait)
+        streams |= _both(f"errors:{label}", cells, _error_counts, _failed_at, wait)
         wait = refractory_of(plan, measurement, label, LATENCY_LIMIT)
-        streams[f"latency:{label}"] = _counter(cells, _slow_counts, _slow_at, wait)
+        streams |= _both(f"latency:{label}", cells, _slow_counts, _slow_at, wait)
     wait = refractory_of(plan, measurement, ROUTER, error_limit(plan))
-    streams[ROUTER] = _counter(lambda traffic: traffic.cells, _router_counts, _unreached_at, wait)
+    streams |= _both(ROUTER, lambda traffic: traffic.cells, _router_counts, _unreached_at, wait)
+    streams[ROWS] = _counter(_of(UNIFIED, everything), _row_counts, _failed_at, None)
     streams[LEGACY] = _counter(_of(LEGACY, everything), _error_counts, _failed_at, None)
     for name in everything:
         streams[f"legacy:{name}"] = _counter(_of(LEGACY, [name]), _error_counts, _failed_at, None)
@@ -112,6 +141,20 @@ def _streams(measurement: Measurement, plan: Plan) -> dict[str, Counter]:
         streams[f"protected:{name}"] = _counter(_untouched(name), _error_counts, _failed_at, None)
     streams[SPLIT] = _split_counter(measurement, plan)
     return streams
+
+
+def _both(
+    name: str,
+    cells: Callable[[Traffic], Iterable[Cell]],
+    rows: Callable[[Iterable[Cell]], tuple[int, int, int]],
+    times: Callable[[Iterable[Cell]], list[datetime] | None],
+    wait: timedelta | None,
+) -> dict[str, Counter]:
+    """A stream as the evidence counts it, and as it is told."""
+    return {
+        name: _counter(cells, rows, times, wait),
+        f"{PLAIN}{name}": _counter(cells, rows, times, None),
+    }
 
 
 def refractory_of(
@@ -218,6 +261,10 @@ def _error_counts(cells: Iterable[Cell]) -> tuple[int, int, int]:
     )
 
 
+def _row_counts(cells: Iterable[Cell]) -> tuple[int, int, int]:
+    return sum(cell.requests for cell in cells), 0, 0
+
+
 def _slow_counts(cells: Iterable[Cell]) -> tuple[int, int, int]:
     kept = list(cells)
     return (
@@ -270,8 +317,14 @@ def _carried(before: Look | None, buckets: Sequence[Traffic]) -> dict[str, datet
 
 
 def _counted_before(before: Look | None, name: str, bucket: Traffic) -> Counts:
-    """What the looks before have counted of a bucket: nothing of the increment."""
-    if before is None or name not in before.seen:
+    """What the looks before have counted of a bucket: nothing of the increment.
+
+    What was not kept by itself was the same as what the evidence counted."""
+    if before is None:
+        return NOTHING
+    if name not in before.seen:
+        name = f"errors:{TOTAL}" if name == ROWS else name.removeprefix(PLAIN)
+    if name not in before.seen:
         return NOTHING
     parts = [
         part

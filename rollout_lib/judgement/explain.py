@@ -76,13 +76,18 @@ def watch_sentence(stream: StreamEvidence, verdict: Verdict, window: Traffic, pl
     said = f"literal: {literal.reason}." if literal is not None else ""
     kind = _KINDS[stream.measure]
     count = f"{stream.bad:,} {kind} webhooks" if stream.bad != 1 else f"one {kind} webhook"
-    count += f" of {stream.total:,} in the phase"
+    count += f" of {stream.total:,} in the phase{_counted(stream)}"
     highest = f", highest {e_value(stream.e_peak)}" if stream.e_peak > stream.e_now else ""
     return (
         f"{stream.stream}: {said} Evidence: {count};{_chance(stream, window, plan)}"
         f" {e_value(stream.e_now)}{highest} (hold at {math.exp(stream.hold_at):.0f}, act at"
         f" {math.exp(stream.act_at):.0f}, never on a single webhook)."
     )
+
+
+def _counted(stream: StreamEvidence) -> str:
+    """Of how many failures the evidence is made, where a burst of them counts once."""
+    return "" if stream.counted is None else f" ({stream.counted.bad:,} where a burst counts once)"
 
 
 def _chance(stream: StreamEvidence, window: Traffic, plan: Plan) -> str:
@@ -127,8 +132,10 @@ def differ_sentence(verdict: Verdict, plan: Plan) -> str | None:
         over = f"{rate(top.bad, top.total)} over the phase ({e_value(top.e_peak)})"
         return f"the last window is within the thresholds, but {top.stream} has {over}"
     top = max(loud, key=lambda stream: (stream.literal is State.ROLL_BACK, stream.bad))
-    if top.bad < 2:
+    if (top.counted or top).bad < 2:
         failing = f"{top.bad} distinct failing webhook in {top.total:,} requests"
+        if top.bad > 1:
+            failing = f"{top.bad:,} failing webhooks of {top.total:,}, all in one burst:"
         return f"{top.stream}: {failing} is no evidence against the limit ({e_value(top.e_now)})"
     gives = (
         f"{rate(top.bad, top.total)} over the phase gives {e_value(top.e_now)}, the highest"

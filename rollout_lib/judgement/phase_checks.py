@@ -45,8 +45,9 @@ class Whole:
 
     traffic: Traffic  # the whole phase
     present: Traffic  # the last hour of it, which says how fast more will come
-    counted: Counts  # distinct failing webhooks in total, as the evidence counts
-    more: Counts  # what the whole has more than its looks counted; less than 0: gone
+    counted: Counts  # distinct failing webhooks in total, every one of them
+    thinned: Counts  # the same where a burst counts once, as the evidence does
+    more: Counts  # rows and failing webhooks that the whole has more than its looks counted
     plan: Plan
 
     def needs(
@@ -177,9 +178,9 @@ def enough_check(standing: Standing, whole: Whole) -> Check:
     )
 
 
-def degradation_check(counts: Counts, standing: Standing) -> Check:
+def degradation_check(whole: Whole, standing: Standing) -> Check:
     """The attribution test with the previous phase in legacy's place; evidence of 20 fails."""
-    before = standing.passed_traffic
+    counts, before = whole.thinned, standing.passed_traffic
     if (
         not before
         or standing.phase is None
@@ -197,6 +198,7 @@ def degradation_check(counts: Counts, standing: Standing) -> Check:
         [counts.bad], [before["bad"]], [counts.total], [before["total"]]
     )
     observed = f"{rate(counts.bad, counts.total)} against {rate(before['bad'], before['total'])}"
+    observed += "" if counts == whole.counted else ", a burst counted once"
     reason = f"{observed}: {e_value(versus)} that this phase fails more often (20 fails)"
     none_seen = versus < ACT_AT
     return Check(
@@ -212,16 +214,26 @@ def degradation_check(counts: Counts, standing: Standing) -> Check:
 
 def late_check(more: Counts) -> Check:
     """The phase measured as a whole, against the sum of its looks: rows logged late, or deleted."""
-    observed = f"{more.total:+,} requests, {more.bad:+,} failing"
-    gone = more.total < 0 or more.bad < 0
+    observed = f"{more.total:+,} rows, {more.bad:+,} failing"
     reason = f"The whole phase against the sum of its looks: {observed}. "
-    reason += (
-        "Rows were deleted; the larger count is judged."
-        if gone
-        else "They were logged too late for any check."
-    )
-    undecided = gone or more.bad > 0
-    figures = {"failing": abs(more.bad)} | ({"gone": max(-more.total, 0)} if gone else {})
+    if more.total < 0:
+        reason += "Rows were deleted; the larger count is judged."
+    elif more.bad < 0:
+        reason += (
+            "Fewer failing webhooks are told apart now: ids changed; the larger count is judged."
+        )
+    else:
+        reason += "They were logged too late for any check."
+    undecided = more.total < 0 or more.bad != 0
+    figures = {
+        name: count
+        for name, count in (
+            ("more failing", more.bad),
+            ("fewer failing", -more.bad),
+            ("rows gone", -more.total),
+        )
+        if count > 0
+    }
     return Check(
         kind=CheckKind.LATE_ROWS,
         name="late rows",

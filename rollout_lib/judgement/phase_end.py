@@ -94,6 +94,7 @@ def _whole(measurement: Measurement, standing: Standing, plan: Plan) -> checkpoi
         traffic=measurement.phase,
         present=measurement.window,
         counted=larger,
+        thinned=counted.errors[TOTAL],
         more=Counts(bad=failing, total=more),
         plan=plan,
     )
@@ -117,7 +118,7 @@ def _checks(
         duties.impact_check(standing, plan),
         *uptime_checks(slot, standing, measurement, plan),
         checkpoints.enough_check(standing, whole),
-        checkpoints.degradation_check(whole.counted, standing),
+        checkpoints.degradation_check(whole, standing),
         duties.hold_check(standing, plan, now),
         duties.slots_check(standing, plan, now),
         checkpoints.late_check(whole.more),
@@ -152,17 +153,16 @@ def _about(state: State, checks: Sequence[Check]) -> CheckKind | None:
 
 
 def _acknowledgement(standing: Standing, plan: Plan) -> Attestation | None:
-    """A named person's, of this phase and plan, given after the last evaluation said inconclusive.
+    """The last one that a named person gave, of this phase and plan.
 
-    What it covers are the findings that this evaluation named; they stand on the statement.
+    What it covers are the findings that an evaluation had named; they stand on the statement, and
+    nothing else is covered, at any later evaluation.
     """
-    if standing.evaluation is None or standing.evaluation[1] is not State.INCONCLUSIVE:
-        return None
     given = [
         item
         for item in standing.attestations
         if item.subject == "acknowledgement"
-        and item.at >= standing.evaluation[0]
+        and item.findings
         and duties.binds(item, standing)
         and item.plan_digest == plan.digest
         and item.by.strip()

@@ -10,7 +10,7 @@ from functools import cache
 from itertools import accumulate, pairwise
 
 from rollout_lib import evidence
-from rollout_lib.judgement.counting import LATENCY_LIMIT, error_limit
+from rollout_lib.judgement.counting import LATENCY_LIMIT, error_limit, told
 from rollout_lib.model import (
     ROUTER,
     TOTAL,
@@ -58,20 +58,12 @@ def judge_streams(
     streams = []
     for label in (*plan.domains, TOTAL):
         act_at = ACT_AT if label == TOTAL else per_domain
-        errors = [look.errors[label] for look in looks]
-        latency = [look.latency[label] for look in looks]
-        streams.append(_stream(CheckKind.ERRORS, label, errors, error_limit(plan), act_at, literal))
-        streams.append(_stream(CheckKind.LATENCY, label, latency, LATENCY_LIMIT, act_at, literal))
-    streams.append(
-        _stream(
-            CheckKind.ROUTER,
-            TOTAL,
-            [look.router for look in looks],
-            error_limit(plan),
-            ACT_AT,
-            literal,
-        )
-    )
+        for measure, limit in (
+            (CheckKind.ERRORS, error_limit(plan)),
+            (CheckKind.LATENCY, LATENCY_LIMIT),
+        ):
+            streams.append(_stream(measure, label, looks, limit, act_at, literal))
+    streams.append(_stream(CheckKind.ROUTER, TOTAL, looks, error_limit(plan), ACT_AT, literal))
     return tuple(streams)
 
 
@@ -90,7 +82,7 @@ def _in_order(looks: Sequence[Look]) -> None:
 def _stream(
     measure: CheckKind,
     domain: str,
-    counts: Sequence[Counts],
+    looks: Sequence[Look],
     limit: float,
     act_at: float,
     literal: Mapping[tuple[CheckKind, str], State],
@@ -98,15 +90,19 @@ def _stream(
     bets = error_bets(limit)
     if measure is CheckKind.LATENCY:
         bets = limit, evidence.LATENCY_ALTERNATIVES, evidence.LATENCY_WEIGHTS
+    stream = ROUTER if measure is CheckKind.ROUTER else f"{measure}:{domain}"
+    counts = [_bet_on(look, measure, domain) for look in looks]
     bads, totals = [one.bad for one in counts], [one.total for one in counts]
-    bad, total = sum(bads), sum(totals)
+    counted = Counts(bad=sum(bads), total=sum(totals))
+    all_of_it = [told(look, stream) for look in looks]
+    bad, total = (sum(getattr(one, part) for one in all_of_it) for part in _PARTS)
     path = evidence.log_evidence_restart(bads, totals, *bets)
     now, peak = (path[-1], max(path)) if path else (0.0, 0.0)
     acting = acting_peak(path, bads)
     certificate = evidence.log_certificate(bad, total, limit)
     said = literal[measure, domain]
     return StreamEvidence(
-        stream=ROUTER if measure is CheckKind.ROUTER else f"{measure}:{domain}",
+        stream=stream,
         measure=measure,
         domain=domain,
         bad=bad,
@@ -119,8 +115,15 @@ def _stream(
         certificate=certificate,
         interval=evidence.rate_interval(bad, total) if total else None,
         literal=said,
-        evidence=ladder_state(now, acting, act_at, bad, total, certificate, said),
+        evidence=ladder_state(now, acting, act_at, counted.bad, total, certificate, said),
+        counted=None if counted == Counts(bad=bad, total=total) else counted,
     )
+
+
+def _bet_on(look: Look, measure: CheckKind, domain: str) -> Counts:
+    if measure is CheckKind.ROUTER:
+        return look.router
+    return (look.errors if measure is CheckKind.ERRORS else look.latency)[domain]
 
 
 def acting_peak(path: Sequence[float], bads: Sequence[int]) -> float:
@@ -162,9 +165,9 @@ def shared_incident(looks: Sequence[Look], legacy: Cell, plan: Plan) -> bool:
     if not over or not looks:
         return False
     versus = evidence.log_evidence_versus(
-        [look.errors[TOTAL].bad for look in looks],
+        [told(look, f"errors:{TOTAL}").bad for look in looks],
         [look.legacy.bad for look in looks],
-        [look.errors[TOTAL].total for look in looks],
+        [told(look, f"errors:{TOTAL}").total for look in looks],
         [look.legacy.total for look in looks],
     )
     return versus < HOLD_AT
@@ -175,7 +178,8 @@ def differences(looks: Sequence[Look]) -> tuple[Difference, ...]:
 
     It decides nothing, so counts that cannot be or a search that finds no end cost the figure and
     never the verdict."""
-    bad_u, total_u = (sum(getattr(k.errors[TOTAL], part) for k in looks) for part in _PARTS)
+    mine = [told(look, f"errors:{TOTAL}") for look in looks]
+    bad_u, total_u = (sum(getattr(one, part) for one in mine) for part in _PARTS)
     bad_l, total_l = (sum(getattr(k.legacy, part) for k in looks) for part in _PARTS)
     if not (total_u and total_l):
         return ()

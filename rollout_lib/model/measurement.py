@@ -180,8 +180,9 @@ class Look:
     the plan's domains. late are requests of earlier looks that arrived since, gone those that were
     counted and are not there any more. buckets are the edges of what was read again (n + 1), and
     seen what was counted of each of the n so far, by stream; last_bad when the last failure that
-    counted was, for each; carried the same before the first of them. An older record has none of
-    these."""
+    counted was, for each; carried the same before the first of them. plain is what a stream counts
+    without its refractory time, where that is more: what is told to people, while errors, latency and
+    router are what the evidence bets on. rows are unified's. An older record has none of these."""
 
     slot: datetime | None
     window: Window
@@ -200,6 +201,8 @@ class Look:
     seen: Mapping[str, tuple[Counts, ...]] = field(default_factory=dict)
     last_bad: Mapping[str, tuple[datetime | None, ...]] = field(default_factory=dict)
     carried: Mapping[str, datetime] = field(default_factory=dict)
+    plain: Mapping[str, Counts] = field(default_factory=dict)
+    rows: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

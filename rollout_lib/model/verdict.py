@@ -200,8 +200,10 @@ class StreamEvidence:
     """Where one stream stands: E-values per look, interval, and both verdicts.
 
     stream is its label: "errors:total", "latency:jobs", "router"; measure (errors, latency or
-    router) and domain say the same. e_now, e_peak (the phase's highest) and
-    certificate are natural logs; path has one log e-value per look of the phase."""
+    router) and domain say the same. bad and total are every failing webhook of the phase, as it is
+    told, certified and bounded; counted, where it is less, is what the evidence bets on: a burst
+    counts once. e_now, e_peak (the phase's highest) and certificate are natural logs; path has one
+    log e-value per look of the phase."""
 
     stream: str
     bad: int
@@ -217,6 +219,7 @@ class StreamEvidence:
     evidence: State
     measure: CheckKind = CheckKind.OTHER
     domain: str = ""
+    counted: Counts | None = None
 
 
 class Act(StrEnum):

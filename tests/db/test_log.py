@@ -17,12 +17,14 @@ from rollout_lib.database import traffic
 from rollout_lib.database.ledger import config_from
 from rollout_lib.evidence import refractory
 from rollout_lib.judgement.counting import look_from, phase_counts
+from rollout_lib.judgement.explain import watch_sentence
 from rollout_lib.judgement.log import off_check
 from rollout_lib.judgement.slot import judge_slot
 from rollout_lib.judgement.state import EMPTY
 from rollout_lib.model import (
     TOTAL,
     CheckKind,
+    Counts,
     Look,
     Measurement,
     PhaseRun,
@@ -333,9 +335,16 @@ def test_a_burst_counts_once(phase, plan):
             for number in range(4)
         ]
     )
-    phase.check()
+    verdict = phase.check()
     counted = phase.looks[-1].errors
     assert (counted[TOTAL].bad, counted[TOTAL].total) == (1, 27)
+    (total,) = (one for one in verdict.streams if one.stream == f"errors:{TOTAL}")
+    assert (total.bad, total.total) == (4, 30), "what is told is every failing webhook"
+    assert total.counted == Counts(bad=1, total=27)
+    told = watch_sentence(total, verdict, phase.measure(phase.slot + LAG).window, plan)
+    assert "4 failing webhooks of 30 in the phase (1 where a burst counts once)" in told
+    (versus,) = verdict.differences
+    assert (versus.unified.bad, versus.unified.total) == (4, 30)
     assert refractory(0.001, 115) == timedelta(seconds=60)
     assert refractory(0.001, 11500).total_seconds() == pytest.approx(6.26, abs=0.01)
     phase.traffic(BEGAN + 13 * MINUTE)
