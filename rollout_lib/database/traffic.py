@@ -33,6 +33,10 @@ from rollout_lib.redaction import redact
 SETTLING = timedelta(seconds=30)  # after a change the router may still use the old percentage
 READ_AGAIN = 3  # so many looks of the last hour are told apart, where more are, neighbours join
 EDGES = 8  # the statement counts from so many
+HEALTH_SECONDS = 5  # for the runbook's own function, which somebody else may have written
+_NOT_ASKED = Health(
+    rows=None, reason="not applicable: it always looks at the last hour of real time"
+)
 SLOW_MEMORY = timedelta(
     hours=3
 )  # a webhook that was slow is known so long before what is read again
@@ -51,7 +55,8 @@ def measure(
     before: Look | None = None,
     percentage: Decimal | None = None,
 ) -> Measurement:
-    """Everything a check sees, in one round trip (two with the whole phase).
+    """Everything a check sees, in one round trip (two with the whole phase, and live the runbook's
+    own function in a savepoint).
 
     Spans are half-open and end at as_of minus the lag, the plan's without one (the unclipped hour,
     which is the runbook's own, the leak and the last rows: at as_of). Without a phase, phase_began
@@ -67,7 +72,7 @@ def measure(
         row,
         spans,
         plan,
-        live=live,
+        health=_health(connection) if live else _NOT_ASKED,
         increment=max(increment_start, spans.began),
         settled_from=spans.began + SETTLING,
         phase=phase,
@@ -180,7 +185,6 @@ def _measurement(
     spans: _Spans,
     plan: Plan,
     *,
-    live: bool,
     increment: datetime,
     settled_from: datetime,
     **more: Any,
@@ -225,7 +229,6 @@ def _measurement(
         last_unified_at=row.last_unified_at,
         legacy_since_unified=row.legacy_since_unified,
         newest_row_at=row.newest_row_at,
-        health=_health(row.health, live),
         errors=merged_errors(row.errors or ()),
         buckets=buckets,
         settled_from=settled_from,
@@ -366,9 +369,17 @@ def _instant(value: str | None) -> datetime | None:
     return datetime.fromisoformat(value) if value else None
 
 
-def _health(rows: list[dict[str, Any]] | None, live: bool) -> Health:
-    if not live:
-        return Health(
-            rows=None, reason="not applicable: it always looks at the last hour of real time"
-        )
+def _health(connection: Connection) -> Health:
+    """What the runbook's function answers; one that fails, writes or does not end costs its own
+    check and no other.
+    """
+    attempt = connection.begin_nested()
+    try:
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{HEALTH_SECONDS}s'")
+        rows = connection.execute(load_sql("health")).scalar_one()
+    except DBAPIError as error:
+        said = redact(" ".join(str(error.orig).splitlines()[:1]))[:200]
+        return Health(rows=None, reason=f"check_routing_health() failed: {said}", failed=True)
+    finally:
+        attempt.rollback()
     return Health(rows=tuple(rows or ()), reason="asked in the same transaction")

@@ -246,6 +246,8 @@ def health_check(health: Health, ours: State) -> Check:
     The runbook's answers by `status`, the deployed system's by `is_healthy` and `issue`. Unhealthy
     is at least WATCH, whatever we see; what it says in other words is shown, and not compared."""
     kind, wanted = CheckKind.HEALTH, ours.words
+    if health.failed:
+        return _check(kind, Outcome.COULD_NOT_LOOK, "no answer", wanted, health.reason)
     if health.rows is None:
         return _check(kind, Outcome.NOT_APPLICABLE, "not asked", wanted, health.reason)
     rows = _unwrapped(health.rows)

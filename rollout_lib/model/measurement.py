@@ -118,10 +118,11 @@ class Strays:
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """What the runbook's check_routing_health() said, or why it was not asked."""
+    """What the runbook's check_routing_health() said, or why it was not asked; failed: it was."""
 
     rows: tuple[Mapping[str, Any], ...] | None
     reason: str
+    failed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

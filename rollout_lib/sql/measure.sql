@@ -12,7 +12,7 @@
 --   repeated (failing rows of the one id that has most of them on unified),
 --   errors [{domain, routed_to, error_message (cut), occurrences, last_seen}] of the hour up to as_of,
 --   leak {rows, domains, first_at, last_at}, last_unified_at, legacy_since_unified (at most 20,000), newest_row_at,
---   ahead {rows, last_at} (stamped later than as_of), hidden [tables that row security may keep from us], health.
+--   ahead {rows, last_at} (stamped later than as_of), hidden [tables that row security may keep from us].
 -- Each question about the log is a CTE that is materialized, so that what touches the log can be answered where the
 -- log is (on workers, too). Edges are counted, not grouped by: a key more, and the planner expects as many groups as
 -- rows, and aggregates in one process.
@@ -250,6 +250,4 @@ SELECT (SELECT json_agg(json_build_array(domain, routed_to, status, kind, c1, c2
        (SELECT n FROM legacy_since) AS legacy_since_unified,
        (SELECT at FROM newest) AS newest_row_at,
        (SELECT row_to_json(ahead) FROM ahead) AS ahead,
-       (SELECT json_agg(relname ORDER BY relname) FROM hidden) AS hidden,
-       CASE WHEN CAST(:live AS boolean)
-            THEN (SELECT json_agg(row_to_json(h)) FROM check_routing_health() h) END AS health
+       (SELECT json_agg(relname ORDER BY relname) FROM hidden) AS hidden

@@ -10,12 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rollout_lib import operations as op
+from rollout_lib.database import traffic
 from rollout_lib.database.session import open_session
 from rollout_lib.database.traffic import measure
 from rollout_lib.errors import ParameterError
 from rollout_lib.judgement.figures import percentile, select, table_rows
 from rollout_lib.judgement.safety import health_check
-from rollout_lib.model import LEGACY, UNIFIED, Outcome, State
+from rollout_lib.model import LEGACY, TOTAL, UNIFIED, CheckKind, Outcome, State
 
 AS_OF = datetime(2025, 12, 3, 12, 0, tzinfo=UTC)
 LAG = timedelta(minutes=2)
@@ -323,6 +324,68 @@ def test_a_health_function_that_disagrees_is_a_check_of_its_own(database, plan, 
     checks = {check.name: check for check in op.monitor(open_session()).checkpoint.verdict.checks}
     found = checks["check_routing_health"]
     assert (found.outcome, found.observed, found.limit) == (Outcome.WARN, "ok", "not ok")
+
+
+FAILING = {
+    "raises": "plpgsql AS $$ BEGIN RAISE EXCEPTION 'password=hunter2xyz no'; END $$",
+    "writes": "sql AS $$ INSERT INTO webhook_routing_logs DEFAULT VALUES; SELECT true $$",
+    "writes its alert": "plpgsql AS $$ BEGIN UPDATE webhook_routing_config SET notes = 'x';"
+    " RETURN true; END $$",
+    "does not end": "sql AS $$ SELECT pg_sleep(600) IS NULL $$",
+    "ends the transaction": "plpgsql AS $$ BEGIN COMMIT; RETURN true; END $$",
+}
+
+
+@pytest.mark.parametrize("what", FAILING)
+def test_a_health_function_that_fails_costs_its_own_check_alone(
+    database, plan, log, monkeypatch, what
+):
+    """It raises, writes or hangs: the check is made, what it cannot know is said, nothing is written."""
+    monkeypatch.setattr(traffic, "HEALTH_SECONDS", 1)
+    log.connection.execute(LIVE, (0, 700))
+    log.connection.execute(
+        "SELECT set_routing_enabled(true, 'x'), update_routing_percentage(10, 'x');"
+        "DROP FUNCTION check_routing_health; CREATE FUNCTION check_routing_health() RETURNS boolean"
+        f" LANGUAGE {FAILING[what]}"
+    )
+    before = log.connection.execute("SELECT c::text FROM webhook_routing_config c").fetchall()
+    run = op.monitor(open_session()).checkpoint
+    (found,) = [one for one in run.verdict.checks if one.kind is CheckKind.HEALTH]
+    assert found.outcome is Outcome.COULD_NOT_LOOK
+    assert "check_routing_health() failed: " in found.reason
+    assert "hunter2" not in found.reason
+    (errors,) = [s for s in run.verdict.streams if s.stream == f"errors:{TOTAL}"]
+    assert errors.literal is not State.COULD_NOT_LOOK
+    assert run.exit_code != 50
+    assert (
+        log.connection.execute("SELECT c::text FROM webhook_routing_config c").fetchall() == before
+    )
+
+
+def test_a_health_function_that_is_missing_is_said_too(database, plan, log):
+    """Pre-flight asks for it; a check goes on without."""
+    log.connection.execute(LIVE, (0, 700))
+    log.connection.execute("DROP FUNCTION check_routing_health")
+    found = look(database, plan, as_of=datetime.now(UTC), live=True)
+    assert found.health.failed
+    assert health_check(found.health, State.CLEAN).outcome is Outcome.COULD_NOT_LOOK
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [("boolean AS $$ SELECT true $$", "pass"), ("text AS $$ SELECT 'x' $$", "?")],
+)
+def test_a_health_function_of_one_value_is_read(database, plan, log, said, outcome):
+    """A boolean is compared, a word that nobody knows is shown."""
+    log.connection.execute(LIVE, (0, 700))
+    log.connection.execute(
+        "DROP FUNCTION check_routing_health; CREATE FUNCTION check_routing_health() RETURNS"
+        f" {said.replace(' AS', ' LANGUAGE sql AS')}"
+    )
+    found = health_check(
+        look(database, plan, as_of=datetime.now(UTC), live=True).health, State.CLEAN
+    )
+    assert found.outcome is (Outcome.PASS if outcome == "pass" else Outcome.COULD_NOT_LOOK)
 
 
 def test_in_simulated_time_the_health_function_is_not_asked(database, plan, log):
