@@ -326,6 +326,18 @@ GUARDS = {
     " BEFORE UPDATE ON rollout.ledger FOR EACH ROW EXECUTE FUNCTION rollout.refuse_rewriting()": (
         "another than the migration made"
     ),
+    "DROP TRIGGER ledger_is_append_only ON rollout.ledger; CREATE TRIGGER ledger_is_append_only"
+    " BEFORE UPDATE OR DELETE ON rollout.ledger FOR EACH ROW WHEN (old.seq < 0)"
+    " EXECUTE FUNCTION rollout.refuse_rewriting()": "does not hold for every rewriting",
+    "DROP TRIGGER ledger_is_append_only ON rollout.ledger; CREATE TRIGGER ledger_is_append_only"
+    " BEFORE UPDATE OF at OR DELETE ON rollout.ledger FOR EACH ROW"
+    " EXECUTE FUNCTION rollout.refuse_rewriting()": "does not hold for every rewriting",
+    "ALTER FUNCTION rollout.append_entry SECURITY INVOKER": "append_entry runs with other rights",
+    "ALTER FUNCTION rollout.entry_hash SET search_path = public": "entry_hash runs with other rights",
+    "ALTER FUNCTION rollout.refuse_rewriting RESET search_path": "refuse_rewriting runs with other",
+    "GRANT UPDATE ON rollout.ledger TO PUBLIC": "UPDATE to PUBLIC on rollout.ledger",
+    "GRANT INSERT (body) ON rollout.ledger TO pg_monitor": "INSERT to pg_monitor on rollout.ledger",
+    "GRANT TRIGGER ON rollout.ledger TO pg_monitor": "TRIGGER to pg_monitor on rollout.ledger",
 }
 
 
