@@ -102,7 +102,7 @@ def config_from(row: dict[str, Any] | None, rows: int) -> RoutingConfig | None:
     return RoutingConfig(
         percentage=tidy(row["percentage"]),
         enabled=row["enabled"],
-        domains=tuple(str(name) for name in row.get("domains") or ()),
+        domains=tuple(redact(str(name)) for name in row.get("domains") or ()),
         created_at=created_at,
         updated_at=_finite(row.get("updated_at")),
         notes=redact(row["notes"]) if row.get("notes") else None,

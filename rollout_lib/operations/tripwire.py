@@ -15,7 +15,17 @@ from rollout_lib.judgement.counting import look_from
 from rollout_lib.judgement.protected import is_news
 from rollout_lib.judgement.slot import judge_slot
 from rollout_lib.judgement.state import is_at_least
-from rollout_lib.model import BLIND, Act, CheckKind, Measurement, Origin, Standing, State, Verdict
+from rollout_lib.model import (
+    BLIND,
+    Act,
+    CheckKind,
+    Measurement,
+    Origin,
+    Standing,
+    State,
+    Verdict,
+    runs,
+)
 from rollout_lib.notify import metrics
 from rollout_lib.operations.lowering import act_on, said
 from rollout_lib.operations.monitor import adopted_by, figures, judged, measure_since, rows_first
@@ -81,8 +91,8 @@ def trip(
 
     known: the facts of the round before; the ledger is read again only where it has grown. Recorded
     is what was done or (unless it `failed` in the round before too) could not be, what somebody
-    lowered by hand, an act that is asked for the first time in this phase, a protected endpoint
-    that begins to fail or answers again (two failed probes in a row may be of a slot and a round)
+    lowered by hand, an act that is asked for the first time in this phase, an outage that the last
+    look did not have, a protected endpoint that begins to fail or answers again (two failed probes in a row may be of a slot and a round)
     and, if `blind` asks for it, that nothing could be seen."""
     with metrics.unseen_if_it_fails(session.plan):
         return _trip(session, known, failed, blind)
@@ -97,7 +107,7 @@ def _trip(session: Session, known: Facts | None, failed: bool, blind: bool) -> R
     told = change is not None and (change.applied or not failed)
     unseen = blind and verdict.state in BLIND
     recorded = None
-    if told or adopted or unseen or (change is None and _is_news(verdict, standing)):
+    if told or adopted or unseen or (change is None and _is_news(verdict, standing, facts)):
         checkpoint = judged(
             session,
             facts,
@@ -130,12 +140,30 @@ def _drift(verdict: Verdict) -> str:
     return next(check.reason for check in verdict.checks if check.kind is CheckKind.DRIFT)
 
 
-def _is_news(verdict: Verdict, standing: Standing) -> bool:
-    """An act that is asked for, and was not before in this phase; an endpoint that fails, or
-    answers again.
+def _is_news(verdict: Verdict, standing: Standing, facts: Facts) -> bool:
+    """An act that is asked for, and was not before in this phase; an outage that the last look did
+    not have; an endpoint that fails, or answers again.
     """
     if standing.phase is not None and is_news(verdict.checks, standing.protected):
+        return True
+    if _outages(verdict) - _known_outages(standing, facts):
         return True
     if verdict.act is Act.NONE or verdict.state not in (State.STEP_BACK, State.ROLL_BACK):
         return False
     return standing.latched is None or not is_at_least(standing.latched, verdict.state)
+
+
+def _outages(verdict: Verdict | None) -> set[str]:
+    checks = verdict.checks if verdict is not None else ()
+    return {check.subject for check in checks if check.kind is CheckKind.OUTAGE}
+
+
+def _known_outages(standing: Standing, facts: Facts) -> set[str]:
+    """Those of the newest look of the running phase."""
+    began = standing.phase.began_at if standing.phase else None
+    for entry in reversed(runs(facts.entries)):
+        if entry.phase_began != began:
+            return set()
+        if entry.operation == "monitor":
+            return _outages(entry.body.verdict)
+    return set()

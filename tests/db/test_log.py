@@ -318,6 +318,15 @@ def test_a_percentage_that_is_none_is_no_configuration(value):
     assert config_from(row, 1) is None
 
 
+def test_a_secret_among_the_domains_is_not_kept():
+    """What somebody pasted into the wrong column is hidden where the row is read."""
+    row = {"percentage": 10, "enabled": True, "created_at": BEGAN.isoformat()}
+    pasted = ["jobs", "postgresql://rita:hunter2xyz@db.example.org/postgres"]
+    config = config_from({**row, "domains": pasted}, 1)
+    assert config.domains[0] == "jobs"
+    assert "hunter2xyz" not in str(config)
+
+
 def test_a_burst_counts_once(phase, plan):
     """Four webhooks that fail within 20 s are one failure of every stream, and leave n."""
     phase.traffic(BEGAN)

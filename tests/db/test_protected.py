@@ -107,6 +107,22 @@ def named(verdict, name: str):
     return next(check for check in verdict.checks if check.name == name)
 
 
+def test_an_outage_without_evidence_is_told_by_the_round_that_sees_it_first_and_no_other(phase):
+    """Retries of one webhook are half of the rows: a person is told at once, not at the next slot."""
+    assert phase.round().recorded is None
+    phase.world.connection.execute(
+        """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status, response_time_ms, message_id)
+           SELECT CAST(%s AS timestamptz) - n * interval '2 s', 'jobs', 'unified', 'error', 700, 'the same'
+             FROM generate_series(1, 90) n""",
+        [phase.world.now.isoformat()],
+    )
+    told = phase.round().recorded
+    assert told is not None
+    assert told.checkpoint.state is State.HOLD
+    assert "an outage, whatever the ids say" in told.checkpoint.sentence
+    assert phase.round().recorded is None
+
+
 def test_the_second_failed_probe_in_a_row_switches_routing_off_whoever_took_the_first(phase):
     """The first failure holds and is on the ledger; a watcher that was started since finds it
     there, and acts.
