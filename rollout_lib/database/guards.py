@@ -12,12 +12,18 @@ from sqlalchemy import Connection
 
 from rollout_lib.database.connection import load_sql
 
-# As pg_trigger.tgtype has it: before (2), for each row (1); delete 8, update 16, truncate 32.
-_TRIGGERS = {"ledger_is_append_only": 1 | 2 | 8 | 16, "ledger_is_never_truncated": 2 | 32}
-_REFUSES = "rollout.refuse_rewriting"
+# As pg_get_triggerdef has them: with a condition or only some columns they would read otherwise.
+_TRIGGERS = {
+    "ledger_is_append_only": "BEFORE DELETE OR UPDATE ON rollout.ledger FOR EACH ROW",
+    "ledger_is_never_truncated": "BEFORE TRUNCATE ON rollout.ledger FOR EACH STATEMENT",
+}
+_REFUSES = "EXECUTE FUNCTION rollout.refuse_rewriting()"
 _FUNCTION = re.compile(
-    r"CREATE (?:OR REPLACE )?FUNCTION rollout\.(\w+)\((.*?)AS \$\$(.*?)\$\$", re.DOTALL
+    r"CREATE (?:OR REPLACE )?FUNCTION rollout\.(\w+)\((?:[^$]*?)\bLANGUAGE (\w+)([^$]*?)AS \$\$(.*?)\$\$",
+    re.DOTALL,
 )
+_PATH = re.compile(r"SET search_path = ([\w, ]+?)\s*$")
+Made = tuple[str, str, bool, tuple[str, ...]]
 _ALWAYS = ("O", "A")  # enabled for a usual session
 
 
@@ -31,6 +37,12 @@ def read_guards(connection: Connection) -> list[str]:
     found += [
         f"{grant} on rollout.ledger: only its owner may write it" for grant in row.grants or []
     ]
+    found += [f"sessions of {who} fire no trigger of the ledger" for who in row.replicas or []]
+    found += [
+        f"rows of {name} are read as the ledger's, without its guard" for name in row.heirs or []
+    ]
+    if row.hidden:
+        found.append("row security of rollout.ledger can hide entries")
     return found
 
 
@@ -43,10 +55,11 @@ def _of_triggers(triggers: list[Mapping[str, Any]]) -> list[str]:
             found.append(f"the trigger {name} is gone: the ledger can be rewritten")
         elif trigger["enabled"] not in _ALWAYS:
             found.append(f"the trigger {name} is switched off: the ledger can be rewritten")
-        elif (trigger["type"], trigger["function"]) != (kind, _REFUSES):
-            found.append(f"the trigger {name} is another than the migration made")
-        elif trigger["narrowed"]:
-            found.append(f"the trigger {name} does not hold for every rewriting any more")
+        elif trigger["definition"] != f"CREATE TRIGGER {name} {kind} {_REFUSES}":
+            found.append(
+                f"the trigger {name} is another than the migration made, and does not hold for every"
+                f" rewriting: {trigger['definition']}"
+            )
     found += [f"the trigger {name} on rollout.ledger is none of ours" for name in there]
     return found
 
@@ -57,29 +70,41 @@ def _of_functions(functions: list[Mapping[str, Any]]) -> list[str]:
         there.setdefault(function["name"], []).append(function)
     found = []
     for name, made in expected_functions().items():
-        texts = {text for text, *_ in made}
         if name not in there:
             found.append(f"the function rollout.{name} is gone")
-        elif any(one["body"].strip() not in texts for one in there[name]):
-            found.append(f"the function rollout.{name} has another text than the migration's")
         elif any(
-            (one["body"].strip(), one["definer"], one["path"]) not in made for one in there[name]
+            function["body"].strip() not in {text for text, *_ in made} for function in there[name]
         ):
+            found.append(f"the function rollout.{name} has another text than the migration's")
+        elif any(_as_made(function) not in made for function in there[name]):
             found.append(
-                f"the function rollout.{name} runs with other rights or another search path"
+                f"the function rollout.{name} runs with other rights, settings or language"
             )
+        elif any(function["open"] for function in there[name] if function["definer"]):
+            found.append(f"everybody may execute rollout.{name}: the ledger can be written")
     return found
 
 
+def _as_made(function: Mapping[str, Any]) -> Made:
+    return (
+        function["body"].strip(),
+        function["language"],
+        function["definer"],
+        tuple(function["settings"]),
+    )
+
+
 @cache
-def expected_functions() -> dict[str, set[tuple[str, bool, bool]]]:
-    """name -> what the migrations give a function of schema rollout (text, SECURITY DEFINER, a search
-    path of its own): a database may stand between two of them.
+def expected_functions() -> dict[str, set[Made]]:
+    """name -> how the migrations make a function of schema rollout: text, language, whether it has
+    its owner's rights, settings; a database may stand between two of them.
     """
-    made: dict[str, set[tuple[str, bool, bool]]] = {}
+    made: dict[str, set[Made]] = {}
     folder = files("rollout_lib") / "sql" / "migrations"
     for path in sorted(folder.iterdir(), key=lambda item: item.name):
-        for name, header, body in _FUNCTION.findall(path.read_text(encoding="utf-8")):
-            rights = "SECURITY DEFINER" in header, "SET search_path = pg_catalog, pg_temp" in header
-            made.setdefault(name, set()).add((body.strip(), *rights))
+        for name, language, rest, body in _FUNCTION.findall(path.read_text(encoding="utf-8")):
+            search = _PATH.search(rest)
+            settings = (f"search_path={search[1]}",) if search else ()
+            owners = "SECURITY DEFINER" in rest
+            made.setdefault(name, set()).add((body.strip(), language, owners, settings))
     return made
