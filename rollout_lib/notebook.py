@@ -289,7 +289,7 @@ def proof(result: Report) -> Html:
         f" {len(result.summary.unsealed)} runs are unsealed." if result.summary.unsealed else ""
     )
     return Html(
-        f'<div class="ro-next">Chain head <code>{seq}:{digest[:16]}</code>.{unsealed} To prove it:'
+        f'<div class="ro-next">Ledger head <code>#{seq}:{digest[:16]}</code>.{unsealed} To prove it:'
         f" <code>rollout verify --head {seq}:{digest[:16]} --plan {plan} --outputs"
         f" {outputs}</code></div>"
     )

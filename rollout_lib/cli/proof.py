@@ -145,9 +145,10 @@ def diff(
     plan: Plan = "",
     outputs: Outputs = FOLDER,
     files_only: FilesOnly = False,
+    every: Annotated[bool, typer.Option("--all", help="What is the same in both too.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Compare two checkpoints metric by metric: A, B and the difference."""
+    """Compare two checkpoints metric by metric: what changed, as A, B and the difference."""
     from rollout_lib.archive.compare import compared, find
 
     by_files = all(Path(name).is_file() for name in (one, other))
@@ -162,9 +163,13 @@ def diff(
     table = Table("metric", "A", "B", "difference", box=None, header_style="bold")
     for column in table.columns[1:]:
         column.justify = "right"
-    for row in rows:
+    shown = [row for row in rows if every or row.one != row.other]
+    for row in shown:
         table.add_row(row.metric, row.one, row.other, row.difference)
-    Console().print(table)
+    if shown:
+        Console().print(table)
+    if same := len(rows) - len(shown):
+        print(f"{same} metrics are the same in both; --all shows them.")
     return 0
 
 

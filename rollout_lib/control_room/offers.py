@@ -12,7 +12,8 @@ from decimal import Decimal
 from typing import Any
 
 from rollout_lib.control_room.view import View
-from rollout_lib.model import Gate
+from rollout_lib.judgement.state import is_at_least
+from rollout_lib.model import Gate, State
 
 VALID = timedelta(seconds=60)
 AT_ONCE = (
@@ -123,3 +124,54 @@ def has_moved(offer: Offer, percentage: Decimal | None, phase_began: datetime | 
         percentage,
         phase_began,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ahead:
+    """One step of the road: its words, the button that takes it ("" for none), and whether it is
+    known to be done."""
+
+    words: str
+    press: str = ""
+    done: bool = False
+
+
+def road_of(view: View, valid: timedelta) -> tuple[Ahead, ...]:
+    """The steps to the next percentage; () where none is planned or the configuration is unknown.
+
+    valid: how long a PASS counts. Only what was read is done: the gates of a raise are asked when it
+    is pressed."""
+    if view.config is None or view.up is None:
+        return ()
+    attest = Ahead(words="Attest", press="attest")
+    acknowledge = Ahead(words="Acknowledge", press="acknowledge")
+    if not (view.config.enabled and view.config.percentage > 0):
+        start = Ahead(words=f"Start at {view.up:g} %", press="raise")
+        first = (acknowledge,) if view.owed is not None else ()
+        return (*first, Ahead(words="Pre-flight (rollout preflight)"), attest, start)
+    began = view.phase.began_at if view.phase is not None else None
+    served = view.hold is not None and view.hold[0] <= view.at
+    return (
+        Ahead(words="Hold", done=served),
+        *((acknowledge,) if view.owed is not None else ()),
+        Ahead(words="Evaluate", press="evaluate", done=_is_passed(view, began, valid)),
+        attest,
+        Ahead(words=f"Raise to {view.up:g} %", press="raise"),
+    )
+
+
+def _is_passed(view: View, began: datetime | None, valid: timedelta) -> bool:
+    """Does a PASS of the running phase count still: not expired, and no hold or act since?"""
+    if began is None:
+        return False
+    mine = [run for run in view.history if run.at >= began]
+    ends = [place for place, run in enumerate(mine) if run.operation == "evaluate"]
+    if not ends or mine[ends[-1]].state is not State.PASS or view.at - mine[ends[-1]].at > valid:
+        return False
+    later = (run for run in mine[ends[-1] :] if run.operation == "monitor")
+    return not any(is_at_least(run.state, State.HOLD) for run in later)
+
+
+def next_press(view: View, valid: timedelta) -> str:
+    """The button of the first step that is not done; "" where no button takes it."""
+    return next((step.press for step in road_of(view, valid) if not step.done), "")

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup
 
 from rollout_lib.control_room.acting import Said
-from rollout_lib.control_room.offers import VALID, Offer
+from rollout_lib.control_room.offers import VALID, Offer, road_of
 from rollout_lib.control_room.view import Step, View
 from rollout_lib.display import charts, table
 from rollout_lib.display.page import answer, badge, checks_table, traffic_table
@@ -102,6 +102,42 @@ def tiles(view: View) -> str:
     cells.append(_check_tile(view, zone))
     cells.append(_watch_tile(view, zone))
     return f'<div class="cr-tiles">{"".join(_tile(*cell) for cell in cells)}</div>'
+
+
+def road(view: View, plan: Plan) -> str:
+    """What stays on top until it is acknowledged; the phases, where the rollout is, and the steps to
+    the next one.
+    """
+    zone = ZoneInfo(view.place.time_zone)
+    cause = ""
+    if view.owed is not None:
+        cause = (
+            f'<div class="cr-cause"><b>To acknowledge:</b> {escape(redact(view.owed[2]))}.</div>'
+        )
+    if view.config is None:
+        return (
+            f"{cause}<p>? The configuration cannot be read: where the rollout is is not known.</p>"
+        )
+    on = view.config.enabled and view.config.percentage > 0
+    phases = []
+    for index, phase in enumerate(plan.phases):
+        words = f"{phase.percentage:g} %"
+        if on and phase.percentage == view.config.percentage:
+            words = f'<b aria-current="step">● {words}, here</b>'
+        elif phase.percentage == view.up:
+            words += f", planned {plan.begins(index).astimezone(zone):%a %d %b %H:%M}"
+        phases.append(f"<li>{words}</li>")
+    steps, found = [], False
+    for step in road_of(view, plan.monitoring.evaluation_valid):
+        now = not step.done and not found
+        found = found or now
+        words = f"{escape(step.words)}{' ✓' if step.done else ''}"
+        steps.append(
+            f'<li><b aria-current="step">▶ {words}</b></li>' if now else f"<li>{words}</li>"
+        )
+    ahead = f'<ol class="cr-road" aria-label="steps">{"".join(steps)}</ol>' if steps else ""
+    last = "" if steps else "<p>No phase of the plan is above this percentage.</p>"
+    return f'{cause}<ol class="cr-road" aria-label="phases">{"".join(phases)}</ol>{ahead}{last}'
 
 
 def _tile(title: str, big: str, words: str, more: str = "") -> str:

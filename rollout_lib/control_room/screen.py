@@ -11,7 +11,7 @@ import ipywidgets as w
 
 from rollout_lib.control_room import paint
 from rollout_lib.control_room.links import address_of
-from rollout_lib.control_room.offers import NEEDS_REASON, Offer
+from rollout_lib.control_room.offers import NEEDS_REASON, Offer, next_press
 from rollout_lib.control_room.view import View
 from rollout_lib.database.session import Session
 from rollout_lib.display.page import stylesheet
@@ -35,6 +35,7 @@ _PIECES = (
     "said",
     "heart",
     "tiles",
+    "road",
     "verdict",
     "figures",
     "trends",
@@ -46,7 +47,7 @@ _PIECES = (
 # an image says it.
 _NO_SHORTCUTS = """<img alt="" src="data:," hidden
 onerror="this.closest('.ro-room').setAttribute('data-lm-suppress-shortcuts', 'true'); this.remove()">"""
-_BELOW = ("heart", "tiles", "verdict", "figures", "trends", "timeline")
+_BELOW = ("heart", "tiles", "road", "verdict", "figures", "trends", "timeline")
 
 
 class Screen:
@@ -112,6 +113,7 @@ class Screen:
         plan = self.session.plan
         self.show("heart", paint.heartbeat(view, "", None, stale_after))
         self.show("tiles", paint.tiles(view))
+        self.show("road", paint.road(view, plan))
         self.show("verdict", paint.verdict(view))
         self.show("figures", paint.figures(view, plan))
         down = "" if view.down is None else f" to {view.down:g} %" if view.down else " to off"
@@ -119,6 +121,9 @@ class Screen:
             "▲ Raise …" if view.up is None else f"▲ Raise to {view.up:g} % …"
         )
         self.buttons["step back"].description = f"▼ Step back{down} …"
+        first = next_press(view, plan.monitoring.evaluation_valid)
+        for kind, button in self.buttons.items():
+            button.button_style = "primary" if kind == first else ""
         if view.head != self._head:
             self.show("timeline", paint.timeline(view, address_of, self.outputs))
             self.show("trends", paint.trends(view, plan))

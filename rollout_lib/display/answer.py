@@ -10,7 +10,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from rollout_lib.display.words import BADGES, HATCHED
-from rollout_lib.model import Act, Change, Checkpoint, Outcome, State, Verdict
+from rollout_lib.model import Act, Change, CheckKind, Checkpoint, Outcome, State, Verdict
 from rollout_lib.redaction import redact
 
 _ROLLED_BACK = ("■", "ROLLED BACK", BADGES[State.ROLL_BACK][2])
@@ -70,6 +70,8 @@ def badge_of(checkpoint: Checkpoint) -> Badge:
     if change is not None and change.applied and _lowered(change):
         found = _STEPPED_BACK if change.after[1] and change.after[0] > 0 else _ROLLED_BACK
         return Badge(sign=found[0], word=found[1], colour=found[2])
+    if checkpoint.operation == "report" and _is_off_already(checkpoint):
+        return Badge(sign=_ROLLED_BACK[0], word=_ROLLED_BACK[1], colour=_ROLLED_BACK[2])
     if checkpoint.verdict is not None and is_too_early(checkpoint.verdict):
         return Badge(sign=_TOO_EARLY[0], word=_TOO_EARLY[1], colour=_TOO_EARLY[2])
     return state_badge(checkpoint.state)
@@ -80,15 +82,43 @@ def answer_of(checkpoint: Checkpoint) -> Answer:
     words, command = _next(checkpoint)
     return Answer(
         badge=badge_of(checkpoint),
-        sentence=redact(checkpoint.sentence),
+        sentence=redact(_sentence(checkpoint)),
         routing=routing_words(checkpoint),
         step=words,
         command=command,
     )
 
 
+def _sentence(checkpoint: Checkpoint) -> str:
+    """The run's own sentence; of a refusal only the count, for the gates are listed below it."""
+    change = checkpoint.change
+    unmet = sum(not gate.met for gate in change.gates) if change is not None else 0
+    if (
+        change is None
+        or checkpoint.operation != "change"
+        or checkpoint.exit_code != 60
+        or not unmet
+    ):
+        return checkpoint.sentence
+    verb = "is" if unmet == 1 else "are"
+    return f"Refused, nothing was changed: {unmet} of {len(change.gates)} gates {verb} not met."
+
+
+def _is_off_already(checkpoint: Checkpoint) -> bool:
+    """Did this run, which lowered nothing itself, read the routing off after a rollback?"""
+    config = checkpoint.config
+    return (
+        checkpoint.state is State.ROLL_BACK
+        and checkpoint.change is None
+        and config is not None
+        and not (config.enabled and config.percentage > 0)
+    )
+
+
 def is_too_early(verdict: Verdict) -> bool:
-    """Has a phase begun so lately that no stream has a figure yet? Only where nothing is wrong."""
+    """Has a phase begun so lately that no stream has a figure yet? Only where nothing is wrong, and
+    the log can be seen.
+    """
     quiet = (State.QUIET, State.COULD_NOT_LOOK, State.CLEAN_UNPROVEN)
     return (
         bool(verdict.streams)
@@ -96,6 +126,10 @@ def is_too_early(verdict: Verdict) -> bool:
         and verdict.latched is None
         and all(stream.total == 0 for stream in verdict.streams)
         and not any(check.outcome is Outcome.FAIL for check in verdict.checks)
+        and not any(
+            check.kind is CheckKind.DATA and check.state is State.COULD_NOT_LOOK
+            for check in verdict.checks
+        )
     )
 
 
@@ -158,6 +192,24 @@ def _next(checkpoint: Checkpoint) -> tuple[str, str]:
     if verdict is not None and is_too_early(verdict):
         return "Wait for the first figures.", ""
     command = verdict.next_step.split("    #")[0] if verdict is not None else ""
+    if _is_off_already(checkpoint):
+        return "Find the cause.", f"rollout errors {where}".strip()
     if verdict is not None and verdict.act is Act.NONE and checkpoint.state is State.ROLL_BACK:
         return "Find the cause.", f"rollout errors {where}".strip()
-    return _STEPS[checkpoint.state], command.split(" To stop:")[0].strip()
+    words = _STEPS[checkpoint.state]
+    if verdict is not None and checkpoint.state in (State.WATCH, State.HOLD):
+        words = words.replace("Look at what failed", _to_look_at(verdict))
+    return words, command.split(" To stop:")[0].strip()
+
+
+def _to_look_at(verdict: Verdict) -> str:
+    """Where to look, by what was found: no failure is spoken of where none is the finding."""
+    unwell = (Outcome.WARN, Outcome.FAIL)
+    kinds = {check.kind for check in verdict.checks if check.outcome in unwell}
+    if kinds and kinds <= {CheckKind.SPLIT, CheckKind.PHASE_SPLIT}:
+        return "Look at the share again at the next check"
+    if kinds and kinds <= {CheckKind.LATENCY, CheckKind.PHASE_LATENCY}:
+        return "Look at what is slow"
+    if CheckKind.ERRORS in kinds:
+        return "Look at what failed"
+    return "Look at what is found below"

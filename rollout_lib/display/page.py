@@ -106,8 +106,11 @@ def table(
     return str(part("table", heads, lines))
 
 
-def checks_table(checks: Sequence[Check]) -> str:
-    """Named checks, the worst first: outcome, observed, limit, and the reason with its figures."""
+def checks_table(checks: Sequence[Check], said: str = "") -> str:
+    """Named checks, the worst first: outcome, observed, limit, and the reason with its figures.
+
+    said: the sentence above the table; a reason that stands in it is not said again.
+    """
     rows = []
     for check in sorted(checks, key=lambda check: list(_OUTCOMES).index(check.outcome)):
         sign, look = _OUTCOMES[check.outcome]
@@ -115,9 +118,21 @@ def checks_table(checks: Sequence[Check]) -> str:
             look, sign, check.outcome.value
         )
         mend = f" Mend: {check.mend}" if check.mend and check.outcome is not Outcome.PASS else ""
-        reason = "" if check.reason == check.observed else redact(check.reason)
+        again = check.reason == check.observed or _is_said(check.reason, said)
+        reason = "" if again else redact(check.reason)
         rows.append((mark, check.name, redact(check.observed), check.limit, reason + mend))
     return table(rows, ["<outcome", "<check", "<observed", "<limit", "<reason"])
+
+
+def _is_said(reason: str, sentence: str) -> bool:
+    return bool(reason) and reason.rstrip(".") in sentence
+
+
+def _differ(verdict: Verdict, sentence: str) -> str:
+    """Why the columns differ, without the arithmetic that the sentence above has already."""
+    why, colon, arithmetic = (verdict.differ or "").partition(": ")
+    said = why if colon and _is_said(arithmetic, sentence) else verdict.differ
+    return redact(said) if said else ""
 
 
 def checks_summary(checks: Sequence[Check]) -> str:
@@ -137,15 +152,15 @@ def checks_summary(checks: Sequence[Check]) -> str:
     return f"{', '.join(said)}."
 
 
-def checks_part(checks: Sequence[Check]) -> str:
+def checks_part(checks: Sequence[Check], said: str = "") -> str:
     """What is wrong as a table, in front of it one line for all, the passes folded."""
     wrong = [check for check in checks if check.outcome not in _FOLDED]
     rest = [check for check in checks if check.outcome in _FOLDED]
     html = rendered(
         "checks",
         summary=checks_summary(checks),
-        wrong=Markup(checks_table(wrong)) if wrong else "",
-        rest=Markup(checks_table(rest)) if rest else "",
+        wrong=Markup(checks_table(wrong, said)) if wrong else "",
+        rest=Markup(checks_table(rest, said)) if rest else "",
     )
     return str(html)
 
@@ -186,8 +201,7 @@ def answer(state: State, sentence: str, verdict: Verdict | None = None) -> str:
     html = part("answer", value)
     if verdict is None or not verdict.streams:
         return str(html)
-    differ = redact(verdict.differ) if verdict.differ else ""
-    two = part("columns", _columns(verdict), differ)
+    two = part("columns", _columns(verdict, sentence), _differ(verdict, sentence))
     return str(html + two + difference_tiles(verdict.differences))
 
 
@@ -200,13 +214,15 @@ def checkpoint_card(checkpoint: Checkpoint, head: Head | None, *, bar: bool = Tr
         "card",
         bar=Markup(top),
         answer=answer_of(checkpoint),
-        two=_columns(verdict) if verdict is not None and verdict.streams else (),
-        differ=redact(verdict.differ) if verdict is not None and verdict.differ else "",
+        two=_columns(verdict, checkpoint.sentence)
+        if verdict is not None and verdict.streams
+        else (),
+        differ=_differ(verdict, checkpoint.sentence) if verdict is not None else "",
         versus=difference_tiles(verdict.differences) if verdict is not None else "",
         change=_change(change) if change is not None else "",
         figures=Markup(traffic_table(rows)) if rows else "",
         span=_span(checkpoint),
-        checks=Markup(checks_part(verdict.checks))
+        checks=Markup(checks_part(verdict.checks, checkpoint.sentence))
         if verdict is not None and verdict.checks
         else "",
         note=f"{checkpoint.operation} · {_where(head)} · by {redact(checkpoint.operator)} · exit"
@@ -219,11 +235,11 @@ def _where(head: Head | None) -> str:
     return f"ledger #{head[0]}:{head[1][:16]}" if head else "not on the ledger"
 
 
-def _columns(verdict: Verdict) -> list[dict[str, Any]]:
+def _columns(verdict: Verdict, sentence: str) -> list[dict[str, Any]]:
     """Literal and evidence side by side, each with what it may do."""
     found = []
     for name, state, why in (
-        ("literal", verdict.literal, _literal_words(verdict)),
+        ("literal", verdict.literal, _literal_words(verdict, sentence)),
         ("evidence", verdict.evidence, _evidence_words(verdict)),
     ):
         decides = (verdict.mode == "strict") == (name == "literal")
@@ -235,7 +251,7 @@ def _columns(verdict: Verdict) -> list[dict[str, Any]]:
 _THRESHOLDS = (CheckKind.SPLIT, CheckKind.ERRORS, CheckKind.LATENCY, CheckKind.ROUTER)
 
 
-def _literal_words(verdict: Verdict) -> str:
+def _literal_words(verdict: Verdict, sentence: str) -> str:
     """The threshold that decided the literal column, or that all of them are kept."""
     judged = [check for check in verdict.checks if check.kind in _THRESHOLDS]
     crossed = [check for check in judged if check.outcome in (Outcome.FAIL, Outcome.WARN)]
@@ -250,7 +266,9 @@ def _literal_words(verdict: Verdict) -> str:
     counts += [f"{len(unknown)} could not be judged"] if unknown else []
     several = len(crossed) + len(unknown) > 1
     more = f" (of {len(judged)} thresholds {', '.join(counts)})" if several else ""
-    return f"{worst.name}: {worst.reason}{more}"
+    said = _is_said(worst.reason, sentence) and worst.observed and worst.limit
+    why = f"{worst.observed}, limit {worst.limit}" if said else worst.reason
+    return f"{worst.name}: {why}{more}"
 
 
 def _evidence_words(verdict: Verdict) -> str:
@@ -319,7 +337,7 @@ def checkpoint_text(checkpoint: Checkpoint, head: Head | None) -> str:
         literal, evidence = (state_badge(item).word for item in (verdict.literal, verdict.evidence))
         lines.append(f"literal {literal} · evidence {evidence} · mode {verdict.mode}")
         if verdict.differ:
-            lines.append(f"They differ because {redact(verdict.differ)}.")
+            lines.append(f"They differ because {_differ(verdict, checkpoint.sentence)}.")
     if verdict is not None and checkpoint.operation in ("preflight", "evaluate"):
         lines += _findings(verdict.checks)
     lines.append(_where(head))

@@ -12,18 +12,30 @@ import pytest
 
 from rollout_lib.control_room import paint
 from rollout_lib.control_room.acting import Said, who_was_first
-from rollout_lib.control_room.offers import VALID, Offer, has_moved, offer_for, problems
+from rollout_lib.control_room.offers import (
+    VALID,
+    Offer,
+    has_moved,
+    next_press,
+    offer_for,
+    problems,
+    road_of,
+)
 from rollout_lib.control_room.view import SHOWN, View, owed, steps_of
 from rollout_lib.database.lease import Holder
+from rollout_lib.display.answer import answer_of
 from rollout_lib.judgement.state import EMPTY
 from rollout_lib.model import (
     Act,
     Archived,
     Change,
+    Check,
+    CheckKind,
     Checkpoint,
     Entry,
     EntryKind,
     Gate,
+    Outcome,
     PhaseRun,
     Place,
     RoutingConfig,
@@ -189,6 +201,98 @@ def test_an_acknowledgement_is_of_what_waits_for_a_person():
     assert owed(replace(EMPTY, evaluation=(NOW, State.PASS))) is None
     assert owed(replace(EMPTY, evaluation=(NOW, State.INCONCLUSIVE)))[0] == "acknowledgement"
     assert owed(replace(EMPTY, rolled_back_at=NOW))[:2] == ("restart", "after rollback")
+
+
+HOUR = timedelta(hours=1)
+PASSED = {"at": NOW - timedelta(minutes=20), "state": State.PASS}
+SERVED = replace(VIEW, hold=(NOW - timedelta(minutes=30), 1.0))
+ROADS = {
+    "the hold runs": (VIEW, ""),
+    "the hold is served": (SERVED, "evaluate"),
+    "it has passed": (replace(SERVED, history=(ran("evaluate", **PASSED),)), "attest"),
+    "its pass expired": (
+        replace(SERVED, history=(ran("evaluate", **PASSED | {"at": NOW - timedelta(minutes=61)}),)),
+        "evaluate",
+    ),
+    "a hold came after its pass": (
+        replace(SERVED, history=(ran("evaluate", **PASSED), ran("monitor", state=State.HOLD))),
+        "evaluate",
+    ),
+    "an earlier phase has passed": (
+        replace(SERVED, history=(ran("evaluate", **PASSED | {"at": BEGAN - HOUR}),)),
+        "evaluate",
+    ),
+    "it is inconclusive": (
+        replace(SERVED, owed=("acknowledgement", "inconclusive", "one error")),
+        "acknowledge",
+    ),
+    "nothing is planned above": (replace(SERVED, up=None), ""),
+    "the configuration cannot be read": (replace(SERVED, config=None), ""),
+}
+
+
+@pytest.mark.parametrize("where", ROADS)
+def test_the_road_shows_one_step_that_is_next(where, plan):
+    """Marked as the step of now, on the button that takes it too; done is only what was read."""
+    view, press = ROADS[where]
+    assert next_press(view, HOUR) == press
+    shown = paint.road(view, plan)
+    steps = road_of(view, HOUR)
+    assert shown.count("▶ ") == bool(steps)
+    if steps:
+        now = next(step for step in steps if not step.done)
+        assert f"▶ {now.words}" in shown
+
+
+def test_what_waits_for_a_name_stays_on_top_of_the_road(plan):
+    """In words of the ledger, without markup of theirs."""
+    shown = paint.road(replace(VIEW, owed=("restart", "after rollback", MARKUP)), plan)
+    assert "To acknowledge:" in shown
+    assert MARKUP not in shown
+
+
+OFF = replace(CONFIG, enabled=False, percentage=Decimal(0))
+
+
+def test_a_report_after_a_rollback_says_it_as_done():
+    """ROLLED BACK and the cause, not an order to switch off what is off."""
+    said = answer_of(ran("report", state=State.ROLL_BACK, config=OFF))
+    assert (said.badge.word, said.step) == ("ROLLED BACK", "Find the cause.")
+    on = answer_of(ran("report", state=State.ROLL_BACK, config=CONFIG))
+    assert on.badge.word != "ROLLED BACK"
+
+
+def test_a_refusal_counts_its_gates_in_its_sentence_and_lists_them_once():
+    """The sentence of the record names each; the page lists them below it."""
+    gates = tuple(Gate(name=f"gate {n}", met=n > 1, reason="no") for n in range(4))
+    change = Change(
+        asked=(Decimal(25), True),
+        before=(Decimal(10), True),
+        after=(Decimal(10), True),
+        applied=False,
+        reason="x",
+        gates=gates,
+    )
+    run = ran("change", change=change, exit_code=60, sentence="Refused: gate 0: no; gate 1: no.")
+    assert answer_of(run).sentence == "Refused, nothing was changed: 2 of 4 gates are not met."
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (CheckKind.SPLIT, "Look at the share again"),
+        (CheckKind.LATENCY, "Look at what is slow"),
+        (CheckKind.ERRORS, "Look at what failed"),
+        (CheckKind.WORDS, "Look at what is found below"),
+    ],
+)
+def test_where_nothing_failed_nobody_is_sent_to_failures(kind, words):
+    """The step names what was found."""
+    check = Check(
+        name="x", kind=kind, outcome=Outcome.WARN, observed="", limit="", reason="", state=None
+    )
+    verdict = replace(VERDICT, state=State.WATCH, checks=(check,))
+    assert answer_of(ran(verdict=verdict)).step.startswith(words)
 
 
 def test_who_came_second_is_told_who_was_first_and_when():
