@@ -237,6 +237,7 @@ def _measurement(
         ),
         ids=cells.ids_of(row.ids, row.repeated),
         hidden=tuple(row.hidden or ()),
+        contradicted=row.contradicted,
         ahead_rows=ahead.get("rows") or 0,
         ahead_until=_instant(ahead.get("last_at")),
         **more,

@@ -125,6 +125,7 @@ def log_checks(measurement: Measurement, look: Look, plan: Plan) -> tuple[Check,
         *_latencies(measurement, plan),
         *_ids(measurement),
         *_words(measurement.words),
+        *_contradictions(measurement),
         *_late(look),
         *_ahead(measurement, plan),
         *_strays(measurement, plan),
@@ -225,6 +226,18 @@ def _words(words: Sequence[Word]) -> list[Check]:
     outcome = Outcome.FAIL if state is State.HOLD else Outcome.WARN
     rows = sum(word.rows for word in words)
     return [_check(CheckKind.WORDS, outcome, f"{rows:,} rows", "known words", reason, state)]
+
+
+def _contradictions(measurement: Measurement) -> list[Check]:
+    """By the runbook they succeeded; whoever wrote them had something to say of a failure."""
+    rows = measurement.contradicted
+    if not rows:
+        return []
+    reason = (
+        f"{rows:,} rows of unified say success and have an error message in the last hour. They count"
+        " as successes, as in the runbook: see what they say (rollout errors shows failures only)."
+    )
+    return [_check(CheckKind.WORDS, Outcome.WARN, f"{rows:,} rows", "none", reason, State.WATCH)]
 
 
 def _late(look: Look) -> list[Check]:

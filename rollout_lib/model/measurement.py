@@ -157,6 +157,7 @@ class Measurement:
     words: tuple[Word, ...] = ()
     ids: Ids = Ids()
     hidden: tuple[str, ...] = ()  # tables of the log that row security may keep from our role
+    contradicted: int = 0  # unified rows of the hour that say success and have an error message
     ahead_rows: int = 0  # stamped later than as_of, at most 1,000 counted
     ahead_until: datetime | None = None
     arrived_since_off: int | None = None  # unified rows inserted since routing went off, if known

@@ -12,7 +12,8 @@
 --   repeated (failing rows of the one id that has most of them on unified),
 --   errors [{domain, routed_to, error_message (cut), occurrences, last_seen}] of the hour up to as_of,
 --   leak {rows, domains, first_at, last_at}, last_unified_at, legacy_since_unified (at most 20,000), newest_row_at,
---   ahead {rows, last_at} (stamped later than as_of), hidden [tables that row security may keep from us].
+--   ahead {rows, last_at} (stamped later than as_of), contradicted (rows of the hour: success with an
+--   error message), hidden [tables that row security may keep from us].
 -- Each question about the log is a CTE that is materialized, so that what touches the log can be answered where the
 -- log is (on workers, too). Edges are counted, not grouped by: a key more, and the planner expects as many groups as
 -- rows, and aggregates in one process.
@@ -209,6 +210,13 @@ WITH fine AS MATERIALIZED (
       FROM (SELECT l.created_at FROM webhook_routing_logs l
              WHERE l.created_at >= CAST(:as_of AS timestamptz) AND CAST(:live AS boolean)
              ORDER BY l.created_at DESC LIMIT 1000) stamped
+), contradicted AS MATERIALIZED (
+    SELECT count(*) AS n
+      FROM webhook_routing_logs m
+     WHERE m.routed_to COLLATE "C" = ANY (CAST((SELECT unified FROM words) AS text[]))
+       AND m.status COLLATE "C" = ANY (CAST((SELECT success FROM words) AS text[])) AND btrim(m.error_message) <> ''
+       AND m.created_at >= (CAST(:edges AS timestamptz[]))[CAST(:hour_at AS integer)]
+       AND m.created_at < CAST(:as_of AS timestamptz)
 ), log AS (
     -- The log, and the tables that it reads where it is a view, each with the role that row security asks about.
     SELECT CAST(to_regclass('webhook_routing_logs') AS oid) AS oid, (SELECT oid FROM pg_roles WHERE rolname = current_user)
@@ -250,4 +258,5 @@ SELECT (SELECT json_agg(json_build_array(domain, routed_to, status, kind, c1, c2
        (SELECT n FROM legacy_since) AS legacy_since_unified,
        (SELECT at FROM newest) AS newest_row_at,
        (SELECT row_to_json(ahead) FROM ahead) AS ahead,
+       (SELECT n FROM contradicted) AS contradicted,
        (SELECT json_agg(relname ORDER BY relname) FROM hidden) AS hidden

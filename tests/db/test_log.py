@@ -327,6 +327,23 @@ def test_a_secret_among_the_domains_is_not_kept():
     assert "hunter2xyz" not in str(config)
 
 
+def test_success_with_an_error_message_is_looked_at(phase):
+    """It counts as the runbook counts it, and is never CLEAN without a word."""
+    phase.traffic(BEGAN)
+    phase.connection.execute(
+        "UPDATE webhook_routing_logs SET error_message = ' ' WHERE routed_to = 'unified';"
+        "UPDATE webhook_routing_logs SET error_message = 'boom' WHERE routed_to = 'legacy'"
+    )
+    assert CheckKind.WORDS not in {check.kind for check in phase.check().checks}
+    phase.traffic(BEGAN + SLOT)
+    phase.connection.execute(
+        "UPDATE webhook_routing_logs SET error_message = 'TypeError' WHERE routed_to = 'unified'"
+    )
+    verdict = phase.check()
+    assert verdict.state is State.WATCH
+    assert "60 rows of unified say success" in found(verdict, CheckKind.WORDS).reason
+
+
 def test_a_burst_counts_once(phase, plan):
     """Four webhooks that fail within 20 s are one failure of every stream, and leave n."""
     phase.traffic(BEGAN)
