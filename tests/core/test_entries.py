@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout_lib.archive.index import rebuild
@@ -327,21 +327,30 @@ def test_no_garbage_ends_a_fold(real):
         real.change(10)
     now = real.now + timedelta(hours=1)
 
-    @given(st.lists(garbage(), max_size=4))
-    def holds(rows):
+    def beside(rows):
         entries = [*real.entries]
         for item in rows:
             entries.append(read_entry(row(**(item | {"seq": len(entries) + 1}))))
+        return entries
+
+    @given(st.lists(garbage(), max_size=4))
+    def holds(rows):
+        entries = beside(rows)
         standing = fold(entries, PLAN)
         spoilt = [entry.seq for entry in entries if isinstance(entry, Unreadable)]
         assert [entry.seq for entry in standing.unreadable] == spoilt
         summarise(entries, PLAN, now)
         steps_of(entries)
-        history = [run.body for run in runs(entries)]
+
+    @settings(max_examples=15)  # a chart takes as long as a hundred folds
+    @given(st.lists(garbage(), min_size=1, max_size=4))
+    def is_drawn(rows):
+        history = [run.body for run in runs(beside(rows))]
         for chart in (charts.timeline, charts.error_rate, charts.interval, charts.evidence):
             chart(history, PLAN)
 
     holds()
+    is_drawn()
 
 
 def test_a_record_of_before_the_kinds_gets_them_from_its_labels(day):

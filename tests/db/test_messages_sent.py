@@ -20,6 +20,7 @@ from rollout_lib.notify import send
 from rollout_lib.notify.send import tell
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.one_server,
     pytest.mark.filterwarnings(
         "ignore:'imghdr' is deprecated:DeprecationWarning"  # Apprise's own import

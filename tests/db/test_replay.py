@@ -21,7 +21,7 @@ from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
 
-pytestmark = pytest.mark.one_server
+pytestmark = [pytest.mark.slow, pytest.mark.one_server]
 
 PLAN = "parameters/week6.rehearsal.yaml"
 

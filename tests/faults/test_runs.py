@@ -33,6 +33,8 @@ from rollout_lib.rehearsal.world import World
 from rollout_lib.runner import run as runner
 from rollout_lib.runner import servers
 
+pytestmark = pytest.mark.slow
+
 NAP = "import time; time.sleep(60)"
 DIES = "import os; os._exit(3)"
 SWALLOWS = "import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    time.sleep(60)"

@@ -18,6 +18,8 @@ from rollout_lib.rehearsal.live.logbook import Decision, Logbook
 from rollout_lib.rehearsal.live.stage import Stage
 from rollout_lib.rehearsal.server import create_database, embedded, stop
 
+pytestmark = pytest.mark.slow
+
 
 def decision(number: int) -> Decision:
     return Decision(

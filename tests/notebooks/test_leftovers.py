@@ -13,6 +13,8 @@ from papermill.engines import papermill_engines
 
 from rollout_lib.runner import kernels, run, run_notebook
 
+pytestmark = pytest.mark.slow
+
 DAEMON = """import os, time
 if os.fork() == 0:
     os.setsid()
