@@ -13,6 +13,7 @@ import stat
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ APPEND = """SELECT seq, hash FROM rollout.append_entry(
     CAST(%(run_id)s AS text), CAST(%(body)s AS text))"""
 KNOWN = "SELECT 1 FROM rollout.ledger WHERE run_id = %(run_id)s AND operation = %(operation)s"
 ITS_RUN = "SELECT 1 FROM rollout.ledger WHERE run_id = %(run_id)s LIMIT 1"
-AHEAD = "SELECT 1 WHERE CAST(%(at)s AS timestamptz) > clock_timestamp() + interval '1 day'"
+# Every instant on the ledger is of the database's clock, or of a rehearsal's own: none is ahead of it.
+AHEAD = """SELECT 1 WHERE CAST(%(at)s AS timestamptz)
+    > COALESCE(CAST(%(now)s AS timestamptz), clock_timestamp()) + interval '1 minute'"""
 _LARGEST_HEAD = 4096  # bytes; the file has about two hundred
 _LARGEST = 8 << 20  # bytes; a checkpoint of a busy day has some hundred thousand
 # Not of one entry: the ledger is away, missing, locked, read-only or not ours to write.
@@ -157,12 +160,16 @@ class Drained:
     left: tuple[str, ...] = ()
 
 
-def drain(connection: Any, believe: Callable[[dict[str, Any]], dict[str, Any]]) -> Drained:
+def drain(
+    connection: Any,
+    believe: Callable[[dict[str, Any]], dict[str, Any]],
+    now: datetime | None = None,
+) -> Drained:
     """Append what waits and is believed, oldest first; a file goes only after its entry is
     committed (psycopg connection).
 
     believe: from a file's entry to the one that may be appended; its ValueError says why there is
-    none. Anybody can write these files. One of another database's ledger waits for that one. One
+    none. now: a rehearsal's own clock. Anybody can write these files. One of another database's ledger waits for that one. One
     that cannot be read, believed, appended or removed here stays, is reported, and stops no other.
     Raises psycopg.Error where the ledger takes none of them."""
     appended, left, info = [], [], connection.info
@@ -171,7 +178,7 @@ def drain(connection: Any, believe: Callable[[dict[str, Any]], dict[str, Any]]) 
         try:
             entry = _read(path)
             if entry.pop("ledger", here) == here:
-                appended += _append_late(connection, entry, believe)
+                appended += _append_late(connection, entry, believe, now)
                 path.unlink(missing_ok=True)
         except FileNotFoundError:
             continue  # another run was faster
@@ -207,6 +214,7 @@ def _append_late(
     connection: Any,
     entry: dict[str, Any],
     believe: Callable[[dict[str, Any]], dict[str, Any]],
+    now: datetime | None,
 ) -> list[str]:
     """Its head, none where it is on the ledger already; of two runs at once one appends it."""
     with connection.transaction():
@@ -216,6 +224,6 @@ def _append_late(
         believed = believe(entry)
         if believed["kind"] == "archived" and not connection.execute(ITS_RUN, entry).fetchone():
             raise ValueError("the run that it archives is not on the ledger")
-        if connection.execute(AHEAD, entry).fetchone():
+        if connection.execute(AHEAD, {**entry, "now": now}).fetchone():
             raise ValueError("it is of a time to come, by the database's clock")
         return [append(connection, believed)]

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -125,15 +126,15 @@ class Database:
                 return
             _same(self.wanted, found, self.plan)
 
-    def drain(self) -> spool.Drained:
+    def drain(self, now: datetime | None = None) -> spool.Drained:
         """Append what an earlier run had to keep and may be believed; the database is asked only
-        where something waits.
+        where something waits. now: a rehearsal's own clock.
         """
         if not spool.waiting():
             return spool.Drained()
         from rollout_lib.database.kept import append_kept  # it reads the ledger, by this module
 
-        return append_kept(self)
+        return append_kept(self, now)
 
 
 def _opening(readonly: bool, statement_timeout: str) -> list[Asked]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -18,16 +19,16 @@ from rollout_lib.judgement.legal import NONE, legal_line
 from rollout_lib.judgement.state import fold
 
 
-def append_kept(database: Database) -> spool.Drained:
+def append_kept(database: Database, now: datetime | None = None) -> spool.Drained:
     """Append what may be believed, oldest first; raises our errors where the ledger takes none.
 
     A lowering must end below what the ledger makes legal when it is appended; of another rollout's
-    ledger that is not known, and only off is believed."""
+    ledger that is not known, and only off is believed. now: a rehearsal's own clock."""
     try:
         with database.engine.connect() as connection:
             driver: Any = connection.connection.driver_connection
             driver.autocommit = True
-            return spool.drain(driver, partial(_believe, database))
+            return spool.drain(driver, partial(_believe, database), now)
     except (SQLAlchemyError, psycopg.Error) as error:
         raise explain(error, database.place) from None
 

@@ -46,7 +46,11 @@ def read_facts(connection: Connection, plan: Plan, known: Facts | None = None) -
 
 def facts_asked(plan: Plan, *, after: int = 0) -> Asked:
     """Return the question that a run begins with, for facts_from; after: what is known already."""
-    return load_sql("facts"), {"rollout": plan.rollout, "after": after}
+    return load_sql("facts"), {
+        "rollout": plan.rollout,
+        "after": after,
+        "own_clock": plan.environment == "rehearsal",
+    }
 
 
 def facts_from(row: Any, before: tuple[LedgerEntry, ...] = ()) -> Facts:

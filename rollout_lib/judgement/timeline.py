@@ -145,4 +145,6 @@ def _is_over(last: LastChange | None, at: datetime, after: tuple[Decimal, bool])
     """
     if last is None or at >= last[0]:
         return False
-    return not last[2] or not after[1] or after[0] < last[1]
+    if not last[2]:
+        return not after[1]  # what goes up again is never kept in a file: it is of after the off
+    return not after[1] or after[0] < last[1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -36,6 +36,7 @@ MIMETYPE = "application/vnd.rollout.checkpoint+json"  # of a cell that shows a c
 SCHEMA_VERSION = Checkpoint.schema_version
 COMPLAINTS = ("none", "some", "spike")
 LONGEST_EXTENSION_S = 7 * 24 * 3600  # of one statement: more is a typing error
+_CLOCKS_DIFFER = timedelta(minutes=1)
 _FIRST, _LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 _WHOLE = Decimal(100)
 _HIGHEST_LINE = 700.0  # as a natural logarithm; beyond it there is no e-value
@@ -152,7 +153,8 @@ def read_entry(row: Mapping[str, Any]) -> LedgerEntry:
     """One row of the ledger, columns by name, as a value; never raises for what stands in it.
 
     seq, kind, operation, rollout, run_id, hash and body are text or number as the columns are; at,
-    phase_began and slot instants or ISO text, "" or None for none."""
+    phase_began and slot instants or ISO text, "" or None for none. not_after: when the database
+    wrote it, where both are of one clock; what is stamped later than that is not believed."""
     why, instants = _columns(row)
     body: Body | None = None
     if not why:
@@ -182,6 +184,11 @@ def _columns(row: Mapping[str, Any]) -> tuple[str, dict[str, datetime | None]]:
         instants[name] = instant if isinstance(instant, datetime) else None
         if value and not _is_ours(instants[name]):
             why, instants[name] = f"{name}: {value} is no instant of a rollout", None
+    recorded = row.get("not_after")
+    recorded = datetime.fromisoformat(recorded) if isinstance(recorded, str) else recorded
+    at = instants["at"]
+    if recorded and at and at > recorded + _CLOCKS_DIFFER:
+        why = f"at: {at.isoformat()} is later than the entry was recorded, {recorded.isoformat()}"
     if row["kind"] not in _KINDS:
         why = f"kind: {row['kind']!r} is not known to this version"
     return why, instants

@@ -234,9 +234,9 @@ def record(session: Session, facts: Facts, checkpoint: Checkpoint) -> Recorded:
         text = text_of(checkpoint)
         entry = entry_of(checkpoint, text)
         try:
-            left = (
-                session.database.drain().left
-            )  # what an earlier run had to keep, before this run's own entry
+            left = session.database.drain(
+                session.as_of
+            ).left  # what an earlier run had to keep, before this run's own entry
             copied = read_head(session.database)
             with session.database.transaction(readonly=False) as connection:
                 kept_head = is_kept(connection, copied, facts)

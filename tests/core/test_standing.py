@@ -213,6 +213,17 @@ def test_the_order_in_which_entries_are_read_does_not_matter(day):
     assert fold(shuffled, day.plan) == standing_of(day)
 
 
+def test_a_raise_after_an_off_of_a_later_instant_is_of_after_it(day):
+    """An off is stamped ahead of the raise that follows it on the ledger: what runs is told, since
+    nothing that goes up is ever kept in a file."""
+    day.change(10)
+    day.change(0)
+    amend(day, at=day.now + timedelta(hours=5))
+    day.change(10)
+    assert standing_of(day).phase is not None
+    assert standing_of(day).last_change[1:] == (Decimal(10), True)
+
+
 def test_off_that_reaches_the_ledger_late_moves_no_instant_back(day):
     """Off at 09:30; an emergency of 09:15 that waited in a file comes after it: off is since 09:30,
     so that a restart stated between the two is not taken for one of after it.

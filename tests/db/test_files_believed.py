@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
 from rollout_lib import operations as op
 from rollout_lib import spool
-from rollout_lib.database.ledger import read_facts
+from rollout_lib.database.ledger import append, read_facts
 from rollout_lib.judgement.state import fold
+from rollout_lib.model import Entry, Unreadable
 
 pytestmark = pytest.mark.one_server
 RUNS = ("checkpoint", "extra", "attempt")
@@ -224,6 +226,31 @@ def test_a_kept_check_accounts_for_no_slot(evening):
     assert slot not in [item.isoformat() for item in standing(evening).slots_done]
     evening.attest()
     assert "slots accounted for" in evening.unmet()
+
+
+def test_a_lowering_of_a_time_to_come_is_not_taken_from_a_file(evening):
+    """Stamped hours ahead it would hide what is switched off until then: named, and it stays."""
+    ahead = (evening.now + timedelta(hours=3)).isoformat()
+    body = {"state": "OFF", "change": change_to(0, False), "at": ahead, "recorded_at": ahead}
+    plant(evening, "1_planted_1", operation="rollback", at=ahead, body=body)
+    assert "time to come" in check(evening)[0]
+    assert evening.sql(KEPT) == []
+
+
+def test_an_entry_stamped_after_it_was_recorded_cannot_be_read(evening):
+    """Whoever may append can write any instant: an off of tomorrow is no off, and is told."""
+    plan = evening.session().plan
+    entry = {"kind": "checkpoint", "operation": "rollback", "phase_began": None, "slot": None}
+    ahead = (datetime.now(UTC) + timedelta(hours=30)).isoformat()
+    body = a_run(evening) | {"operation": "rollback", "run_id": "planted", "phase": None}
+    body |= {"at": ahead, "recorded_at": ahead, "change": change_to(0, False), "state": "OFF"}
+    entry |= {"rollout": plan.rollout, "at": ahead, "run_id": "planted", "body": json.dumps(body)}
+    with evening.session().database.transaction(readonly=False) as connection:
+        append(connection, **entry)
+        for environment, kind in (("rehearsal", Entry), ("production", Unreadable)):
+            facts = read_facts(connection, plan.model_copy(update={"environment": environment}))
+            assert isinstance(facts.entries[-1], kind)
+    assert "later than the entry was recorded" in facts.entries[-1].why
 
 
 def test_a_file_that_is_no_file_is_not_waited_for(evening):
