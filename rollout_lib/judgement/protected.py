@@ -202,10 +202,9 @@ def _uptime(domain: str, tally: Uptime, measurement: Measurement, plan: Plan) ->
         f", {rows - nowhere:,} of {rows:,} webhooks handed over, {errors - nowhere:,} of them"
         " failed"
     )
-    share = (
-        100 * tally.answered / asked if asked else 100 * (rows - errors) / rows if rows else None
-    )
-    observed = "–" if share is None else f"{share:.4g} % ({probes})"
+    observed = f"not probed, {rows:,} rows of its own, {errors - nowhere:,} of them failed"
+    if asked:
+        observed = f"{100 * tally.answered / asked:.4g} % ({probes})"
     observed += f", {nowhere:,} webhooks not handed over" if nowhere else ""
     if tally.failing_at:
         when = ", ".join(
@@ -236,7 +235,7 @@ def _uptime(domain: str, tally: Uptime, measurement: Measurement, plan: Plan) ->
         return _check(
             name, Outcome.COULD_NOT_LOOK, observed, wanted, reason, State.INCONCLUSIVE, found
         )
-    if tally.unseen or (domain in plan.probes.protected and not asked) or share is None:
+    if tally.unseen or (domain in plan.probes.protected and not asked) or not (asked or rows):
         reason = (
             f"{words}; {tally.unseen:,} probes could not tell its network from ours: not shown to"
             " be 100 %."

@@ -32,6 +32,7 @@ from rollout_lib.model import (
     Act,
     Cell,
     Check,
+    CheckKind,
     Counts,
     Finding,
     FindingKind,
@@ -74,6 +75,18 @@ def test_a_clean_phase_passes_and_is_not_called_proven(phase):
         "every slot checked",
         "hold time served",
     }
+
+
+def test_what_nobody_probed_is_called_not_probed_and_never_100_percent(phase):
+    """Without a probe, what was observed is counts of the webhook's own rows, and no uptime."""
+    verdict = whole(phase).end()
+    found = [
+        check for check in verdict.checks if check.kind in (CheckKind.UPTIME, CheckKind.PROTECTED)
+    ]
+    assert len(found) == 4
+    for check in found:
+        assert check.observed.startswith("not probed")
+        assert "%" not in check.observed
 
 
 def test_one_error_is_inconclusive_until_a_named_person_says_so(phase):
