@@ -205,10 +205,12 @@ def strange_words(groups: Iterable[Any], first: int, known: Sequence[str]) -> tu
 
 
 def ids_of(rows: Sequence[Any] | None, repeated: int | None) -> Ids:
-    """Do ids tell webhooks apart? Fewer than one distinct in ten of 20 and more does not."""
+    """Do ids tell webhooks apart? Fewer than one distinct in ten does not."""
     nameless, seen, named = [], 0, 0
     for domain, routed_to, is_all, count, with_id, different in rows or ():
         seen, named = seen + (count if is_all else 0), named + (with_id if is_all else 0)
-        if with_id >= 20 and different * 10 < with_id:
+        if with_id > 10 and different * 10 < with_id:
             nameless.append(normal(routed_to) if is_all else f"{normal(routed_to)}/{shown(domain)}")
-    return Ids(rows=seen, named=named, nameless=tuple(sorted(nameless)), repeated=repeated or 0)
+    return Ids(
+        rows=seen, named=named, nameless=tuple(sorted(set(nameless))), repeated=repeated or 0
+    )

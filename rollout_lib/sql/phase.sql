@@ -55,6 +55,15 @@ WITH fine AS MATERIALIZED (
      WHERE u.routed_to = 'unified'
        AND u.created_at >= CAST(:start AS timestamptz) AND u.created_at < CAST(:until AS timestamptz)
      ORDER BY u.created_at DESC LIMIT 200
+), sparse AS MATERIALIZED (
+    -- Domains with failures of which the newest rows hold few: their own newest ones.
+    SELECT r.domain, r.routed_to, CAST(r.message_id AS text) AS message_id
+      FROM webhook_routing_logs r
+     WHERE r.routed_to = 'unified'
+       AND r.domain = ANY (ARRAY(SELECT b.domain FROM bad b WHERE b.routed_to = 'unified'
+                                 EXCEPT SELECT domain FROM newest_unified GROUP BY 1 HAVING count(*) >= 20))
+       AND r.created_at >= CAST(:start AS timestamptz) AND r.created_at < CAST(:until AS timestamptz)
+     ORDER BY r.created_at DESC LIMIT 400
 ), newest_others AS MATERIALIZED (
     SELECT a.domain, a.routed_to, CAST(a.message_id AS text) AS message_id
       FROM webhook_routing_logs a
@@ -67,12 +76,16 @@ WITH fine AS MATERIALIZED (
            count(DISTINCT message_id COLLATE "C") FILTER (WHERE btrim(message_id, E' \t\r\n-_.?') <> '') AS different
       FROM (SELECT * FROM newest_unified UNION ALL SELECT * FROM newest_others) rows
      GROUP BY GROUPING SETS ((1, 2), (2))
+     UNION ALL
+    SELECT domain, 'unified', false, count(*) FILTER (WHERE btrim(message_id, E' \t\r\n-_.?') <> ''),
+           count(DISTINCT message_id COLLATE "C") FILTER (WHERE btrim(message_id, E' \t\r\n-_.?') <> '')
+      FROM sparse GROUP BY domain
 ), told AS (
     -- Bad rows whose id identifies them; where ids identify nothing, rows count by themselves.
     SELECT b.*, b.id IS NOT NULL AND NOT EXISTS (
                SELECT 1 FROM ids i
                 WHERE i.routed_to = b.routed_to AND (i.is_all OR i.domain IS NOT DISTINCT FROM b.domain)
-                  AND i.named >= 20 AND i.different * 10 < i.named) AS is_told
+                  AND i.named > 10 AND i.different * 10 < i.named) AS is_told
       FROM bad b
 ), failures AS (
     SELECT * FROM (SELECT DISTINCT ON (is_error, routed_to, id) domain, routed_to, is_error, created_at

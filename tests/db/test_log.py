@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rollout_lib.database import traffic
 from rollout_lib.database.ledger import config_from
 from rollout_lib.evidence import refractory
-from rollout_lib.judgement.counting import look_from, phase_counts
+from rollout_lib.judgement.counting import look_from, phase_counts, told
 from rollout_lib.judgement.explain import watch_sentence
 from rollout_lib.judgement.log import off_check
 from rollout_lib.judgement.slot import judge_slot
@@ -573,3 +573,41 @@ def test_a_webhook_that_failed_hours_ago_is_not_failing_anew(phase):
         phase.check()
     assert sum(look.errors[TOTAL].bad for look in phase.looks) == 1
     assert sum(look.latency[TOTAL].bad for look in phase.looks) == 1
+
+
+def sparse(phase: Phase, start: datetime, number: int, **values) -> None:
+    """Rows of property on unified, one a minute, among many of other domains; every fifth failed."""
+    phase.write(
+        (
+            start + (count + 0.5) * MINUTE,
+            "property",
+            "unified",
+            "error" if count % 5 == 0 else "success",
+            700,
+            values.get("id", f"p{start.timestamp():.0f}.{count}"),
+        )
+        for count in range(number)
+    )
+
+
+def test_one_id_in_all_rows_of_a_domain_with_few_hides_no_failure(phase):
+    """Three failures of thirteen rows that share one id are three, however many rows others have."""
+    phase.traffic(BEGAN, domain="jobs")
+    phase.traffic(BEGAN, domain="marketplace", id=lambda n: f"k{n}")
+    sparse(phase, BEGAN, 13, id="constant")
+    verdict = phase.check()
+    assert told(phase.looks[-1], "errors:property").bad == 3
+    assert "unified/property" in found(verdict, CheckKind.IDS).observed
+    whole = phase_counts(phase.measure(phase.slot, whole_phase=True), phase.plan)
+    assert told(whole, "errors:property").bad == 3
+
+
+def test_retries_of_one_webhook_of_a_domain_with_few_rows_are_one_failure(phase):
+    """Of a domain whose rows have ids of their own, a webhook that fails three times fails once."""
+    phase.traffic(BEGAN, domain="jobs")
+    phase.traffic(BEGAN, domain="marketplace", id=lambda n: f"k{n}")
+    sparse(phase, BEGAN, 13)
+    at = BEGAN + 11 * MINUTE
+    phase.write((at, "property", "unified", "error", 700, "again") for _ in range(3))
+    phase.check()
+    assert told(phase.looks[-1], "errors:property").bad == 4
