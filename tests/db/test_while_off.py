@@ -121,8 +121,21 @@ def test_what_is_stamped_before_the_phase_holds_it(evening, hours):
     checkpoint = op.evaluate_phase(evening.session()).checkpoint
     assert checkpoint.state is State.HOLD
     (stray,) = [one for one in checkpoint.verdict.checks if one.kind is CheckKind.ARRIVED_LATE]
-    assert "60 rows written in this phase are stamped outside it" in stray.reason
+    assert (
+        "60 rows were written or changed in this phase and are stamped outside it" in stray.reason
+    )
     assert "60 of them failed" in stray.reason
+
+
+def test_what_came_late_for_the_phase_before_is_said_and_holds_nothing(evening):
+    """Rows that the router had buffered over the change, one of them failed: of the earlier phase."""
+    for number in range(5):
+        back = timedelta(hours=4.2, seconds=number)
+        row(evening, back=back, status="success" if number else "error", message_id=f"m{number}")
+    checkpoint = op.evaluate_phase(evening.session()).checkpoint
+    assert checkpoint.state is State.PASS
+    (stray,) = [one for one in checkpoint.verdict.checks if one.kind is CheckKind.ARRIVED_LATE]
+    assert stray.observed == "5 rows, 1 failed"
 
 
 def test_where_the_order_of_writing_is_not_known_it_is_said(evening):
