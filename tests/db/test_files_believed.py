@@ -253,6 +253,19 @@ def test_an_entry_stamped_after_it_was_recorded_cannot_be_read(evening):
     assert "later than the entry was recorded" in facts.entries[-1].why
 
 
+def test_what_a_machine_of_another_clock_appends_can_be_read(evening):
+    """A run that died, a lease: of the machine's clock, and no verdict follows from their instant."""
+    plan = evening.session().plan
+    ahead = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    entry = {"kind": "attempt", "operation": "monitor", "phase_began": None, "slot": None}
+    entry |= {"rollout": plan.rollout, "at": ahead, "run_id": "died"}
+    body = {"run_id": "died", "files": {}, "notebook": "20_monitor", "died": "killed"}
+    with evening.session().database.transaction(readonly=False) as connection:
+        append(connection, **entry, body=json.dumps(body))
+        facts = read_facts(connection, plan.model_copy(update={"environment": "production"}))
+    assert isinstance(facts.entries[-1], Entry), facts.entries[-1]
+
+
 def test_a_file_that_is_no_file_is_not_waited_for(evening):
     """A pipe, a link and eight megabytes of nothing: named, and the check goes on."""
     folder = spool.folder()
