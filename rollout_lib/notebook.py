@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -48,7 +49,8 @@ charts.enable()
 
 
 _LITERALS = (str, int, float, bool, list, tuple, dict, type(None))  # what a parameter can be
-_SHELLS_OWN = {"In", "Out"}  # what a kernel keeps beside the names that begin with "_"
+# What a kernel keeps of its own: In, Out, what was typed and shown, and names with two underlines.
+_SHELLS_OWN = re.compile(r"In|Out|_{1,3}|_i{1,3}|_i?[0-9]+|_[ido]h|_exit_code|__\w+")
 
 
 def only(given: Mapping[str, object], *known: str) -> None:
@@ -59,10 +61,7 @@ def only(given: Mapping[str, object], *known: str) -> None:
     unknown = sorted(
         name
         for name, value in given.items()
-        if name not in known
-        and not name.startswith("_")
-        and name not in _SHELLS_OWN
-        and isinstance(value, _LITERALS)
+        if name not in known and not _SHELLS_OWN.fullmatch(name) and isinstance(value, _LITERALS)
     )
     if unknown:
         raise ParameterError(

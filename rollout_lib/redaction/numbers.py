@@ -30,7 +30,7 @@ _NO_NUMBER = re.compile(
 _DIALLED = re.compile(  # as it is dialled, however it is grouped
     r"(?<![\d.])(?:\+|\(\+|\(?0(?=[\d( ./-]))(?:[\s()./+_-]{0,3}\d){7,80}(?!\d)"
 )
-_LONG = re.compile(r"(?<!\d)\d(?:[^\S\n]{0,2}[().-]?[^\S\n]?\d){8,80}(?!\d)")
+_LONG = re.compile(r"(?<!\d)\d(?:[^\S\n]{0,2}[()._-]?[^\S\n]?\d){8,80}(?!\d)")
 _SAID = re.compile(
     r"(?:phone|tel|mobile|cell|whatsapp|sms|msisdn|call(?:ed|s|ing)?|dial(?:led)?|wa\.me/|fax"
     r"|handy|from_number|customer|caller|contact)[\s\"':=.#]{0,4}(?:number|no\.?)?[\s\"':=.#]{0,4}"

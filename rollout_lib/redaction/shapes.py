@@ -17,7 +17,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 _NAMES = (  # what is called so has a value that nobody should see
-    r"pass(?:w(?:or)?d|code|phrase|wd)|pwd|secret|token|api[_ -]?key|access[_-]?key"
+    r"pass(?:w(?:or)?d|wort|code|phrase|wd)|pwd|\bpw\b|\bpsk|kennwort|secret|token|api[_ -]?key|access[_-]?key"
     r"|private[_-]?key|account[_-]?key|service[_-]?(?:role[_-]?)?key|signing[_-]?key|anon[_-]?key"
     r"|encryption[_-]?key|auth[_-]?key|authorization|credential|signature|hmac|session[_-]?id"
     r"|csrf|\botp|\bpin|webhook[_-]?url|connection[_-]?string|\bdsn|\blogin"
@@ -25,7 +25,9 @@ _NAMES = (  # what is called so has a value that nobody should see
 _NAMED = _compiled(rf"(?P<option>--[\w-]{{0,30}})?(?P<name>{_NAMES})s?[\w-]{{0,30}}")
 _IN_NAMES = [
     "pass",
-    "pwd",
+    "pw",
+    "psk",
+    "kennwort",
     "secret",
     "token",
     "key",
@@ -45,7 +47,9 @@ _IN_NAMES = [
 _VALUE = (
     r"(?P<hide>\[(?:secret|token|number|e-mail|message id|key|account|id)\]"
     r"|\"(?:\\.|[^\"\\\n])*+\"?|'(?:\\.|[^'\\\n])*+'?"
-    r"|(?:(?:bearer|basic|digest|token|apikey)\s{1,3})?[^\s\"',;}&<>]+)"
+    # what separates in it, or the next: a name and a sign come after it, a space or the end
+    r"|(?:(?:bearer|basic|digest|token|apikey)\s{1,3})?"
+    r"(?:[^\s\"',;}&<>]|[,;}&](?![\w.\"'-]{1,40}\s?[=:]|[\s\"'}\])]|\Z))+)"
 )
 _QUOTED = r"(?P<hide>[\"'][^\"'\n]*+[\"']?)"
 _AFTER_A_NAME = tuple(
@@ -55,7 +59,8 @@ _AFTER_A_NAME = tuple(
             rf"[\"'\]]{{0,2}}\s{{0,5}}(?:=>|:=|[=:])\s{{0,5}}{_VALUE}",
             rf"[\"']\s{{0,3}},\s{{0,3}}(?:[\"']value[\"']\s?[:=]\s?)?{_QUOTED}",
             r"\s{1,3}(?P<hide>[\"'][^\"'\n]{3,200}[\"'])(?!\s+(?:user|does|is not))",
-            r">(?P<hide>[^<]{1,300})",
+            rf"[\"']\s{{0,3}}[:=]\s{{0,3}}[{{\[]\s{{0,3}}(?:[\"']\w{{1,30}}[\"']\s{{0,3}}:\s{{0,3}})?{_QUOTED}",
+            r"(?:\s[^<>]{0,100})?>\s{0,5}(?:<[\w:]{1,40}>\s{0,5}){0,3}(?P<hide>[^<]{1,300})",
             # told in prose: a word alone may be one of the sentence's own
             r"\s{1,3}(?:(?:is|was|to|now|of|being|changed to)\s{1,3})?"
             r"(?P<hide>(?=[^\s\"']{0,100}?(?:[\d#%&*@^~]|[!?$](?=\w)))(?![({\[$])[^\s\"'\0]{4,200})",
@@ -96,6 +101,11 @@ _SHAPES = tuple(
         ("/bot", r"/bot(?P<hide>\d{5,12}:[\w-]{8,})", "[token]"),
         ("cookie", r"cookie[\"']?\s{0,3}[:=]\s{0,3}(?P<hide>[^\n\"']{1,300})", "[secret]"),
         (" -u --user", r"\s(?:-u|--user)[= ](?P<hide>[^\s:]{1,80}:\S{1,200})", "[secret]"),
+        (
+            "sshpass mysql redis-cli",
+            r"(?:sshpass\s{1,3}-p|mysql\w{0,10}\b[^\n]{0,80}?\s-p|redis-cli\b[^\n]{0,80}?\s-a)\s?(?P<hide>\S+)",
+            "[secret]",
+        ),
         (
             "bearer basic digest",
             r"\b(?:bearer|basic|digest)\s{1,3}(?P<hide>(?![a-z]+\b)[a-z0-9._~+/=-]{8,}|[a-z]{12,})",

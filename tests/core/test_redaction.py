@@ -83,6 +83,53 @@ def test_no_text_around_it_brings_a_secret_back(before, written, after):
     ).replace(after, "")
 
 
+WRAPPED = (  # as somebody writes it down, or a program logs it
+    "pw={}",
+    "pw: {}",
+    "wifi psk={}",
+    "Passwort: {}",
+    "Kennwort={} (neu)",
+    "sshpass -p {} ssh host",
+    "mysql -u root -p{} shop",
+    "redis-cli -h cache -a {} ping",
+    'sent {{"password": {{"value": "{}"}}}}',
+    'sent {{"secret": ["{}"]}}',
+    "<password><value>{}</value></password>",
+    '<token kind="x">\n  {}</token>',
+    "host=db password={} dbname=shop",
+    "{{token: {}, user: rita}}",
+)
+
+
+@pytest.mark.parametrize("secret", ["hunter2xyz", "kQ7,vR;2&x}Zt9", "Tr0ub4dor;drop,it"])
+@pytest.mark.parametrize("written", WRAPPED)
+def test_a_secret_is_hidden_whole_however_it_is_wrapped(written, secret):
+    """No six signs of it in a row are left, with a comma or a semicolon in it too; what stands
+    around it is still read.
+    """
+    shown = redact(written.format(secret))
+    left = [secret[at : at + 6] for at in range(len(secret) - 5) if secret[at : at + 6] in shown]
+    assert not left, shown
+    if "dbname" in written:
+        assert "dbname=shop" in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password=[secret]&next=/home",
+        "a report of password, user and host",
+        "tokens, of 5 requests",
+        "the ledger #81:abcdef123456",
+        "rehearsal_20261127_080250_79d3",
+        "pw is short for password",
+    ],
+)
+def test_what_stands_beside_a_name_of_secrets_is_read(text):
+    """Prose and names of ours are not taken for values."""
+    assert redact(text) == text
+
+
 @given(st.text(max_size=3 * LONGEST))
 def test_any_text_comes_back_short_printable_and_stable(text):
     """No control or invisible character, one line, bounded; redacting twice changes nothing that

@@ -98,11 +98,21 @@ def test_the_parameters_are_followed_by_a_cell_that_knows_them(path):
     assert ast.unparse(call) == f"only(globals(), {names})"
 
 
-@pytest.mark.parametrize("name", ["slto", "percentage", "charts", "session", "reasn"])
+@pytest.mark.parametrize(
+    "name", ["slto", "percentage", "charts", "session", "reasn", "_slot", "_dry_run"]
+)
 def test_a_name_that_nobody_knows_is_refused(name):
     """A literal under any other name, one that a notebook imports later among them."""
     known = {"plan": "", "slot": "now"}
-    own = {"__name__": "__main__", "_": 1, "_i1": "x", "In": [""], "Out": {}, "only": only}
+    own = {"__name__": "__main__", "_": 1, "___": "", "_ii": "x", "_i12": "x", "_3": 4, "_dh": [""]}
+    own |= {
+        "In": [""],
+        "Out": {},
+        "_oh": {},
+        "_exit_code": 0,
+        "__vsc_ipynb_file__": "x",
+        "only": only,
+    }
     only({**known, **own}, "plan", "slot")
     with pytest.raises(ParameterError, match=f"{name}: unknown; this notebook has plan, slot"):
         only({**known, **own, name: "x"}, "plan", "slot")
