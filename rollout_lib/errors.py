@@ -8,7 +8,10 @@ braces. The exit codes are those of docs/exit-codes: 2 fix the input, 20/30/40 t
 from __future__ import annotations
 
 import inspect
+import os
 import re
+
+_OF_LIBPQ = re.compile(r"PG[A-Z]+")
 
 
 class RolloutError(Exception):
@@ -153,7 +156,10 @@ class NameTaken(ArchiveFailed):
 
 
 def unreachable(where: str, words: str) -> DatabaseUnreachable:
-    """Why no connection could be opened: nobody answers, or a server does and says FATAL (libpq's words)."""
+    """Why no connection could be opened: nobody answers, or a server does and says FATAL (libpq's words);
+    and what libpq has been told beside the address."""
+    if found := beside_the_address():
+        words += f" ({', '.join(f'${name}' for name in found)} of the environment counts, too)"
     _, fatal, said = words.partition("FATAL:")
     if not fatal:
         return DatabaseUnreachable(where=where, reason=words)
@@ -161,6 +167,12 @@ def unreachable(where: str, words: str) -> DatabaseUnreachable:
     if re.search(r'^(database ".*" does not exist|no such database)', said):
         said = f"it has no such database. Compare the address with the plan's `database:`. ({said})"
     return DatabaseClosed(where=where, reason=said)
+
+
+def beside_the_address() -> list[str]:
+    """The variables of this environment that libpq follows beside an address, a password's apart."""
+    kept = ("PGPASSWORD", "PGPASSFILE", "PGDATA")
+    return sorted(name for name in os.environ if _OF_LIBPQ.fullmatch(name) and name not in kept)
 
 
 EXIT_CODES: dict[int, type[RolloutError]] = {

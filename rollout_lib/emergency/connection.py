@@ -7,13 +7,13 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import psycopg
 
 from rollout_lib.emergency.address import Address, NoAddress, read_address
-from rollout_lib.errors import DatabaseUnreachable, unreachable
+from rollout_lib.errors import DatabaseUnreachable, beside_the_address, unreachable
 from rollout_lib.redaction import redact
 
 APPLICATION = "rollout"  # application_name of every connection of this suite
@@ -44,15 +44,17 @@ def open_connection(address: str) -> psycopg.Connection[Any]:
     """Connect, each statement its own transaction unless it says otherwise; raises
     DatabaseUnreachable.
     """
-    parts = read(address).parts | _OURS
+    given = read(address).parts
+    parts = given | _OURS
     if "," in parts.get("host", "") + parts.get("hostaddr", ""):  # of several, the one that writes
         parts.setdefault("target_session_attrs", "read-write")
     where = f"{parts.get('host', 'local')}/{parts.get('dbname', '?')}"
-    # What $PGOPTIONS asks for is not ours; it counts where the server is found by it.
-    for options in ({}, {"options": ""}):
-        named: dict[str, Any] = options | parts
+    # What the environment adds is not ours; it counts where the server is found by it.
+    for leaving_out in (False, True):
+        named: dict[str, Any] = parts
         try:
-            return psycopg.connect("", autocommit=True, prepare_threshold=None, **named)
+            with _without_libpqs(parts) if leaving_out else contextlib.nullcontext():
+                return psycopg.connect("", autocommit=True, prepare_threshold=None, **named)
         except psycopg.OperationalError as error:
             words = (str(error).strip().splitlines() or ["no answer"])[0]
             failed = unreachable(where, redact(words))
@@ -60,9 +62,29 @@ def open_connection(address: str) -> psycopg.Connection[Any]:
             failed = DatabaseUnreachable(
                 where=where, reason="its address is not one of PostgreSQL."
             )
-        if not os.environ.get("PGOPTIONS"):
+        if not (given and beside_the_address()):  # without an address the environment is it
             break
     raise failed from None
+
+
+@contextlib.contextmanager
+def _without_libpqs(parts: Mapping[str, str]) -> Iterator[None]:
+    """Nothing counts but the address, and what keeps the line secret: where the environment names a
+    service, an option or a time zone that no server takes, off is off all the same.
+    """
+    only_ways = {"PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGDATABASE": "dbname"}
+    left_out = {
+        name: os.environ[name]
+        for name in beside_the_address()
+        if not name.startswith("PGSSL") or name == "PGSSLNEGOTIATION"
+        if name not in only_ways or only_ways[name] in parts
+    }
+    for name in left_out:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(left_out)
 
 
 def not_known(reason: str, words: str) -> str:

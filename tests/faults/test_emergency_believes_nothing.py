@@ -3,6 +3,7 @@ what a new connection reads after the commit, and nothing else is called off."""
 
 from __future__ import annotations
 
+import os
 import threading
 from decimal import Decimal
 
@@ -15,6 +16,7 @@ from rollout_lib.cli.app import run
 from rollout_lib.emergency import line, lower, switch_off
 from rollout_lib.errors import CouldNotMeasure, DatabaseUnreachable, NotSwitchedOff
 from rollout_lib.operations.lowering import lower_to
+from rollout_lib.operations.status import look
 from rollout_lib.text import both_times
 
 TABLE = "webhook_routing_config"
@@ -239,6 +241,30 @@ def test_a_table_that_no_path_leads_to_is_named(evening):
     done = switch_off(evening.direct, reason="x", operator="Rita")
     assert f"old.{TABLE}" in str(done.trouble)
     assert evening.sql(f"SELECT percentage, enabled FROM old.{TABLE}") == [(10, True)]
+
+
+AROUND = {
+    "PGTZ": "Mars/Olympus",
+    "PGTARGETSESSIONATTRS": "standby",
+    "PGSERVICE": "nobody-wrote-it",
+    "PGSSLNEGOTIATION": "direct",
+    "PGREQUIREAUTH": "scram-sha-256",
+    "PGCHANNELBINDING": "require",
+    "PGOPTIONS": "-c nothing.of.that",
+}
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_what_the_environment_adds_to_an_address_keeps_nothing_on(evening, monkeypatch, name):
+    """Off, by the address alone; and any other command names the variable that is in its way."""
+    monkeypatch.setenv(name, AROUND[name])
+    with pytest.raises(CouldNotMeasure, match=rf"\${name}"):
+        look(evening.session())
+    done = switch_off(evening.direct, reason="x", operator="Rita")
+    assert (done.after.percentage, done.after.enabled) == (0, False)
+    assert os.environ[name] == AROUND[name]
+    monkeypatch.delenv(name)
+    assert routing(evening) == {(0, False)}
 
 
 BEHIND = """ALTER TABLE {table} RENAME TO inner_config;
