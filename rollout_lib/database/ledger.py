@@ -120,8 +120,13 @@ def is_percentage(value: Any) -> bool:
 
 
 def _finite(value: str | None) -> datetime | None:
-    """An instant of a row that anybody may have written; None for none, and for infinity."""
-    return None if value in (None, "infinity", "-infinity") else _instant(value)
+    """An instant of a row that anybody may have written; None for none, and for one that no clock
+    could say: infinity, before Christ, the year 20000.
+    """
+    try:
+        return _instant(value)
+    except ValueError:
+        return None
 
 
 def tidy(value: Any) -> Decimal:

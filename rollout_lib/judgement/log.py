@@ -281,12 +281,13 @@ def _strays(measurement: Measurement, plan: Plan) -> list[Check]:
     found, wanted = measurement.strays, "none"
     if measurement.phase is None or (found is not None and not found.rows):
         return []
-    if found is None or found.first_at is None or found.last_at is None:
+    if found is None:
         reason = (
             "The order in which its rows were written cannot be told, only how they are stamped."
         )
         return [_check(CheckKind.ARRIVED_LATE, Outcome.WARN, "not known", wanted, reason)]
-    span = " to ".join(both_clocks(at, plan.time_zone) for at in (found.first_at, found.last_at))
+    ends = [both_clocks(at, plan.time_zone) for at in (found.first_at, found.last_at) if at]
+    span = " to ".join(ends) or "at no instant of this century"
     reason = (
         f"{found.rows:,} rows were written or changed in this phase and are stamped outside it ({span}),"
         f" so that nothing counts them; {found.bad:,} of them failed."

@@ -311,6 +311,19 @@ def test_a_latency_of_zero_is_one_where_others_took_time(phase):
     assert CheckKind.LATENCIES not in {check.kind for check in phase.check().checks}
 
 
+@pytest.mark.parametrize(
+    "instant",
+    ["infinity", "-infinity", "0044-03-15T00:00:00+00:00 BC", "20000-01-01T00:00:00+00:00"],
+)
+def test_an_instant_that_no_clock_says_is_no_configuration(instant):
+    """Of a row that anybody may have written: a check ends in 50 with a sentence."""
+    row = {"percentage": 10, "enabled": True, "domains": []}
+    assert config_from({**row, "created_at": instant}, 1) is None
+    now = BEGAN.isoformat()
+    config = config_from({**row, "created_at": now, "updated_at": instant}, 1)
+    assert config.updated_at is None
+
+
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", None])
 def test_a_percentage_that_is_none_is_no_configuration(value):
     """The check ends in 50 with a sentence instead of a traceback."""

@@ -112,7 +112,24 @@ def test_off_and_nothing_came_is_off(evening):
     assert (checkpoint.state, checkpoint.exit_code) == (State.OFF, 0)
 
 
-@pytest.mark.parametrize("hours", [4.2, 5, 13])
+@pytest.mark.parametrize(
+    "stamp", ["1970-01-01", "0044-03-15 BC", "-infinity", "2000-01-01 00:03"], ids=str
+)
+def test_what_no_clock_that_was_set_says_holds_it(evening, stamp):
+    """The epoch, and instants that Python has none for: rows of the phase all the same."""
+    row(evening, status="error")
+    evening.sql(
+        "INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status, response_time_ms,"
+        f" message_id) SELECT '{stamp}', 'jobs', 'unified', 'error', 9, 'm' || n"
+        " FROM generate_series(1, 30) n"
+    )
+    checkpoint = op.evaluate_phase(evening.session()).checkpoint
+    assert checkpoint.state is State.HOLD
+    (stray,) = [one for one in checkpoint.verdict.checks if one.kind is CheckKind.ARRIVED_LATE]
+    assert stray.observed == "30 rows, 30 failed"
+
+
+@pytest.mark.parametrize("hours", [4.2, 5, 13, 72])
 def test_what_is_stamped_before_the_phase_holds_it(evening, hours):
     """Sixty failures of unified by a clock hours behind: no look counts them, and no phase passes."""
     for number in range(60):
