@@ -15,6 +15,10 @@ from rollout_lib.model import Difference
 
 _WIDTH, _MARGIN = 240, 6  # of the picture, in its own units; zero is in the middle
 _MINUS = "−"
+_METRICS = {
+    "errors": "errors in the phase, counted as webhooks",
+    "latency": "slower in the phase than the p95 may be, counted as rows",
+}
 
 
 def difference_tiles(found: Sequence[Difference]) -> Markup:
@@ -76,7 +80,7 @@ def _tile(found: Difference) -> dict[str, Any]:
 
     low, high = place(found.low), place(found.high)
     return {
-        "metric": found.metric,
+        "metric": _METRICS.get(found.metric, found.metric),
         "unified": rate(found.unified.bad, found.unified.total),
         "legacy": rate(found.legacy.bad, found.legacy.total),
         "words": difference_words(found),

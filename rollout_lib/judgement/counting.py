@@ -78,6 +78,7 @@ def look_from(measurement: Measurement, slot: datetime | None, closed: bool, pla
         carried=carried,
         plain={name: counts for name, counts in plain.items() if counts != added[name]},
         rows=added[ROWS].total,
+        slower={name: added[f"slower:{name}"] for name in (UNIFIED, LEGACY)},
     )
 
 
@@ -133,6 +134,8 @@ def _streams(measurement: Measurement, plan: Plan) -> dict[str, Counter]:
         streams |= _both(f"latency:{label}", cells, _slow_counts, _slow_at, wait)
     wait = refractory_of(plan, measurement, ROUTER, error_limit(plan))
     streams |= _both(ROUTER, lambda traffic: traffic.cells, _router_counts, _unreached_at, wait)
+    for name in (UNIFIED, LEGACY):
+        streams[f"slower:{name}"] = _counter(_of(name, everything), _slow_rows, _slow_at, None)
     streams[ROWS] = _counter(_of(UNIFIED, everything), _row_counts, _failed_at, None)
     streams[LEGACY] = _counter(_of(LEGACY, everything), _error_counts, _failed_at, None)
     for name in everything:
@@ -272,6 +275,13 @@ def _slow_counts(cells: Iterable[Cell]) -> tuple[int, int, int]:
         sum(cell.slow for cell in kept),
         sum(cell.slow_failing or 0 for cell in kept),
     )
+
+
+def _slow_rows(cells: Iterable[Cell]) -> tuple[int, int, int]:
+    """Rows alike of both destinations: legacy's slow webhooks are not told apart by their ids."""
+    kept = list(cells)
+    slow = sum(cell.slow for cell in kept)
+    return sum(timed(cell) for cell in kept), slow, slow
 
 
 def _router_counts(cells: Iterable[Cell]) -> tuple[int, int, int]:

@@ -12,8 +12,10 @@ from itertools import accumulate, pairwise
 from rollout_lib import evidence
 from rollout_lib.judgement.counting import LATENCY_LIMIT, error_limit, told
 from rollout_lib.model import (
+    LEGACY,
     ROUTER,
     TOTAL,
+    UNIFIED,
     Cell,
     CheckKind,
     Counts,
@@ -174,20 +176,31 @@ def shared_incident(looks: Sequence[Look], legacy: Cell, plan: Plan) -> bool:
 
 
 def differences(looks: Sequence[Look]) -> tuple[Difference, ...]:
-    """Unified's error rate less legacy's over the looks of the phase; nothing before both came.
+    """Unified less legacy over the looks of the phase, in errors and in what is slower than the p95
+    may be; nothing before both came.
 
     It decides nothing, so counts that cannot be or a search that finds no end cost the figure and
     never the verdict."""
     mine = [told(look, f"errors:{TOTAL}") for look in looks]
-    bad_u, total_u = (sum(getattr(one, part) for one in mine) for part in _PARTS)
-    bad_l, total_l = (sum(getattr(k.legacy, part) for k in looks) for part in _PARTS)
+    found = [_difference("errors", mine, [look.legacy for look in looks])]
+    timed = [look.slower for look in looks if {UNIFIED, LEGACY} <= look.slower.keys()]
+    slower = ([one[name] for one in timed] for name in (UNIFIED, LEGACY))
+    found.append(_difference("latency", *slower))
+    return tuple(filter(None, found))
+
+
+def _difference(metric: str, mine: Sequence[Counts], theirs: Sequence[Counts]) -> Difference | None:
+    (bad_u, total_u), (bad_l, total_l) = (
+        (sum(one.bad for one in counts), sum(one.total for one in counts))
+        for counts in (mine, theirs)
+    )
     if not (total_u and total_l):
-        return ()
+        return None
     try:
         low, high = evidence.difference_interval(bad_u, total_u, bad_l, total_l)
     except (evidence.CountError, ArithmeticError, ValueError, RuntimeError):
-        return ()
+        return None
     if not -1 <= low <= high <= 1:
-        return ()
+        return None
     unified, legacy = Counts(bad=bad_u, total=total_u), Counts(bad=bad_l, total=total_l)
-    return (Difference(metric="errors", unified=unified, legacy=legacy, low=low, high=high),)
+    return Difference(metric=metric, unified=unified, legacy=legacy, low=low, high=high)

@@ -184,7 +184,8 @@ class Look:
     seen what was counted of each of the n so far, by stream; last_bad when the last failure that
     counted was, for each; carried the same before the first of them. plain is what a stream counts
     without its refractory time, where that is more: what is told to people, while errors, latency and
-    router are what the evidence bets on. rows are unified's. An older record has none of these."""
+    router are what the evidence bets on. rows are unified's; slower the rows over the p95's line of each
+    destination, among those with a latency. An older record has none of these."""
 
     slot: datetime | None
     window: Window
@@ -205,6 +206,7 @@ class Look:
     carried: Mapping[str, datetime] = field(default_factory=dict)
     plain: Mapping[str, Counts] = field(default_factory=dict)
     rows: int | None = None
+    slower: Mapping[str, Counts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

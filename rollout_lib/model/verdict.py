@@ -236,7 +236,7 @@ class Difference:
     nothing.
     """
 
-    metric: str  # "errors"
+    metric: str  # "errors" (webhooks) or "latency" (rows over the line of the p95)
     unified: Counts
     legacy: Counts
     low: float

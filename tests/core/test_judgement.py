@@ -637,7 +637,8 @@ def test_the_difference_to_legacy_is_of_the_phase_and_decides_nothing(phase):
     """Unified 3 of 60 against legacy 0 of 540, over both checks; the interval is the engine's."""
     run = phase()
     run.check(errors=1, total=30)
-    (found,) = run.check(errors=2, total=30).differences
+    found, slower = run.check(errors=2, total=30).differences
+    assert (slower.metric, slower.unified.total, slower.legacy.total) == ("latency", 60, 540)
     assert (found.unified.bad, found.unified.total) == (3, 60)
     assert (found.legacy.bad, found.legacy.total) == (0, 540)
     assert (found.low, found.high) == difference_interval(3, 60, 0, 540)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -21,6 +22,7 @@ from rollout_lib.judgement.explain import watch_sentence
 from rollout_lib.judgement.log import off_check
 from rollout_lib.judgement.slot import judge_slot
 from rollout_lib.judgement.state import EMPTY
+from rollout_lib.judgement.streams import differences
 from rollout_lib.model import (
     TOTAL,
     CheckKind,
@@ -100,8 +102,6 @@ class Phase:
             )
 
     def standing(self) -> Standing:
-        from dataclasses import replace
-
         run = PhaseRun(index=0, percentage=Decimal(10), began_at=BEGAN)
         return replace(
             EMPTY,
@@ -357,6 +357,30 @@ def test_success_with_an_error_message_is_looked_at(phase):
     assert "60 rows of unified say success" in found(verdict, CheckKind.WORDS).reason
 
 
+def test_the_difference_of_latencies_is_of_rows_on_both_sides(phase):
+    """A tenth of unified and a twentieth of legacy over 2,000 ms, over two checks; an older record
+    has no counts of it, and then there is no tile.
+    """
+    for start in (BEGAN, BEGAN + SLOT):
+        phase.traffic(start, ms=lambda number: 2001 if number % 100 == 0 else 2000)
+    phase.connection.execute(
+        "UPDATE webhook_routing_logs SET response_time_ms = 2500"
+        " WHERE routed_to = 'legacy' AND extract(second FROM created_at) BETWEEN 3 AND 6"
+    )
+    phase.check()
+    found = {one.metric: one for one in phase.check().differences}["latency"]
+    for name, counts in (("unified", found.unified), ("legacy", found.legacy)):
+        counted = phase.connection.execute(
+            "SELECT count(*) FILTER (WHERE response_time_ms > 2000), count(*) FROM"
+            " webhook_routing_logs WHERE routed_to = %s AND created_at < %s",
+            [name, BEGAN + 2 * SLOT - LAG],
+        ).fetchone()
+        assert (counts.bad, counts.total) == counted, name
+        assert counts.bad
+    before = [replace(look, slower={}) for look in phase.looks]
+    assert [one.metric for one in differences(before)] == ["errors"]
+
+
 def test_a_burst_counts_once(phase, plan):
     """Four webhooks that fail within 20 s are one failure of every stream, and leave n."""
     phase.traffic(BEGAN)
@@ -382,7 +406,7 @@ def test_a_burst_counts_once(phase, plan):
     assert total.counted == Counts(bad=1, total=27)
     told = watch_sentence(total, verdict, phase.measure(phase.slot + LAG).window, plan)
     assert "4 failing webhooks of 30 in the phase (1 where a burst counts once)" in told
-    (versus,) = verdict.differences
+    versus = next(one for one in verdict.differences if one.metric == "errors")
     assert (versus.unified.bad, versus.unified.total) == (4, 30)
     assert refractory(0.001, 115) == timedelta(seconds=60)
     assert refractory(0.001, 11500).total_seconds() == pytest.approx(6.26, abs=0.01)
@@ -437,8 +461,6 @@ def test_a_domain_that_unified_never_hears_of_is_no_data(phase):
 
 
 def _off(phase, now: datetime, database, settled: datetime) -> Measurement:
-    from dataclasses import replace
-
     measurement = phase.measure(now)
     with database.transaction(readonly=True) as connection:
         off = settled - traffic.SETTLING
