@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 # Three at a time, by file, since much of it waits: a worker has its servers, pooler and browser to itself. WORKERS=0 for
-# one after the other.
-PYTEST = $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile
+# one after the other. In our own order, long files first: by the number of their tests the week of phases would come last, alone.
+PYTEST = $(PYTHON) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 WORKERS ?= 3
 .PHONY: help setup rehearse lab test test-all attack bench lint clean
 
