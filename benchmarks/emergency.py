@@ -41,8 +41,8 @@ ON = "UPDATE webhook_routing_config SET enabled = true, percentage = 10"
 LEGACY = """INSERT INTO webhook_routing_logs (created_at, domain, routed_to, status, response_time_ms, message_id)
     SELECT now() - n * interval '1 minute', (ARRAY['jobs', 'marketplace', 'property'])[1 + n % 3], 'legacy',
            'success', 700, 'wamid.' || n FROM generate_series(1, 900) n"""
-FAILED = """INSERT INTO webhook_routing_logs (domain, routed_to, status, response_time_ms, message_id)
-    VALUES ('jobs', 'unified', 'error', 900, gen_random_uuid()::text)"""
+LEAKED = """INSERT INTO webhook_routing_logs (domain, routed_to, status, response_time_ms, message_id)
+    VALUES ('mobility', 'unified', 'success', 900, gen_random_uuid()::text)"""
 
 
 def main(rounds: int) -> None:
@@ -82,8 +82,8 @@ def _cold(address: str, rounds: int) -> str:
 
 
 def _tripwire(address: str, folder: str, rounds: int) -> str:
-    """One watcher a round, its tripwire each second; the second failing webhook is the one that
-    decides.
+    """One watcher a round, its tripwire each second; one row of a protected domain decides, since
+    failures at one instant are a burst, which counts once.
     """
     file = Path(folder) / "plan.yaml"
     content = yaml.safe_load(Path("parameters/week6.rehearsal.yaml").read_text(encoding="utf-8"))
@@ -125,8 +125,7 @@ def _one(address: str, file: Path, outputs: Path) -> float:
         ).start()
         quiet.wait(60)
         time.sleep(time.time() % 1)  # anywhere within a round
-        for _ in range(6):
-            connection.execute(FAILED)
+        connection.execute(LEAKED)
         began = time.perf_counter()
         while connection.execute("SELECT enabled FROM webhook_routing_config").fetchone()[0]:
             if time.perf_counter() - began > 120:
