@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
 from typing import Annotated
 
 import typer
@@ -45,7 +44,7 @@ def watch(
     from rollout_lib.database.session import open_session, parse_instant
     from rollout_lib.display import header_line
     from rollout_lib.errors import ParameterError
-    from rollout_lib.schedule import Event
+    from rollout_lib.schedule import Event, Stop
     from rollout_lib.schedule import watch as keep_watch
     from rollout_lib.text import both_clocks
 
@@ -74,7 +73,7 @@ def watch(
             flush=True,
         )
 
-    stop = threading.Event()
+    stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return keep_watch(plan, outputs=outputs, say=say, operator=operator, stop=stop, until=end)

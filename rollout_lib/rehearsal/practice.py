@@ -35,6 +35,7 @@ from rollout_lib.rehearsal.own_plan import sections, write_own
 from rollout_lib.rehearsal.scenarios import SCENARIOS, Truth
 from rollout_lib.rehearsal.server import create_database, embedded
 from rollout_lib.rehearsal.world import World
+from rollout_lib.schedule.stop import Stop
 
 FAULT = (  # a file of this name beside the plan: from then on half of unified's requests fail
     "unified-fails"
@@ -132,7 +133,7 @@ def live_through(database: Database, plan: Plan, operator: str) -> None:
         world.advance(now)
 
 
-def go_on(plan: Plan, stop: threading.Event) -> None:
+def go_on(plan: Plan, stop: Stop) -> None:
     """Write what happens from the newest row to now, again and again, until `stop`; a database away
     is waited for.
     """
@@ -174,7 +175,7 @@ def _endpoints(plan: Plan) -> Iterator[None]:
         server.shutdown()
 
 
-def _stop_at_the_end(stop: threading.Event) -> None:
+def _stop_at_the_end(stop: Stop) -> None:
     """Set the event once our standard input ends."""
     os.read(0, 1)
     stop.set()
@@ -182,7 +183,7 @@ def _stop_at_the_end(stop: threading.Event) -> None:
 
 def main(path: str) -> None:
     """The world of a practice plan, until standard input closes or a signal ends it."""
-    plan, stop = load_plan(path), threading.Event()
+    plan, stop = load_plan(path), Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     # Not sys.stdin: a thread that still waits in it at the end would end this process as a crash.

@@ -290,10 +290,10 @@ def _stoppable(limit: float) -> Iterator[None]:
             "it ran too long" if told[0] == signal.SIGALRM else f"it was told to stop ({name})"
         )
 
-    before = {
-        number: signal.signal(number, stop)
-        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
-    }
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+    before = {number: signal.getsignal(number) for number in numbers}  # all, before one may come
+    for number in numbers:
+        signal.signal(number, stop)
     signal.setitimer(signal.ITIMER_REAL, limit)
     try:
         yield

@@ -2,6 +2,7 @@
 lease.
 """
 
+from rollout_lib.schedule.stop import Stop
 from rollout_lib.schedule.watch import Event, watch
 
-__all__ = ["Event", "watch"]
+__all__ = ["Event", "Stop", "watch"]

@@ -5,7 +5,6 @@ never raises.
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,6 +26,7 @@ from rollout_lib.operations.tripwire import Round, trip
 from rollout_lib.plan import load_plan
 from rollout_lib.runner import run_notebook
 from rollout_lib.schedule.lasting import DatabaseClock, Lasting
+from rollout_lib.schedule.stop import Stop
 from rollout_lib.text import both_clocks
 
 
@@ -53,7 +53,7 @@ class _Watch:
     outputs: Path
     kernel: str
     say: Say
-    stop: threading.Event
+    stop: Stop
     lease: Lease
     known: Facts | None = None
     last_slot: datetime | None = None
@@ -78,7 +78,7 @@ def watch(
     outputs: Path,
     say: Say,
     operator: str = "",
-    stop: threading.Event | None = None,
+    stop: Stop | None = None,
     until: datetime | None = None,
     kernel: str = "warm",
 ) -> int:
@@ -95,7 +95,7 @@ def watch(
         outputs=outputs,
         kernel=kernel,
         say=say,
-        stop=stop or threading.Event(),
+        stop=stop or Stop(),
         lease=Lease(session.database, max(3 * every, timedelta(seconds=15))),
     )
     _say(

@@ -8,7 +8,6 @@ import importlib
 import json
 import os
 import signal
-import threading
 import time
 from datetime import timedelta
 from decimal import Decimal
@@ -17,6 +16,7 @@ import pytest
 
 from rollout_lib import operations as op
 from rollout_lib.database.lease import Lease
+from rollout_lib.schedule import Stop
 
 pytestmark = pytest.mark.slow
 
@@ -236,7 +236,7 @@ def test_a_lease_that_is_lost_in_a_round_leaves_the_slot_to_who_has_it(
         outputs=tmp_path,
         kernel="plain",
         say=said.append,
-        stop=threading.Event(),
+        stop=Stop(),
         lease=Lease(session.database, timedelta(seconds=15)),
     )
     trip = watching.trip

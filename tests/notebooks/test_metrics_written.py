@@ -7,13 +7,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rollout_lib.schedule import Event, watch
+from rollout_lib.schedule import Event, Stop, watch
 
 pytestmark = pytest.mark.slow
 
@@ -115,7 +114,7 @@ def test_the_watcher_writes_each_round_and_says_when_it_cannot_see(today, folder
     """A quiet round leaves figures; a watcher whose database is away leaves none, before it ever
     held the lease.
     """
-    stop = threading.Event()
+    stop = Stop()
 
     def until(kind: str):
         def say(event: Event) -> None:
@@ -127,7 +126,7 @@ def test_the_watcher_writes_each_round_and_says_when_it_cannot_see(today, folder
     watch(outputs=today.outputs, say=until("quiet"), stop=stop, kernel="plain")
     assert said(folder)["rollout_routing_enabled"] == 1
     monkeypatch.setenv("ROLLOUT_REHEARSAL_URL", AWAY)
-    stop.clear()
+    stop = Stop()
     watch(outputs=today.outputs, say=until("away"), stop=stop, kernel="plain")
     blind = said(folder)
     assert blind["COULD_NOT_LOOK"] == 1
