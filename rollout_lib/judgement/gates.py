@@ -126,8 +126,8 @@ def may_raise(
         gates.append(_cooled(plan.cool_down, standing, now))
     if plan.approvals:
         gates.append(_approved(plan, standing, target, now))
+    gates.append(_nothing_stands(standing, running is None, again))
     if not again:
-        gates.append(_nothing_stands(standing, running is None))
         gates.append(_plan_unchanged(plan, standing, running is None))
     return tuple(gates)
 
@@ -387,10 +387,15 @@ def _slots(plan: Plan, standing: Standing, now: datetime) -> Gate:
     return _gate("slots accounted for", not missing, reason)
 
 
-def _nothing_stands(standing: Standing, first: bool) -> Gate:
+def _nothing_stands(standing: Standing, first: bool, again: bool) -> Gate:
+    """Begun again after a mend, a step back is behind it; what asks for off is not, until it was off."""
     if first or standing.latched is None:
         return _gate("nothing latched", True, "no step back or roll back stands in this phase")
     reason = f"{standing.latched.words} stands since an earlier check: {standing.latched_reason}"
+    if again and standing.latched is not State.ROLL_BACK:
+        return _gate("nothing latched", True, f"{reason}; begun anew, it is left behind")
+    if again:
+        reason += "; switch off first: rollout rollback --emergency --reason '…'"
     return _gate("nothing latched", False, reason)
 
 

@@ -91,6 +91,14 @@ def test_a_latch_is_left_by_beginning_again_only(served):
     assert unmet(served, 10, again=True) == set()
 
 
+def test_a_roll_back_that_nobody_carried_out_is_not_forgotten_by_beginning_again(served):
+    """It leaves the phase by off and a named restart; --again would begin with no evidence and routing on."""
+    served.standing = replace(
+        served.standing, latched=State.ROLL_BACK, latched_reason="errors:total"
+    )
+    assert unmet(served, 10, again=True) == {"nothing latched"}
+
+
 def test_from_the_lowest_step_the_next_phase_is_the_first(served):
     """At 5 % there is nothing to have passed: pre-flight, names and complaints are asked for, and
     no latch.
