@@ -23,6 +23,8 @@ from typing import Any, cast
 import psycopg
 from psycopg import errors as pg
 from psycopg.rows import namedtuple_row
+from psycopg.types.json import set_json_loads
+from pydantic_core import from_json
 from sqlalchemy import Connection, Engine, TextClause, create_engine, text
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -335,7 +337,7 @@ registry.register("postgresql.rollout", __name__, _Quiet.__name__)
 
 def _engine(address: str) -> Engine:
     def dial() -> psycopg.Connection:
-        return psycopg.connect(
+        connection = psycopg.connect(
             address,
             connect_timeout=5,
             prepare_threshold=None,
@@ -343,6 +345,8 @@ def _engine(address: str) -> Engine:
             client_encoding="utf8",
             keepalives_idle=30,
         )
+        set_json_loads(from_json, connection)  # a month's ledger is 40 MB: a third of the time
+        return connection
 
     return create_engine(
         "postgresql+rollout://",

@@ -7,13 +7,13 @@ have seen (a negative count, an instant without an offset) is Unreadable, with t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import from_json as parse_json
 
 from rollout_lib.model.entry import (
@@ -42,7 +42,6 @@ _CLOCKS_DIFFER = timedelta(minutes=1)
 _FIRST, _LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 _WHOLE = Decimal(100)
 _HIGHEST_LINE = 700.0  # as a natural logarithm; beyond it there is no e-value
-_SHOWN = ("avg_ms", "p50_ms", "p95_ms", "p99_ms", "share_pct")  # of a row of figures, or None
 _KINDS = {kind.value: kind for kind in EntryKind}
 _TYPES: dict[EntryKind, Any] = {
     EntryKind.CHECKPOINT: Checkpoint,
@@ -109,6 +108,24 @@ _EMERGENCY: dict[str, Any] = {
     "config": None,
     "verdict": None,
 }
+
+_Count = Annotated[int, Field(strict=True, ge=0)]
+_Shown = Annotated[float, Field(strict=True)] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """A row of figures as tables and charts show it; latencies in ms, None where there is none."""
+
+    domain: str
+    routed_to: str
+    requests: _Count
+    errors: _Count
+    avg_ms: _Shown
+    p50_ms: _Shown
+    p95_ms: _Shown
+    p99_ms: _Shown
+    share_pct: _Shown
 
 
 @cache
@@ -352,26 +369,13 @@ def _streams(body: Checkpoint) -> tuple[StreamEvidence, ...]:
 def _wrong_figures(figures: Mapping[str, Any]) -> str:
     """What is wrong with the rows that tables and charts show."""
     for name in ("rows", "hour", "phase"):
-        rows = figures.get(name, [])
-        if not isinstance(rows, list | tuple) or not all(_is_row(row) for row in rows):
+        try:
+            rows = _adapter(tuple[_Row, ...]).validate_python(figures.get(name, ()))
+        except ValidationError:
             return f"figures.{name}: not the rows of a table"
-        if rows and not any((row["domain"], row["routed_to"]) == (TOTAL, UNIFIED) for row in rows):
+        if rows and not any((row.domain, row.routed_to) == (TOTAL, UNIFIED) for row in rows):
             return f"figures.{name}: no total of unified"
     return ""
-
-
-def _is_row(row: Any) -> bool:
-    if not isinstance(row, Mapping):
-        return False
-    words = (row.get("domain"), row.get("routed_to"))
-    counts = (row.get("requests"), row.get("errors"))
-    shown = [row.get(name) for name in _SHOWN]
-    return (
-        all(isinstance(word, str) for word in words)
-        and all(type(count) is int and count >= 0 for count in counts)
-        and all(one is None or type(one) in (int, float) for one in shown)
-        and all(name in row for name in _SHOWN)
-    )
 
 
 def _wrong_look(look: Look) -> str:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout_lib.evidence import CountError, difference_interval
@@ -531,6 +531,7 @@ def test_the_clean_sentence_says_what_is_missing(phase):
         assert (printed <= 0.5) is ("Shown: < 0.5 %" in words), words
 
 
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(4, 60)), min_size=1, max_size=24))
 def test_verdicts_are_consistent_on_any_history(phase, counts):
     """Acts never soften within a phase; an act needs two webhooks; evidence below its lines never

@@ -508,13 +508,11 @@ def test_a_spike_that_could_not_be_carried_out_says_so(evening, operator, monkey
         op.attest(evening.session(), subject="complaints", value="spike", reason="calls")
 
 
-@pytest.mark.parametrize(
-    "style", ["datestyle = 'German, DMY'", "intervalstyle = 'iso_8601'", "timezone = 'Asia/Tokyo'"]
-)
-def test_how_a_database_writes_its_values_stops_no_command(evening, style):
+def test_how_a_database_writes_its_values_stops_no_command(evening):
     """Dates, intervals and zones as somebody else likes them: a check, a status, a step down and a
     spike are done as ever."""
-    arrange(evening, f"ALTER DATABASE {{database}} SET {style};")
+    styles = ("datestyle = 'German, DMY'", "intervalstyle = 'iso_8601'", "timezone = 'Asia/Tokyo'")
+    arrange(evening, "".join(f"ALTER DATABASE {{database}} SET {style};" for style in styles))
     assert run(["monitor", "--json"]) != 1
     assert run(["status"]) == 0
     assert lower_to(evening.session(), Decimal(5), "stepping back").applied
