@@ -7,6 +7,7 @@ or its own name, so that a leak is one in any spelling."""
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -25,10 +26,17 @@ Place = tuple[str, str]  # domain and destination
 Failures = dict[tuple[str, str, bool], list[datetime]]
 
 
+# What cannot be seen: controls, and what Unicode calls ignorable by default (DerivedCoreProperties.txt of 15.0), in
+# the escapes that Python and PostgreSQL both read. A letter that can be seen makes another word of it.
+INVISIBLE = (
+    r"[\u0001-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    r"\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
+)
+
+
 def normal(word: str | None) -> str:
-    """A word as it was meant: without space and what cannot be seen around it, in lower case."""
-    kept = unicodedata.normalize("NFKC", word or "")
-    return "".join(letter for letter in kept if letter.isprintable()).strip().casefold()
+    """A word as it was meant: without space around it and what cannot be seen, in lower case."""
+    return re.sub(INVISIBLE, "", unicodedata.normalize("NFKC", word or "")).strip(" ").lower()
 
 
 def shown(word: str | None) -> str:

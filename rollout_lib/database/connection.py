@@ -32,6 +32,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from rollout_lib import spool
+from rollout_lib.database.cells import INVISIBLE
 from rollout_lib.emergency.address import TORN, Address, NoAddress, project_of, read_address
 from rollout_lib.emergency.identity import Found, Mark, Wanted, differences
 from rollout_lib.errors import (
@@ -359,10 +360,11 @@ def _engine(address: str) -> Engine:
 
 # What the statements call meant(column): a word of the log as it was meant, as cells.normal has it.
 # Full width is width, and what cannot be seen is not there. It stands for its text, for nothing of
-# ours is installed beside the log.
+# ours is installed beside the log; lower by "C", since a Turkish I has another small letter.
 _MEANT = (
     "lower(btrim(regexp_replace(CASE WHEN getdatabaseencoding() = 'UTF8'"
-    r" THEN normalize(coalesce(\1, ''), NFKC) ELSE coalesce(\1, '') END, '[^ -~]', '', 'g')))"
+    " THEN normalize(coalesce({column}, ''), NFKC) ELSE coalesce({column}, '') END,"
+    f""" '{INVISIBLE}', '', 'g')) COLLATE "C")"""
 )
 
 
@@ -372,7 +374,12 @@ def load_sql(name: str) -> TextClause:
     out.
     """
     written = (Path(__file__).parents[1] / "sql" / f"{name}.sql").read_text(encoding="utf-8")
-    return text(re.sub(r"\bmeant\(([a-z_.]+)\)", _MEANT, written))
+    return text(re.sub(r"\bmeant\(([a-z_.]+)\)", lambda found: meant(found[1]), written))
+
+
+def meant(column: str) -> str:
+    """Return the SQL for a word of the log as it was meant, of a column's name."""
+    return _MEANT.replace("{column}", column)
 
 
 def explain(error: Exception, place: Place) -> RolloutError:

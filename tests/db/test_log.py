@@ -15,6 +15,8 @@ from hypothesis import Phase as Stage
 from hypothesis import strategies as st
 
 from rollout_lib.database import traffic
+from rollout_lib.database.cells import normal
+from rollout_lib.database.connection import meant
 from rollout_lib.database.ledger import config_from
 from rollout_lib.evidence import refractory
 from rollout_lib.judgement.counting import look_from, phase_counts, told
@@ -268,6 +270,34 @@ def test_a_check_and_the_whole_phase_read_a_word_alike_in_any_spelling(phase, co
     ).replace("{column}", column)
     phase.connection.execute(f"UPDATE webhook_routing_logs SET {column} = {spelled}")
     assert read() == before
+
+
+LETTERS = [chr(n) for n in (*range(1, 0xD800), *range(0xE000, 0x10000), *range(0xE0000, 0xE0080))]
+
+
+def test_a_letter_makes_another_word_of_it_in_sql_and_here_alike(phase):
+    """Each letter before, in and after "success": what cannot be seen is not there, and what can be seen is no
+    success, for the database as for us.
+    """
+    words = [
+        word for one in LETTERS for word in (f"{one}success", f"suc{one}cess", f"success{one}")
+    ]
+    asked = f"SELECT {meant('word')} FROM unnest(CAST(%s AS text[])) WITH ORDINALITY AS t (word, n) ORDER BY n"
+    read = [row[0] for row in phase.connection.execute(asked, [words])]
+    pairs = zip(words, read, strict=True)
+    differ = [ascii(w) for w, theirs in pairs if (theirs == "success") != (normal(w) == "success")]
+    assert differ == []
+    seen = [one for one in LETTERS if normal(f"suc{one}cess") != "success"]
+    assert len(seen) > 0.95 * len(LETTERS)
+    assert all(normal(f"suc{one}cess") != "success" for one in "éßЅ❌!0")
+
+
+@pytest.mark.parametrize("word", ["succeß", "success❌", "successé", "sucсess"])
+def test_a_word_that_only_looks_like_success_is_a_failure(phase, word):
+    """Letters that a database without them would read as success."""
+    phase.allow_anything()
+    phase.traffic(BEGAN, status=word)
+    assert phase.check().state is State.ROLL_BACK
 
 
 @pytest.mark.parametrize("status", ["failed", "ERROR", None, ""])
