@@ -185,7 +185,8 @@ def connect(plan: Plan) -> Database:
         raise DatabaseMissing(variable=plan.database.variable, environment=plan.environment)
     given = _read(address, plan)
     parts: dict[str, str] = _from_outside(given.parts) | given.parts
-    host = str(parts.get("host") or parts.get("hostaddr") or "local")
+    # libpq goes to hostaddr, whatever host says: a name beside it is no server.
+    host = str(parts.get("hostaddr") or parts.get("host") or "local")
     parts = _with_tls(parts, host, plan)
     found = Found(
         host=host,

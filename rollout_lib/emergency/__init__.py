@@ -182,8 +182,16 @@ def _said(line: Line, before: Row | None, seen: Seen, at: datetime | None) -> Sw
         recorded="by the caller",
         already=before is not None and before == seen.row,
         found=found,
-        note=read(line.address).note,
+        note=_note(line),
     )
+
+
+def _note(line: Line) -> str:
+    """What of the address was not used, and what was not in it."""
+    given = read(line.address)
+    unnamed = bool(given.parts) and not {"dbname", "service"} & set(given.parts)
+    default = f"the address names no database: this is the default, {line.where[1]}"
+    return "; ".join(filter(None, (given.note, default if unnamed else "")))
 
 
 def _still(line: Line, done: SwitchedOff, goal: Goal, reason: str) -> SwitchedOff:

@@ -175,7 +175,10 @@ class Line:
     def _take(self, connection: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
         info = connection.info
         self.connection, self.server = connection, ""
-        self.where, self.user = (info.host or "local socket", info.dbname), info.user
+        # As it was asked for: a name beside a hostaddr is not the server that answers.
+        asked = {item.keyword: item.val for item in connection.pgconn.info}
+        host = (asked.get(b"hostaddr") or b"").decode() or info.host or "local socket"
+        self.where, self.user = (host, info.dbname), info.user
         self.ledger = spool.ledger_of(info.host, info.dbname, info.user)
         self._pids.add(info.backend_pid)
         return connection

@@ -57,6 +57,23 @@ WRITTEN = {
 }
 
 
+def test_a_name_beside_the_address_of_another_server_is_not_believed(tmp_path, monkeypatch):
+    """libpq goes to hostaddr, in the address or in the environment, whatever host says."""
+    plan = tmp_path / "plan.yaml"
+    text = Path("parameters/week6.rehearsal.yaml").read_text(encoding="utf-8")
+    text = text.replace('name: "rehearsal_*"', "name: postgres\n  host: db.example.org")
+    plan.write_text(text)
+    monkeypatch.setenv("ROLLOUT_REHEARSAL_URL", PLAIN)
+    assert connect(load_plan(plan)).found.host == "db.example.org"
+    monkeypatch.setenv("PGHOSTADDR", "203.0.113.7")
+    with pytest.raises(WrongDatabase, match=r"203\.0\.113\.7"):
+        connect(load_plan(plan))
+    monkeypatch.delenv("PGHOSTADDR")
+    monkeypatch.setenv("ROLLOUT_REHEARSAL_URL", f"{PLAIN}?hostaddr=203.0.113.7")
+    with pytest.raises(WrongDatabase, match=r"203\.0\.113\.7"):
+        connect(load_plan(plan))
+
+
 @pytest.mark.parametrize("text", WRITTEN)
 def test_a_foreign_word_is_dropped_and_named(text):
     """Host, port, database, user and password are found however the address is written; what was

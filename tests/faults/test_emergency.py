@@ -124,6 +124,27 @@ def test_another_database_than_the_plans_is_switched_off_and_said_to_be_another(
     assert "ROUTING IS OFF" not in done.stdout
 
 
+def test_a_name_beside_the_address_of_another_server_is_not_the_plans(evening, through, tmp_path):
+    """host names the plan's server, hostaddr leads elsewhere: off there, and said to be another."""
+    plan = Path(write(tmp_path))
+    plan.write_text(plan.read_text().replace("name:", "host: db.example.org\n  name:"))
+    address = psycopg.conninfo.make_conninfo(
+        through(evening.direct), host="db.example.org", hostaddr="127.0.0.1"
+    )
+    done = off("--reason", "x", "--plan", str(plan), PROD_URL=address)
+    assert (done.returncode, is_on(evening)) == (50, False), done.stdout + done.stderr
+    assert "its host is 127.0.0.1, the plan says db.example.org" in done.stdout.splitlines()[0]
+
+
+def test_an_address_that_names_no_database_is_told_as_that(evening):
+    """libpq goes to a default, which is off then: which, is said."""
+    name = psycopg.conninfo.conninfo_to_dict(evening.direct)["dbname"]
+    address = evening.direct.replace(f"dbname={name}", "").replace(f"/{name}", "/")
+    done = off("--reason", "x", DATABASE_URL=address, PGDATABASE=name)
+    assert (done.returncode, is_on(evening)) == (0, False), done.stdout + done.stderr
+    assert f"the address names no database: this is the default, {name}" in done.stdout
+
+
 OUTPUTS = {
     "full": {"stdout": "/dev/full"},
     "full, stderr too": {"stdout": "/dev/full", "stderr": "/dev/full"},
