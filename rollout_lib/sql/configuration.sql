@@ -1,3 +1,3 @@
--- What is the router's configuration? No binds. Columns: config (newest row by created_at), config_rows.
+-- What is the router's configuration? No binds. Columns: config (newest row by created_at, of two the one that lets more through), config_rows.
 SELECT row_to_json(c) AS config, (SELECT count(*) FROM webhook_routing_config) AS config_rows
-  FROM webhook_routing_config c ORDER BY c.created_at DESC LIMIT 1
+  FROM webhook_routing_config c ORDER BY c.created_at DESC, c.enabled DESC, c.percentage DESC LIMIT 1

@@ -11,6 +11,7 @@ import pytest
 from rollout_lib import operations as op
 from rollout_lib.cli.app import run
 from rollout_lib.model import State
+from rollout_lib.operations.status import look
 
 pytestmark = pytest.mark.one_server
 ROUTING = "SELECT percentage, enabled FROM webhook_routing_config ORDER BY created_at DESC LIMIT 1"
@@ -135,6 +136,22 @@ def test_a_second_configuration_row_is_measured_against_the_same_line(evening):
     assert check(evening).state is State.STEP_BACK
     step_back(evening)
     assert evening.sql(ROUTING) == [(Decimal("10.00"), True)]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_two_rows_of_one_instant_the_one_that_lets_more_through_is_told(evening, first):
+    """The router may read either; that one of them is off says nothing."""
+    on, off = "(60, true, now_, now_)", "(0, false, now_, now_)"
+    rows = f"{on}, {off}" if first else f"{off}, {on}"
+    evening.sql(
+        "ALTER TABLE webhook_routing_config DROP CONSTRAINT newest_is_unambiguous; DELETE FROM webhook_routing_config;"
+        " INSERT INTO webhook_routing_config (percentage, enabled,"
+        f" created_at, updated_at) VALUES {rows.replace('now_', repr('2025-12-03 11:00:00+00'))}"
+    )
+    facts = op.glance(evening.session()).facts
+    assert (facts.config.percentage, facts.config.enabled) == (Decimal(60), True)
+    assert look(evening.session()).config == facts.config
+    assert look(evening.session()).line["routing"].startswith("60")
 
 
 @pytest.mark.parametrize("values", ["percentage = 'NaN'", "percentage = NULL", "percentage = -3"])
