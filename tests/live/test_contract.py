@@ -13,9 +13,10 @@ import sys
 import pytest
 import yaml
 
+from rollout_lib import operations as op
 from rollout_lib.cli.app import run
 from rollout_lib.database.connection import connect
-from rollout_lib.errors import CouldNotMeasure
+from rollout_lib.errors import CouldNotMeasure, UsageError
 from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.live.checking import check_router
 from rollout_lib.rehearsal.live.contract import TABLE, Contract, read_contract
@@ -90,6 +91,26 @@ def test_whoever_ends_the_check_finds_the_configuration_as_it_was(staged, plan, 
         child.send_signal(number)
         assert child.wait(60) != 0
     assert staged.connection.execute(statement).fetchall() == before
+
+
+@pytest.mark.parametrize("what", ["its phase runs", "another is watched"])
+def test_beside_a_rollout_that_runs_nothing_is_sent(evening, monkeypatch, what):
+    """Its watcher would act on what the check sets: refused before the router is asked, and the
+    configuration is as it was.
+    """
+    for name in (SECRET, VERIFY):
+        monkeypatch.setenv(name, "secret")
+    if what == "another is watched":
+        op.roll_back(evening.session(), reason="the end of its day")
+        evening.sql(
+            "INSERT INTO rollout.lease (rollout, holder, taken_at, until) VALUES ('blue', 'x', now(),"
+            " now() + interval '1 minute')"
+        )
+    statement = "SELECT percentage, enabled, domains, notes FROM webhook_routing_config"
+    before = evening.sql(statement)
+    with pytest.raises(UsageError, match="A rollout runs in"):
+        check_router(load_plan(evening.plan_file), "http://127.0.0.1:1/", read_contract())
+    assert evening.sql(statement) == before
 
 
 def test_what_cannot_be_put_back_is_said_also_by_a_check_that_is_ended(staged, plan):

@@ -18,7 +18,9 @@ import httpx2
 from sqlalchemy import text
 
 from rollout_lib.database.connection import Database, connect
+from rollout_lib.database.ledger import read_facts
 from rollout_lib.errors import CouldNotMeasure, UsageError
+from rollout_lib.judgement.state import fold
 from rollout_lib.model import UNIFIED
 from rollout_lib.plan import Plan
 from rollout_lib.rehearsal.live.configuration import VALID_S
@@ -40,6 +42,7 @@ _Rows = Mapping[str, Sequence[tuple[str, str]]]  # the rows of each id: domain a
 SECRET, VERIFY = "ROLLOUT_REHEARSAL_APP_SECRET", "ROLLOUT_REHEARSAL_VERIFY_TOKEN"
 SETTLE_S = VALID_S + 0.5  # a router decides by a change within its cache's second
 ROWS_S, ANSWER_S = 15.0, 30.0
+_WATCHED = "SELECT rollout FROM rollout.lease WHERE until >= clock_timestamp() ORDER BY rollout"
 TRIES = 3  # where legacy had what unified should have: a router that stalled does that
 AT_ONCE = 12
 Progress = Callable[[str, int, int], None]
@@ -72,6 +75,25 @@ def refuse_wrong(plan: Plan, url: str) -> None:
         raise UsageError(reason="--url is not an http(s) address without a password.")
 
 
+def refuse_beside_a_rollout(database: Database, plan: Plan) -> None:
+    """Raise UsageError where a rollout runs in the database: its watcher would act on what the
+    check sets, and its evidence would count what the check sends.
+    """
+    with database.transaction(readonly=True) as connection:
+        if connection.exec_driver_sql("SELECT to_regclass('rollout.ledger')").scalar() is None:
+            return
+        watched = connection.execute(text(_WATCHED)).scalars().all()
+        phase = fold(read_facts(connection, plan).entries, plan).phase
+    runs = f"{plan.rollout} is at {phase.percentage:g} %" if phase else ""
+    if runs or watched:
+        raise UsageError(
+            reason=f"A rollout runs in {database.place.database}: "
+            + "; ".join(filter(None, (runs, *(f"{name} is watched" for name in watched))))
+            + ". Nothing was sent. Ask a router whose database has none, or end it first: rollout"
+            " rollback --off --reason '…' --apply, and stop its watcher."
+        )
+
+
 def given(variable: str) -> str:
     """A secret from the environment. Raises UsageError where it is not set."""
     found = os.environ.get(variable, "")
@@ -85,11 +107,12 @@ def check_router(
 ) -> Report:
     """Send every request of the contract and compare what came.
 
-    Raises UsageError (nothing ran) for production, a wrong address or a missing secret, and
-    CouldNotMeasure where the router does not answer or its rows are not in the plan's database."""
+    Raises UsageError (nothing ran) for production, a wrong address, a missing secret or a rollout
+    that runs there, and CouldNotMeasure where the router does not answer or its rows are not in the plan's database."""
     refuse_wrong(plan, url)
     secret, token = given(SECRET), given(VERIFY)
     database = connect(plan)
+    refuse_beside_a_rollout(database, plan)
     with (
         httpx2.Client(timeout=ANSWER_S, follow_redirects=False) as client,
         taken_configuration(database) as configuration,
