@@ -16,6 +16,7 @@ from rollout_lib.probes import _refused
 from rollout_lib.rehearsal.live.door import Door, Limits, protocol_behind
 from rollout_lib.rehearsal.live.serving import QuietServer, configured, listen
 from rollout_lib.rehearsal.live.webhook import Held, Refusal, signature
+from rollout_lib.rehearsal.live.wellbeing import Signatures
 from tests.live.in_process import SECRET, Bench, message, post
 
 RIGHT = "hub.mode=subscribe&hub.verify_token=right&hub.challenge=1158201444"
@@ -94,6 +95,23 @@ def test_refused_signatures_are_asked_about_in_health():
     for _ in range(20):
         asyncio.run(bench.ask(body, signed))
     assert json.loads(get(bench, "/health")[2])["signatures"] is None
+
+
+def test_what_a_stranger_sends_beside_good_ones_is_no_rotated_secret():
+    """However much it is: the platform's own are accepted beside it. None for a minute: it may be one."""
+    now = 0.0
+    signatures = Signatures(lambda: now)
+    for second in range(600):
+        now = float(second)
+        for _ in range(50):
+            signatures.note(accepted=False)
+        if second % 40 == 0:
+            signatures.note(accepted=True)
+        assert not signatures.suspicious
+    assert signatures.sentence().endswith("others accepted: a stranger's")
+    now += 61
+    signatures.note(accepted=False)
+    assert signatures.sentence().endswith("secret rotated?")
 
 
 def test_a_few_refused_ones_are_strangers():

@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
+import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +21,7 @@ from rollout_lib.rehearsal.live.logbook import Logbook
 
 LONGEST_CHALLENGE = 500
 LEAST_REFUSED = 10  # fewer are strangers, not a rotated secret
+SILENT_S = 60.0  # without a good one: at the runbook's traffic they come each three seconds
 ENOUGH_ACCEPTED = 20  # good signatures in a row: the secret is right, and what was refused is over
 
 
@@ -44,16 +48,21 @@ def handshake(query: QueryParams, token: str | None) -> Response:
 
 
 class Signatures:
-    """Counts refused signatures since the trouble began: is it a stranger, or a rotated secret?"""
+    """Counts refused signatures since the trouble began: is it a stranger, or a rotated secret?
 
-    def __init__(self) -> None:
+    A secret that was rotated signs nothing that is accepted any more; whatever a stranger sends, the
+    platform's own go on being accepted beside it. clock: seconds, monotonic."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.refused = self.asked = self._accepted_in_a_row = 0
         self.since: datetime | None = None
+        self._clock, self._accepted_at = clock, -math.inf
 
     def note(self, accepted: bool) -> None:
         """Count one request. Many good ones in a row end the trouble."""
         if accepted:
             self._accepted_in_a_row += 1
+            self._accepted_at = self._clock()
             if self._accepted_in_a_row >= ENOUGH_ACCEPTED:
                 self.refused, self.asked, self.since = 0, 0, None
         else:
@@ -65,15 +74,18 @@ class Signatures:
 
     @property
     def suspicious(self) -> bool:
-        """More refused than accepted, and not a few."""
-        return self.refused >= LEAST_REFUSED and 2 * self.refused > self.asked
+        """More refused than accepted, not a few, and none accepted for a while."""
+        silent = self._clock() - self._accepted_at >= SILENT_S
+        return silent and self.refused >= LEAST_REFUSED and 2 * self.refused > self.asked
 
     def sentence(self) -> str:
         """The figure, since when, and what to ask; "" where nothing was refused."""
         if self.since is None:
             return ""
         asked = f"{self.refused:,} of {self.asked:,} refused since {self.since:%H:%M} UTC"
-        return f"{asked}: secret rotated?" if self.suspicious else asked
+        if self.suspicious:
+            return f"{asked}: secret rotated?"
+        return f"{asked}, others accepted: a stranger's" if self.asked > self.refused else asked
 
 
 def public(
