@@ -23,7 +23,7 @@ from rollout_lib.judgement.counting import told
 from rollout_lib.judgement.explain import bound
 from rollout_lib.model import LEGACY, TOTAL, UNIFIED
 from rollout_lib.plan import Plan
-from rollout_lib.text import e_value
+from rollout_lib.text import evidence_value
 
 __all__ = [
     "enable",
@@ -323,16 +323,17 @@ def evidence(history: History, plan: Plan, stream: str = "") -> Picture:
     acted = next(
         (row for row in rows if row["log"] >= math.log(act) - 1e-9 and row["bad"] >= 2), None
     )
-    finding = f"Evidence on {stream} never reached {act:.0f}: highest {e_value(peak['log'])} at "
-    finding += f"{clock(peak['at'], plan, history)}."
+    label = mine[-1][2].label
+    finding = f"Highest evidence on {label}: {evidence_value(peak['log'])}, at "
+    finding += f"{clock(peak['at'], plan, history)}; {act:.0f} acts."
     if acted:
-        finding = f"Evidence on {stream} reached {act:.0f} at {clock(acted['at'], plan, history)}: "
-        finding += f"{e_value(acted['log'])} with {acted['bad']} distinct failing webhooks."
+        finding = f"Evidence on {label} reached {act:.0f} at {clock(acted['at'], plan, history)}: "
+        finding += f"{evidence_value(acted['log'])}, of {acted['bad']} failing webhooks."
     elif peak["log"] >= math.log(act):
         finding += " A single webhook never acts."
     top = max(peak["e"] * 4, act * 4)
     ticks = [tick for tick in (0.01, 0.1, 1, 10, 100, 1000, 1e4, 1e5, 1e6) if tick <= top]
-    y = y_axis(f"e-value of {stream}", top, "log", ticks)
+    y = y_axis(f"evidence on {label}", top, "log", ticks)
     lines = [(hold, f"hold {hold:.0f}"), (act, f"act {act:.0f}")]
     layers = [*drawing.marks(shared), *drawing.limits(lines, shared, y)]
     # An extra check sees a part of the next look: its e-value is no step of the line.

@@ -120,7 +120,7 @@ def checks_table(checks: Sequence[Check], said: str = "") -> str:
         mend = f" Mend: {check.mend}" if check.mend and check.outcome is not Outcome.PASS else ""
         again = check.reason == check.observed or _is_said(check.reason, said)
         reason = "" if again else redact(check.reason)
-        rows.append((mark, check.name, redact(check.observed), check.limit, reason + mend))
+        rows.append((mark, check.label, redact(check.observed), check.limit, reason + mend))
     return table(rows, ["<outcome", "<check", "<observed", "<limit", "<reason"])
 
 
@@ -138,7 +138,8 @@ def _differ(verdict: Verdict, sentence: str) -> str:
 def checks_summary(checks: Sequence[Check]) -> str:
     """`19 pass, none fails, 2 not asked: rows of taxi, drift.`"""
     named = {
-        outcome: [check.name for check in checks if check.outcome is outcome] for outcome in Outcome
+        outcome: [check.label for check in checks if check.outcome is outcome]
+        for outcome in Outcome
     }
     failing = len(named[Outcome.FAIL])
     said = [f"{len(named[Outcome.PASS])} pass"]
@@ -268,7 +269,7 @@ def _literal_words(verdict: Verdict, sentence: str) -> str:
     more = f" (of {len(judged)} thresholds {', '.join(counts)})" if several else ""
     said = _is_said(worst.reason, sentence) and worst.observed and worst.limit
     why = f"{worst.observed}, limit {worst.limit}" if said else worst.reason
-    return f"{worst.name}: {why}{more}"
+    return f"{worst.label}: {why}{more}"
 
 
 def _evidence_words(verdict: Verdict) -> str:
@@ -276,7 +277,7 @@ def _evidence_words(verdict: Verdict) -> str:
     top = max(verdict.streams, key=lambda item: (item.e_peak - item.act_at, item.total))
     lines = f"holds at {exp(top.hold_at):.0f}, acts at {exp(top.act_at):.0f}"
     return (
-        f"{top.stream}: {top.bad:,} of {top.total:,} in the phase, evidence {evidence_value(top.e_now)},"
+        f"{top.label}: {top.bad:,} of {top.total:,} in the phase, evidence {evidence_value(top.e_now)},"
         f" at most {evidence_value(top.e_peak)} ({lines})"
     )
 
@@ -315,7 +316,7 @@ def _findings(checks: Sequence[Check]) -> list[str]:
     for check in sorted(checks, key=lambda check: list(_OUTCOMES).index(check.outcome)):
         if check.outcome in _FOLDED:
             continue
-        lines.append(f"  {_OUTCOMES[check.outcome][0]} {check.name}: {redact(check.reason)}")
+        lines.append(f"  {_OUTCOMES[check.outcome][0]} {check.label}: {redact(check.reason)}")
         if check.mend:
             lines.append(f"    mend: {check.mend}")
     return lines

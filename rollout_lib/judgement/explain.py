@@ -22,14 +22,15 @@ from rollout_lib.model import (
     Verdict,
 )
 from rollout_lib.plan import Plan
-from rollout_lib.text import e_value, hours, limit, percent, percent_up, rate
+from rollout_lib.text import evidence_value, hours, limit, percent, percent_up, rate, span
 
 _ROUTING = (CheckKind.SPLIT, CheckKind.PHASE_SPLIT, CheckKind.DRIFT, CheckKind.PLAN)
-_KINDS = {
-    CheckKind.ERRORS: "failing",
-    CheckKind.LATENCY: "slow",
-    CheckKind.ROUTER: "unreachable",
+_DID = {
+    CheckKind.ERRORS: "failed",
+    CheckKind.LATENCY: "were slow",
+    CheckKind.ROUTER: "reached no function",
 }
+_ACTING = (State.STEP_BACK, State.ROLL_BACK)
 
 
 def clean_sentence(stream: StreamEvidence, plan: Plan, looks: Sequence[Look]) -> str:
@@ -70,19 +71,63 @@ def _per_hour(total: int, looks: Sequence[Look]) -> float:
 
 
 def watch_sentence(stream: StreamEvidence, verdict: Verdict, window: Traffic, plan: Plan) -> str:
-    """The literal breach (or the act) with its arithmetic, and what the evidence makes of it."""
+    """Return what the last hour shows, what the phase shows, and whether chance explains it."""
+    scale = f"evidence {_evidence(stream)}, acts at {math.exp(stream.act_at):.0f}"
+    count = (
+        f"{stream.bad:,} of {stream.total:,} webhooks {_DID[stream.measure]} in the phase"
+        f"{_counted(stream)}"
+    )
+    if (stream.counted or stream).bad < 2 and stream.evidence not in _ACTING:
+        why = f"{count}. One failure proves nothing{_chance(stream, window, plan)} ({scale})."
+    else:
+        why = f"{count}. Chance is {_explains(stream)} ({scale})."
+    return f"{_by_the_runbook(stream, verdict, window, plan)} {why}".strip()
+
+
+def _by_the_runbook(stream: StreamEvidence, verdict: Verdict, window: Traffic, plan: Plan) -> str:
+    """The last window of the stream and the threshold that it crossed; "" where it crossed none."""
+    limits = plan.thresholds
+    over = {
+        State.STEP_BACK: (
+            "not under",
+            limits.error_rate_investigate_pct,
+            limits.p95_investigate_ms,
+        ),
+        State.ROLL_BACK: ("over", limits.error_rate_rollback_pct, limits.p95_rollback_ms),
+    }.get(stream.literal)
     mine = (stream.measure, stream.domain)
     literal = next((one for one in verdict.checks if (one.kind, one.subject) == mine), None)
-    said = f"literal: {literal.reason}." if literal is not None else ""
-    kind = _KINDS[stream.measure]
-    count = f"{stream.bad:,} {kind} webhooks" if stream.bad != 1 else f"one {kind} webhook"
-    count += f" of {stream.total:,} in the phase{_counted(stream)}"
-    highest = f", highest {e_value(stream.e_peak)}" if stream.e_peak > stream.e_now else ""
-    return (
-        f"{stream.stream}: {said} Evidence: {count};{_chance(stream, window, plan)}"
-        f" {e_value(stream.e_now)}{highest} (hold at {math.exp(stream.hold_at):.0f}, act at"
-        f" {math.exp(stream.act_at):.0f}, never on a single webhook)."
-    )
+    if over is None or literal is None:
+        return ""
+    words, most, slowest = over
+    whose = "" if stream.domain == TOTAL else f"{stream.domain} "
+    since = _since(window)
+    if stream.measure is CheckKind.LATENCY:
+        return f"{literal.observed} {whose}requests {since}: {words} {slowest:,} ms."
+    if stream.measure is CheckKind.ROUTER:
+        return f"{literal.observed} reached no function {since}: {words} {limit(most)}."
+    cell = select(window, UNIFIED, list(plan.domains) if not whose else [stream.domain])
+    shown = percent(100 * cell.errors / cell.requests)
+    failed = f"{cell.errors:,} of {cell.requests:,} {whose}requests failed {since}"
+    return f"{failed}: {shown}, {words} {limit(most)}."
+
+
+def _since(window: Traffic) -> str:
+    length = window.window.end - window.window.start
+    return "in the last hour" if length == timedelta(hours=1) else f"in the last {span(length)}"
+
+
+def _evidence(stream: StreamEvidence) -> str:
+    """What it is now, and the highest of the phase where that is more."""
+    highest = f", {evidence_value(stream.e_peak)} at most" * (stream.e_peak > stream.e_now)
+    return f"{evidence_value(stream.e_now)}{highest}"
+
+
+def _explains(stream: StreamEvidence) -> str:
+    """How well chance explains what was seen, by the lines of the stream."""
+    if stream.e_peak >= stream.act_at:
+        return "a very unlikely explanation"
+    return "an unlikely explanation" if stream.e_now >= stream.hold_at else "enough to explain it"
 
 
 def _counted(stream: StreamEvidence) -> str:
@@ -94,21 +139,15 @@ def _chance(stream: StreamEvidence, window: Traffic, plan: Plan) -> str:
     """How often a service exactly at the limit shows a failure in a window like this one: why one
     is no proof.
     """
-    label = stream.domain
-    if stream.measure is not CheckKind.ERRORS or stream.evidence is not State.WATCH:
+    if stream.measure is not CheckKind.ERRORS:
         return ""
-    requests = select(window, UNIFIED, list(plan.domains) if label == TOTAL else [label]).requests
+    names = list(plan.domains) if stream.domain == TOTAL else [stream.domain]
+    requests = select(window, UNIFIED, names).requests
     allowed = plan.thresholds.error_rate_investigate_pct
     shown = -math.expm1(requests * math.log1p(-float(allowed) / 100))
-    hour = (
-        "such an hour"
-        if window.window.end - window.window.start == timedelta(hours=1)
-        else "such a window"
-    )
-    return (
-        f" a service exactly at {limit(allowed)} shows at least one in {hour} with probability"
-        f" {100 * shown:.0f} %;"
-    )
+    length = window.window.end - window.window.start
+    such = "hours" if length == timedelta(hours=1) else "windows"
+    return f": a service at {limit(allowed)} shows one in {100 * shown:.0f} % of such {such}"
 
 
 def differ_sentence(verdict: Verdict, plan: Plan) -> str | None:
@@ -129,19 +168,16 @@ def differ_sentence(verdict: Verdict, plan: Plan) -> str | None:
         if not held:
             return None
         top = max(held, key=lambda stream: stream.e_peak)
-        over = f"{rate(top.bad, top.total)} over the phase ({e_value(top.e_peak)})"
-        return f"the last window is within the thresholds, but {top.stream} has {over}"
+        over = f"{rate(top.bad, top.total)} over the phase, evidence {_evidence(top)}"
+        return f"the last window is within the thresholds, and {top.label} not: {over}"
     top = max(loud, key=lambda stream: (stream.literal is State.ROLL_BACK, stream.bad))
+    scale = f"evidence {_evidence(top)}, acts at {math.exp(top.act_at):.0f}"
     if (top.counted or top).bad < 2:
-        failing = f"{top.bad} distinct failing webhook in {top.total:,} requests"
+        failing = f"one failing webhook of {top.total:,} proves nothing"
         if top.bad > 1:
-            failing = f"{top.bad:,} failing webhooks of {top.total:,}, all in one burst:"
-        return f"{top.stream}: {failing} is no evidence against the limit ({e_value(top.e_now)})"
-    gives = (
-        f"{rate(top.bad, top.total)} over the phase gives {e_value(top.e_now)}, the highest"
-        f" {e_value(top.e_peak)}"
-    )
-    return f"{top.stream}: {gives}; acting needs {math.exp(top.act_at):.0f}"
+            failing = f"{top.bad:,} failing webhooks of {top.total:,} in one burst prove nothing"
+        return f"{top.label}: {failing} ({scale})"
+    return f"{top.label}: {rate(top.bad, top.total)} over the phase ({scale})"
 
 
 def next_command(state: State, plan: Plan, about: CheckKind | None = None) -> str:

@@ -168,7 +168,7 @@ def _stands(slot: Verdict, standing: Standing, plan: Plan) -> tuple[State, str]:
         literal = {(one.measure, one.domain): one.literal for one in slot.streams}
         for stream in judge_streams(standing.looks, literal, plan):
             if is_at_least(stream.evidence, State.HOLD):
-                words = f"{stream.stream} stood at {e_value(stream.e_now)} at the last check"
+                words = f"{stream.label} stood at {e_value(stream.e_now)} at the last check"
                 return State.HOLD, f"{words} (hold at 5); the next one can clear it."
     return slot.state, slot.sentence
 

@@ -292,9 +292,9 @@ def _total(run: Checkpoint) -> Mapping[str, Any]:
 def _ended_by(following: tuple[Turn, Run] | None, plan: Plan) -> str:
     if following is None:
         return "still running"
-    turn, run = following
+    turn, _ = following
     if not turn.runs:
-        return f"rolled back: {run.body.sentence}"
+        return f"rolled back at {both_times(turn.at, plan.time_zone)}"
     known = phase_index(plan, turn.percentage) is not None
     words = f"changed to {turn.percentage:g} %" + (" by hand" if turn.by_hand else "")
     return words + ("" if known else ", which is off the plan")
@@ -307,7 +307,8 @@ def _outcome(
         return State.COULD_NOT_LOOK, "The ledger is empty: nothing has been run."
     if standing.rolled_back_at is not None:
         at = both_times(standing.rolled_back_at, plan.time_zone)
-        return State.ROLL_BACK, f"Routing was disabled at {at}: {standing.latched_reason}"
+        why = standing.latched_reason.removeprefix(f"{State.ROLL_BACK.words}: ")
+        return State.ROLL_BACK, f"Rolled back at {at}: routing is off. {why}"
     if not phases:
         return State.HOLD, "The rollout has not begun: routing was never raised."
     last = phases[-1]

@@ -1,4 +1,5 @@
-"""One row of the ledger as a value: what its kind says that it holds, or why it cannot be read.
+"""One row of the ledger as a value: what its kind says that it holds, or why it cannot be read; and where
+all of them lead.
 
 An Entry carries a typed body; a row whose columns or body are not what its kind promises is an
 Unreadable, a value as well. The codec between rows and these values is in record.py."""
@@ -8,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
-from typing import Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
-from rollout_lib.model.verdict import Checkpoint, Finding
+from rollout_lib.model.measurement import Look, Uptime
+from rollout_lib.model.verdict import Checkpoint, Finding, PhaseRun, State
 
 
 class EntryKind(StrEnum):
@@ -144,6 +147,61 @@ class Unreadable:
     def key(self) -> str:
         """What a person names to set it aside: the number, bound to its hash."""
         return f"{self.seq}:{self.hash[:16]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attestation:
+    """What a named person stated on the ledger."""
+
+    subject: str  # "complaints", "acknowledgement", "override"
+    value: str
+    by: str
+    reason: str
+    at: datetime
+    plan_digest: str
+    phase_began: datetime | None
+    seq: int
+    findings: tuple[Finding, ...] = ()  # what an acknowledgement covers, and no more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where the rollout stands by its ledger alone: a pure fold over the entries (judgement/state.py)."""
+
+    head: tuple[int, str]  # (seq, hash); (0, "") before the first entry
+    phase: PhaseRun | None  # the phase that is running; None before the first and while off
+    last_change: tuple[datetime, Decimal, bool] | None  # (at, percentage, enabled)
+    highest_passed: Decimal | None
+    looks: tuple[Look, ...]  # scheduled, closed looks of the running phase in order
+    slots_done: tuple[datetime, ...]
+    slots_missed: tuple[datetime, ...]
+    latched: State | None  # STEP_BACK or ROLL_BACK of the running phase
+    latched_reason: str
+    rolled_back_at: (
+        datetime | None
+    )  # set while routing is off by a rollback: starting again needs a person
+    off_at: datetime | None = (
+        None  # since when nothing may reach unified, however often it was said
+    )
+    preflight: tuple[datetime, State] | None
+    evaluation: tuple[datetime, State] | None  # last one of the running phase
+    revoked: str | None  # why the PASS no longer counts
+    passed_traffic: (
+        Mapping[str, Any] | None
+    )  # figures of the last passed phase, for "no degradation"
+    attestations: tuple[Attestation, ...]
+    extension_s: int  # seconds added to the running phase's hold
+    plan_digest: str | None  # digest under which the running phase began
+    unsealed: tuple[str, ...]  # run ids with a checkpoint and no archived entry
+    evaluated: Mapping[str, Any] | None = None  # figures of the last evaluation
+    findings: tuple[Finding, ...] = ()  # of the last evaluation: what an acknowledgement is of
+    evaluation_seq: int = 0  # its number on the ledger; 0 before the first of the running phase
+    last_slot: tuple[datetime, State, str] | None = None  # (slot, state, sentence) of the last look
+    protected: Mapping[str, Uptime] = field(
+        default_factory=dict
+    )  # each probed endpoint over the running phase
+    restored: str = ""  # why the ledger is not the one last seen here; "" where it is
+    unreadable: tuple[Unreadable, ...] = ()  # entries that nobody has set aside
 
 
 LedgerEntry = Entry[Body] | Unreadable

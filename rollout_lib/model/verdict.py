@@ -11,17 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rollout_lib.model.measurement import (
+    TOTAL,
     Counts,
     Look,
     RoutingConfig,
-    Uptime,
 )
-
-if TYPE_CHECKING:
-    from rollout_lib.model.entry import Unreadable
 
 
 class State(StrEnum):
@@ -194,6 +191,11 @@ class Check:
     kind: CheckKind = CheckKind.OTHER
     subject: str = ""
 
+    @property
+    def label(self) -> str:
+        """What people read: `errors of jobs`; the name, where it is words already."""
+        return _of_domain(self.kind, self.subject) or self.name
+
 
 @dataclass(frozen=True, kw_only=True)
 class StreamEvidence:
@@ -220,6 +222,18 @@ class StreamEvidence:
     measure: CheckKind = CheckKind.OTHER
     domain: str = ""
     counted: Counts | None = None
+
+    @property
+    def label(self) -> str:
+        """What people read: `latency of all domains`, `router`."""
+        return _of_domain(self.measure, self.domain) or self.stream
+
+
+def _of_domain(kind: CheckKind, domain: str) -> str:
+    """`errors of jobs`, for what is measured of each domain and of all; "" for everything else."""
+    if kind not in (CheckKind.ERRORS, CheckKind.LATENCY) or not domain:
+        return ""
+    return f"{kind} of {'all domains' if domain == TOTAL else domain}"
 
 
 class Act(StrEnum):
@@ -274,61 +288,6 @@ class PhaseRun:
     percentage: Decimal
     began_at: datetime
     attempt: int = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attestation:
-    """What a named person stated on the ledger."""
-
-    subject: str  # "complaints", "acknowledgement", "override"
-    value: str
-    by: str
-    reason: str
-    at: datetime
-    plan_digest: str
-    phase_began: datetime | None
-    seq: int
-    findings: tuple[Finding, ...] = ()  # what an acknowledgement covers, and no more
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standing:
-    """Where the rollout stands by its ledger alone: a pure fold over the entries (standing.py)."""
-
-    head: tuple[int, str]  # (seq, hash); (0, "") before the first entry
-    phase: PhaseRun | None  # the phase that is running; None before the first and while off
-    last_change: tuple[datetime, Decimal, bool] | None  # (at, percentage, enabled)
-    highest_passed: Decimal | None
-    looks: tuple[Look, ...]  # scheduled, closed looks of the running phase in order
-    slots_done: tuple[datetime, ...]
-    slots_missed: tuple[datetime, ...]
-    latched: State | None  # STEP_BACK or ROLL_BACK of the running phase
-    latched_reason: str
-    rolled_back_at: (
-        datetime | None
-    )  # set while routing is off by a rollback: starting again needs a person
-    off_at: datetime | None = (
-        None  # since when nothing may reach unified, however often it was said
-    )
-    preflight: tuple[datetime, State] | None
-    evaluation: tuple[datetime, State] | None  # last one of the running phase
-    revoked: str | None  # why the PASS no longer counts
-    passed_traffic: (
-        Mapping[str, Any] | None
-    )  # figures of the last passed phase, for "no degradation"
-    attestations: tuple[Attestation, ...]
-    extension_s: int  # seconds added to the running phase's hold
-    plan_digest: str | None  # digest under which the running phase began
-    unsealed: tuple[str, ...]  # run ids with a checkpoint and no archived entry
-    evaluated: Mapping[str, Any] | None = None  # figures of the last evaluation
-    findings: tuple[Finding, ...] = ()  # of the last evaluation: what an acknowledgement is of
-    evaluation_seq: int = 0  # its number on the ledger; 0 before the first of the running phase
-    last_slot: tuple[datetime, State, str] | None = None  # (slot, state, sentence) of the last look
-    protected: Mapping[str, Uptime] = field(
-        default_factory=dict
-    )  # each probed endpoint over the running phase
-    restored: str = ""  # why the ledger is not the one last seen here; "" where it is
-    unreadable: tuple[Unreadable, ...] = ()  # entries that nobody has set aside
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ def test_what_is_missing_or_latched_is_named(day):
     day.check(wait=timedelta(minutes=30))
     assert told(day)["missing"] == "1 checks, the last of Wed 03 Dec 09:15 CET"
     assert day.check(12).state is State.ROLL_BACK
-    assert told(day)["latched"].startswith("ROLL BACK: errors:")
+    assert told(day)["latched"].startswith("ROLL BACK: 12 of 14 jobs requests failed")
 
 
 def test_after_a_rollback_the_next_step_is_a_named_person(day):

@@ -435,7 +435,7 @@ def test_a_burst_counts_once(phase, plan):
     assert (total.bad, total.total) == (4, 30), "what is told is every failing webhook"
     assert total.counted == Counts(bad=1, total=27)
     told = watch_sentence(total, verdict, phase.measure(phase.slot + LAG).window, plan)
-    assert "4 failing webhooks of 30 in the phase (1 where a burst counts once)" in told
+    assert "4 of 30 webhooks failed in the phase (1 where a burst counts once)" in told
     versus = next(one for one in verdict.differences if one.metric == "errors")
     assert (versus.unified.bad, versus.unified.total) == (4, 30)
     assert refractory(0.001, 115) == timedelta(seconds=60)

@@ -12,10 +12,10 @@ from rollout_lib.rehearsal.live.router import DATABASE
 
 # A dead protected function is seen by its probes and by the router's own rows; either may be first.
 NAMED = {
-    "errors": ("errors:",),
+    "errors": (" failed in the last ",),
     # The router gives up after its own patience: a 504 that is an error row and a slow one.
-    "hang": ("errors:", "latency:"),
-    "protected": ("mobility failed 2 probes in a row", "router:"),
+    "hang": (" failed in the last ", "p95 "),
+    "protected": ("mobility failed 2 probes in a row", "reached no function"),
 }
 # Requests a second: calm enough for two cores that other tests share.
 RATE = 8
