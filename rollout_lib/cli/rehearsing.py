@@ -11,6 +11,7 @@ from rich.table import Table
 
 from rollout_lib.display.words import BADGES, milliseconds, rate
 from rollout_lib.errors import ParameterError
+from rollout_lib.model import State
 from rollout_lib.plan import load_plan
 from rollout_lib.rehearsal.conductor import Rehearsal, rehearse
 from rollout_lib.rehearsal.live.conductor import FAULTS, LiveRun, refuse_wrong, run_live
@@ -24,7 +25,9 @@ def show_scenarios() -> int:
     for scenario in SCENARIOS.values():
         ends = [scenario.ends[mode] for mode in ("evidence", "strict")]
         table.add_row(
-            scenario.name, scenario.story, *(f"{end.decided}, {end.percentage} %" for end in ends)
+            scenario.name,
+            scenario.story,
+            *(f"{State(end.decided).words}, {end.percentage} %" for end in ends),
         )
     Console().print(table)
     faults = Table("--live --fault", "story", "routing ends")
@@ -197,7 +200,7 @@ def _show(console: Console, result: Rehearsal) -> None:
     console.print(result.summary.outcome)
     if result.ok:
         console.print(
-            f"✓ It ended as this world must: {result.found.decided.replace('_', ' ')}, routing at"
+            f"✓ It ended as this world must: {State(result.found.decided).words}, routing at"
             f" {result.found.percentage} %."
         )
     for problem in result.problems:

@@ -129,7 +129,7 @@ def _compared(day: Day, report: RunResult) -> Rehearsal:
         percentage=f"{config.percentage:g}" if config else "–",
         enabled=bool(config and config.enabled),
         decided=decided["state"] if decided else "–",
-        named=str(decided["sentence"])[:300] if decided else "",
+        says=str(decided["sentence"])[:300] if decided else "",
     )
     problems = _problems(day, expected, found, decided)
     return Rehearsal(
@@ -166,6 +166,14 @@ def _decided(bodies: list[Any], expected: End) -> Any:
     return (evaluations or judged or [None])[-1]
 
 
+def _deciding(body: Any) -> set[str]:
+    """The kinds of the checks and streams that have the state which decided."""
+    verdict, state = (body or {}).get("verdict") or {}, (body or {}).get("state")
+    kinds = {one["kind"] for one in verdict.get("checks", ()) if one["state"] == state}
+    streams = verdict.get("streams", ())
+    return kinds | {s["measure"] for s in streams if state in (s["literal"], s["evidence"])}
+
+
 def _problems(day: Day, expected: End, found: End, decided: Any) -> list[str]:
     problems = []
     if (found.percentage, found.enabled) != (expected.percentage, expected.enabled):
@@ -174,9 +182,11 @@ def _problems(day: Day, expected: End, found: End, decided: Any) -> list[str]:
             f"expected {expected.percentage} %, {expected.enabled}"
         )
     if found.decided != expected.decided:
-        problems.append(f"decided by {found.decided}, expected {expected.decided}: {found.named}")
-    if expected.named and expected.named not in found.named:
-        problems.append(f"the deciding check does not name {expected.named!r}: {found.named}")
+        problems.append(f"decided by {found.decided}, expected {expected.decided}: {found.says}")
+    if expected.by and expected.by not in _deciding(decided):
+        problems.append(f"it was not decided by {expected.by}: {found.says}")
+    if expected.says not in found.says:
+        problems.append(f"the deciding sentence does not say {expected.says!r}: {found.says}")
     after = _unified_after_rollback(day)
     if after:
         problems.append(f"{after} requests went to unified after routing was switched off")

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from rollout_lib.model import CheckKind
+
 HEALTHY_ERRORS = 0.0  # a healthy world has no unified error; single-error and the benches have some
 
 
@@ -39,14 +41,13 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class End:
-    """The expected end: the final routing, the state that decided, and the check or stream it
-    named.
-    """
+    """The expected end: the final routing, the state that decided, and by which check or stream."""
 
     percentage: str
     enabled: bool
     decided: str  # the state that ended the advance: PASS, ROLL_BACK, STEP_BACK, INCONCLUSIVE, …
-    named: str = ""  # part of the deciding sentence or of a failed check's name
+    by: CheckKind | None = None  # of a check or stream that has this state
+    says: str = ""  # a part of the deciding sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +81,8 @@ def _hours(value: float) -> timedelta:
     return timedelta(hours=value)
 
 
-def _off(named: str) -> End:
-    return End(percentage=OFF, enabled=False, decided="ROLL_BACK", named=named)
+def _off(by: CheckKind, says: str = "") -> End:
+    return End(percentage=OFF, enabled=False, decided="ROLL_BACK", by=by, says=says)
 
 
 _ALL = (
@@ -99,13 +100,13 @@ _ALL = (
         story="All is well by day; at two in the night unified begins to fail 5 % of its requests.",
         events=(Event(after=_hours(17), kind="truth", truth=Truth(unified_errors=0.05)),),
         ends={"evidence": PASSED, "strict": PASSED},
-        week={"evidence": _off("errors:"), "strict": _off("errors:")},
+        week={"evidence": _off(CheckKind.ERRORS), "strict": _off(CheckKind.ERRORS)},
     ),
     Scenario(
         name="errors",
         story="From the second hour unified fails 5 % of its requests.",
         events=(Event(after=_hours(1), kind="truth", truth=Truth(unified_errors=0.05)),),
-        ends={"evidence": _off("errors:"), "strict": _off("errors:")},
+        ends={"evidence": _off(CheckKind.ERRORS), "strict": _off(CheckKind.ERRORS)},
     ),
     Scenario(
         name="slow",
@@ -113,34 +114,34 @@ _ALL = (
         events=(
             Event(after=_hours(1), kind="truth", truth=Truth(unified_median_ms=2300.0, sigma=0.5)),
         ),
-        ends={"evidence": _off("latency:"), "strict": _off("latency:")},
+        ends={"evidence": _off(CheckKind.LATENCY), "strict": _off(CheckKind.LATENCY)},
     ),
     Scenario(
         name="single-error",
         story="One unified request fails at 10:05; everything else is well.",
         events=(Event(after=_hours(65 / 60), kind="one-error"),),
         acknowledges=True,
-        ends={"evidence": PASSED, "strict": _off("errors:")},
+        ends={"evidence": PASSED, "strict": _off(CheckKind.ERRORS)},
         week={"evidence": REACHED},
     ),
     Scenario(
         name="one-percent",
         story="Unified fails 1 % of its requests from the beginning: ten times what is allowed.",
         truth=Truth(unified_errors=0.01),
-        ends={"evidence": _off("errors:"), "strict": _off("errors:")},
+        ends={"evidence": _off(CheckKind.ERRORS), "strict": _off(CheckKind.ERRORS)},
     ),
     Scenario(
         name="late-failure",
         story="Unified is well for three hours and then fails 5 %.",
         events=(Event(after=_hours(3), kind="truth", truth=Truth(unified_errors=0.05)),),
-        ends={"evidence": _off("errors:"), "strict": _off("errors:")},
+        ends={"evidence": _off(CheckKind.ERRORS), "strict": _off(CheckKind.ERRORS)},
     ),
     Scenario(
         name="retry-storm",
         story="One webhook fails and is retried forty times within six minutes.",
         events=(Event(after=_hours(1.1), kind="retry-storm"),),
         acknowledges=True,
-        ends={"evidence": PASSED, "strict": _off("errors:")},
+        ends={"evidence": PASSED, "strict": _off(CheckKind.ERRORS)},
         week={"evidence": REACHED},
     ),
     Scenario(
@@ -160,7 +161,7 @@ _ALL = (
         name="protected-leak",
         story="At 10:30 the router begins to send protected webhooks to unified.",
         events=(Event(after=_hours(1.5), kind="truth", truth=Truth(leaks=0.05)),),
-        ends={"evidence": _off("Leak"), "strict": _off("Leak")},
+        ends={"evidence": _off(CheckKind.LEAK), "strict": _off(CheckKind.LEAK)},
     ),
     Scenario(
         name="silent",
@@ -176,8 +177,8 @@ _ALL = (
         story="At 10:40 somebody sets 50 % from psql.",
         events=(Event(after=_hours(100 / 60), kind="edit", value="50"),),
         ends={
-            "evidence": End(percentage="10", enabled=True, decided="STEP_BACK", named="by hand"),
-            "strict": End(percentage="10", enabled=True, decided="STEP_BACK", named="by hand"),
+            "evidence": End(percentage="10", enabled=True, decided="STEP_BACK", by=CheckKind.DRIFT),
+            "strict": End(percentage="10", enabled=True, decided="STEP_BACK", by=CheckKind.DRIFT),
         },
     ),
     Scenario(
@@ -191,7 +192,10 @@ _ALL = (
                 after=_hours(1), kind="truth", truth=Truth(unified_errors=0.05, legacy_errors=0.05)
             ),
         ),
-        ends={"evidence": _off("Shared incident"), "strict": _off("errors:")},
+        ends={
+            "evidence": _off(CheckKind.ERRORS, says="Shared incident"),
+            "strict": _off(CheckKind.ERRORS),
+        },
     ),
 )
 SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in _ALL}
