@@ -41,7 +41,8 @@ def timeline(history: History, plan: Plan) -> Picture:
         if len(values) > 1
         else (f"Routing is at {now} since {clock(shared.changes[0]['at'], plan, history)}")
     )
-    finding += f"; {len(checks)} checks"
+    off = sum(run.phase is None for run in checks)
+    finding += f"; {len(checks):,} checks" + f", {off:,} of them while off" * bool(off)
     finding += f", {len(shared.gaps)} missed." if shared.gaps else ", none missed."
     cells = [
         _cell(run.at, row, words.BADGES[state])

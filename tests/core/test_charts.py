@@ -233,3 +233,14 @@ def test_axes_do_not_follow_the_machine(day, zone, tmp_path):
     assert re.findall(r">\d\d:\d\d<", elsewhere) == re.findall(
         r">\d\d:\d\d<", charts.p95(day.history, day.plan).svg
     )
+
+
+def test_checks_while_routing_is_off_are_told_apart(day):
+    """So that the caption and the table of phases say the same number of a phase."""
+    day.change(10)
+    day.check()
+    day.check(12)
+    day.change(0)
+    day.check()
+    said = repr(charts.timeline(day.history, day.plan))
+    assert "1 of them while off" in said, said
