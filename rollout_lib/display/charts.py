@@ -68,7 +68,7 @@ def error_rate(history: History, plan: Plan) -> Picture:
             f"{words.rate(highest['errors'], highest['requests'])} at"
             f" {clock(highest['at'], plan, history)}; "
         )
-        finding += f"{_counted(webhooks, 'distinct failing webhook')} in all."
+        finding += f"{_counted(webhooks, 'failing webhook')} in all."
     return _rates(rows, "unified error rate, %", shared, plan, finding)
 
 

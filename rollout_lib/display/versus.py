@@ -20,6 +20,8 @@ _METRICS = {
     "latency": "slower in the phase than the p95 may be, counted as rows",
 }
 
+_OF = {"errors": "errors", "latency": "slow requests"}
+
 
 def difference_tiles(found: Sequence[Difference]) -> Markup:
     """One tile for each metric; nothing where there is no difference to show."""
@@ -27,8 +29,8 @@ def difference_tiles(found: Sequence[Difference]) -> Markup:
 
 
 def difference_words(found: Difference) -> str:
-    """`Unified minus legacy: +0.3 points, between −0.1 and +1.2 (95 % sure). No difference is
-    shown.`
+    """`Unified minus legacy in errors: +0.3 points, between −0.1 and +1.2 (95 % sure). No
+    difference is shown.`
 
     The ends are rounded outwards, so that what is printed holds as well."""
     low, high = 100 * found.low, 100 * found.high
@@ -36,7 +38,7 @@ def difference_words(found: Difference) -> str:
     least = _signed(_outwards(low, digits, math.floor), digits)
     most = _signed(_outwards(high, digits, math.ceil), digits)
     return (
-        f"Unified minus legacy: {_signed(100 * _seen(found), digits)} points, between {least} and"
+        f"Unified minus legacy in {_OF.get(found.metric, found.metric)}: {_signed(100 * _seen(found), digits)} points, between {least} and"
         f" {most} (95 % sure). {_conclusion(found)}"
     )
 

@@ -44,7 +44,7 @@ from rollout_lib.model import (
     worst,
 )
 from rollout_lib.plan import Plan
-from rollout_lib.text import e_value, rate
+from rollout_lib.text import evidence_value, percent, rate
 
 SETTLING = timedelta(seconds=30)
 # What is asked before any rate: where one of them decides, the sentence is its own.
@@ -228,10 +228,7 @@ def split_check(
     unified, legacy = share(measurement.window, plan.domains)
     wanted = f"{percentage:g} % ± {plan.thresholds.split_tolerance_points:g} points"
     if unified == 0:
-        reason = (
-            "No unified row in the window: whether that is silence or a quiet hour is the question"
-            " of `data`."
-        )
+        reason = "No unified request yet, so the share cannot be judged."
         return Check(
             name="split",
             kind=CheckKind.SPLIT,
@@ -252,12 +249,12 @@ def split_check(
         plan,
     )
     observed = f"{rate(unified, unified + legacy)}"
-    reason = (
-        f"{observed}, configured {wanted}; {e_value(max(path))} against the configured share (alarm"
-        " at 100)"
-    )
+    total, allowed = unified + legacy, f"{plan.thresholds.split_tolerance_points:g} points allowed"
+    got = f"Unified got {percent(100 * unified / total)} of requests ({unified:,} of {total:,});"
+    got += f" {percentage:g} % is set."
+    scale = f"(evidence {evidence_value(max(path))}, alarms at 100)"
     if max(path) >= SPLIT_AT and (hour_off or phase_off):
-        reason = f"Split alarm: {reason}. The router does not route as configured."
+        reason = f"{got} The router does not route as configured {scale}."
         return Check(
             name="split",
             kind=CheckKind.SPLIT,
@@ -268,10 +265,7 @@ def split_check(
             state=State.HOLD,
         )
     if hour_off:
-        reason += (
-            f". Over {plan.thresholds.split_tolerance_points:g} points, without evidence that it is"
-            " more than chance"
-        )
+        reason = f"{got} Over the {allowed}, and chance is enough to explain it {scale}."
         return Check(
             name="split",
             kind=CheckKind.SPLIT,
@@ -287,7 +281,7 @@ def split_check(
         outcome=Outcome.PASS,
         observed=observed,
         limit=wanted,
-        reason=reason,
+        reason=f"{got} Within the {allowed} {scale}.",
     )
 
 

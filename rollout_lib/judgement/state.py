@@ -284,5 +284,6 @@ def _why_off(body: Checkpoint, turn: Turn) -> str:
         return (
             f"routing was found off: by hand, or by a run that could not record it (notes: {notes})"
         )
-    change = body.change
-    return (change and change.reason) or body.sentence or "routing was switched off"
+    # What a check did itself has its state in front, for the notes in the configuration.
+    reason = body.change.reason.removeprefix(f"{State.ROLL_BACK.words}: ") if body.change else ""
+    return reason or body.sentence or "routing was switched off"

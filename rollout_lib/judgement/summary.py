@@ -189,7 +189,7 @@ def _handover(
         f"{standing.latched.words}: {standing.latched_reason}" if standing.latched else "nothing"
     )
     yield (
-        "latched",
+        "stands",
         f"{stands}. The pass was revoked: {standing.revoked}" if standing.revoked else stands,
     )
     pause = paused(standing)
@@ -307,8 +307,7 @@ def _outcome(
         return State.COULD_NOT_LOOK, "The ledger is empty: nothing has been run."
     if standing.rolled_back_at is not None:
         at = both_times(standing.rolled_back_at, plan.time_zone)
-        why = standing.latched_reason.removeprefix(f"{State.ROLL_BACK.words}: ")
-        return State.ROLL_BACK, f"Rolled back at {at}: routing is off. {why}"
+        return State.ROLL_BACK, f"Rolled back at {at}: routing is off. {standing.latched_reason}"
     if not phases:
         return State.HOLD, "The rollout has not begun: routing was never raised."
     last = phases[-1]

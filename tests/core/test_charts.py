@@ -62,7 +62,7 @@ def test_captions_of_a_failing_phase_name_the_moment(day):
     assert (
         repr(charts.error_rate(day.history, day.plan))
         == "The error rate of the window was over 0.5 % in 1 of 2 checks; highest 10.3 % · 3/29 at"
-        " 09:30; 3 distinct failing webhooks in all."
+        " 09:30; 3 failing webhooks in all."
     )
     assert re.match(
         r"Evidence on errors of \w+ reached \d+ at 09:30: \d+, of 3 failing webhooks.",

@@ -20,7 +20,7 @@ def test_a_running_phase_is_handed_over_with_its_hold_and_the_next_step(day):
     day.check()
     found = told(day)
     assert found["routing"] == "10 % since Wed 03 Dec 09:00 CET; its hold ends Wed 03 Dec 13:00 CET"
-    assert found["latched"] == found["missing"] == "nothing"
+    assert found["stands"] == found["missing"] == "nothing"
     assert found["next step"].startswith("25 % at Wed 03 Dec 13:30 CET: rollout evaluate")
     assert found["stated"] == "nobody attested anything"
 
@@ -33,7 +33,7 @@ def test_what_is_missing_or_latched_is_named(day):
     day.check(wait=timedelta(minutes=30))
     assert told(day)["missing"] == "1 checks, the last of Wed 03 Dec 09:15 CET"
     assert day.check(12).state is State.ROLL_BACK
-    assert told(day)["latched"].startswith("ROLL BACK: 12 of 14 jobs requests failed")
+    assert told(day)["stands"].startswith("ROLL BACK: 12 of 14 jobs requests failed")
 
 
 def test_after_a_rollback_the_next_step_is_a_named_person(day):

@@ -57,7 +57,7 @@ def drawn(html: str) -> dict[str, float]:
 def test_the_difference_is_said_in_points_rounded_outwards(unified, legacy, words):
     """Figures, both ends and what they come to; a printed end is never inside the exact one."""
     said = difference_words(difference(unified, legacy))
-    assert said.startswith(f"Unified minus legacy: {words}")
+    assert said.startswith(f"Unified minus legacy in errors: {words}")
 
 
 def test_a_bar_lies_where_its_words_say():

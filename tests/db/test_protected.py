@@ -340,7 +340,7 @@ def test_a_hold_after_the_pass_blocks_the_raise_until_it_is_evaluated_anew(phase
     unmet = {gate.name: gate.reason for gate in refused.checkpoint.change.gates if not gate.met}
     assert "revoked by HOLD" in unmet["phase passed"]
     handed_over = dict(op.report(phase.session()).summary.handover)
-    assert "The pass was revoked: HOLD" in handed_over["latched"]
+    assert "The pass was revoked: HOLD" in handed_over["stands"]
     assert (
         op.evaluate_phase(phase.session()).checkpoint.state is State.HOLD
     )  # and the failed probe is not forgotten
