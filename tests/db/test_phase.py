@@ -16,6 +16,7 @@ from rollout_lib.rehearsal.scenarios import SCENARIOS
 from rollout_lib.rehearsal.world import World
 
 pytestmark = pytest.mark.one_server
+ACTS = ("STEP_BACK", "ROLL_BACK")
 
 
 class Day:
@@ -84,6 +85,23 @@ def test_five_percent_errors_switch_routing_off(day):
     assert acted[0].exit_code == 40
     assert " requests failed in the last " in acted[0].sentence
     assert states[-1].state is State.OFF
+
+
+ACTING = [name for name, world in SCENARIOS.items() if world.ends["evidence"].decided in ACTS]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("day", ACTING, indirect=True)
+def test_each_world_that_must_be_acted_on_is_decided_as_it_says(day, request):
+    """The first act of the day: its state, and by a check or a stream of which kind."""
+    ends = SCENARIOS[request.node.callspec.params["day"]].ends["evidence"]
+    day.begin()
+    found = next(seen for _ in range(16) if (seen := day.check()).state in ACTS)
+    verdict = found.verdict
+    kinds = {check.kind for check in verdict.checks if check.state is found.state}
+    kinds |= {one.measure for one in verdict.streams if found.state in (one.literal, one.evidence)}
+    assert (found.state.value, ends.by in kinds) == (ends.decided, True), found.sentence
+    assert ends.says in found.sentence
 
 
 @pytest.mark.parametrize("day", ["healthy"], indirect=True)
