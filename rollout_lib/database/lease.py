@@ -7,12 +7,15 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rollout_lib.database.connection import Database, load_sql
 from rollout_lib.errors import RolloutError
+
+STUCK_S = 900.0  # seconds: longer than the longest run of a notebook, with its archive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +45,14 @@ class Lease:
     """The lease of one watcher. `held` is what the last renewal said; unknown is not held.
 
     It is a row and no session lock, so it holds through a transaction pooler; the holder that dies
-    loses it when `valid` is over."""
+    loses it when `valid` is over, and one that hangs when it has not said `moves` for STUCK_S."""
 
     def __init__(self, database: Database, valid: timedelta) -> None:
         self.database, self.valid = database, valid
         self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         self.held = False
         self.before: str | None = None
+        self._moved = time.monotonic()
         self._ended = threading.Event()
         self._turn = threading.Lock()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
@@ -73,6 +77,10 @@ class Lease:
             self._thread.start()
         return self.held
 
+    def moves(self) -> None:
+        """Say that the holder is at work: its rounds, and each run within one, go on."""
+        self._moved = time.monotonic()
+
     def release(self) -> None:
         """Give it back and stop renewing; a database that is away lets it run out."""
         self._ended.set()
@@ -89,6 +97,9 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._ended.wait(self.valid.total_seconds() / 3):
+            if time.monotonic() - self._moved > STUCK_S:
+                self.held = False  # whoever stands by is to take it, not to wait for a thread
+                continue
             try:
                 self.take()
             except RolloutError:

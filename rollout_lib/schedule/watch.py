@@ -175,6 +175,7 @@ def _one_round(held: _Watch) -> None:
 
 def _is_mine(held: _Watch) -> bool:
     """Hold the lease, or say once who does, and stand by."""
+    held.lease.moves()
     if held.lease.held:
         return True
     before = held.lease.before
@@ -237,6 +238,7 @@ def _slots(held: _Watch, seen: Round) -> None:
 
 def _run(held: _Watch, name: str, kind: str, what: str, **parameters: str) -> None:
     given = {"plan": held.session.plan.path, "operator": held.session.operator, **parameters}
+    held.lease.moves()
     result = run_notebook(
         name,
         given,
