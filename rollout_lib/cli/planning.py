@@ -17,8 +17,8 @@ from rollout_lib.errors import ParameterError, PlanError
 from rollout_lib.operations.foresight import expected_from, foresee
 from rollout_lib.plan import Plan, load_plan
 from rollout_lib.plan.foreign import Taken, taken_from
+from rollout_lib.plan.load import parse_plan, read_yaml
 from rollout_lib.plan.making import Wanted, plan_text
-from rollout_lib.plan.schema import parse_plan, read_yaml
 from rollout_lib.plan.values import duration_of, rate_of
 
 T = TypeVar("T")

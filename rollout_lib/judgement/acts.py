@@ -18,7 +18,7 @@ from rollout_lib.model import (
     State,
     runs,
 )
-from rollout_lib.plan import Plan
+from rollout_lib.plan.schema import Plan
 
 ACTS = (State.STEP_BACK, State.ROLL_BACK)
 # What a verdict rests on that the rows of the log show again.

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from rollout_lib.judgement.outlook import SURE, Outlook
 from rollout_lib.model import Check, Outcome
-from rollout_lib.plan import Plan
+from rollout_lib.plan.schema import Plan
 from rollout_lib.text import percent_up
 
 STEEPEST = 3  # times the traffic of the phase before

@@ -16,7 +16,7 @@ from rollout_lib.judgement.figures import percentile, select
 from rollout_lib.judgement.literal import error_state, latency_state
 from rollout_lib.judgement.streams import ACT_AT, AT_LEAST, error_bets
 from rollout_lib.model import LEGACY, Check, CheckKind, Counts, Outcome, State, Traffic
-from rollout_lib.plan import Phase, Plan
+from rollout_lib.plan.schema import Phase, Plan
 from rollout_lib.text import e_value, limit, milliseconds, rate
 
 _PHASES = 1000  # simulated for the power line: ± 1.3 points at 80 %

@@ -14,7 +14,7 @@ import numpy as np
 from rollout_lib import evidence
 from rollout_lib.judgement.counting import error_limit
 from rollout_lib.judgement.streams import ACT_AT, AT_LEAST, HOLD_AT, error_bets
-from rollout_lib.plan import Phase, Plan
+from rollout_lib.plan.schema import Phase, Plan
 
 _PHASES = 1000  # simulated for each figure: ± 0.3 points at 1 %
 _LONGEST = 96  # checks that are simulated

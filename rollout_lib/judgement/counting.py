@@ -23,7 +23,7 @@ from rollout_lib.model import (
     Measurement,
     Traffic,
 )
-from rollout_lib.plan import Plan
+from rollout_lib.plan.schema import Plan
 
 LATENCY_LIMIT = 0.05  # p95 > T is P(latency > T) > 5 %
 SPLIT = "split"  # of webhooks: bad is unified, total unified and legacy

@@ -21,7 +21,7 @@ from rollout_lib.model import (
     Traffic,
     Verdict,
 )
-from rollout_lib.plan import Plan
+from rollout_lib.plan.schema import Plan
 from rollout_lib.text import evidence_value, hours, limit, percent, percent_up, rate, span
 
 _ROUTING = (CheckKind.SPLIT, CheckKind.PHASE_SPLIT, CheckKind.DRIFT, CheckKind.PLAN)

@@ -16,7 +16,7 @@ from typing import Any
 
 from rollout_lib.judgement.figures import percentile, select, share
 from rollout_lib.model import UNIFIED, Cell, Check, Finding, State, Traffic
-from rollout_lib.plan import Plan
+from rollout_lib.plan.schema import Plan
 from rollout_lib.text import hours
 
 

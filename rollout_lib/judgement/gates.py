@@ -12,7 +12,7 @@ from rollout_lib.judgement.safety import restored_words, unreadable_words
 from rollout_lib.judgement.state import held_until, phase_index
 from rollout_lib.judgement.timeline import slots_of
 from rollout_lib.model import Attestation, Gate, RoutingConfig, Standing, State
-from rollout_lib.plan import Plan
+from rollout_lib.plan.schema import Plan
 from rollout_lib.text import span
 
 

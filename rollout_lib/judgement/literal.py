@@ -19,7 +19,7 @@ from rollout_lib.model import (
     State,
     Traffic,
 )
-from rollout_lib.plan import Plan, Thresholds
+from rollout_lib.plan.schema import Plan, Thresholds
 from rollout_lib.text import limit, milliseconds, rate
 
 

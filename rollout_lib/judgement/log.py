@@ -22,7 +22,7 @@ from rollout_lib.model import (
     State,
     Word,
 )
-from rollout_lib.plan import Plan
+from rollout_lib.plan.schema import Plan
 from rollout_lib.text import both_clocks, both_times, percent, rate
 
 DOZENS = 24  # rows: none of so many expected is no chance, and no quiet hour

@@ -15,7 +15,7 @@ import numpy as np
 from rollout_lib import evidence
 from rollout_lib.judgement.chances import first_act, first_hold, per_check
 from rollout_lib.judgement.counting import error_limit
-from rollout_lib.plan import Phase, Plan
+from rollout_lib.plan.schema import Phase, Plan
 
 RATES = (0.005, 0.01, 0.02, 0.05)  # true error rates that an outlook is made for
 SURE = 0.9  # a rate is found where so many phases act

@@ -30,7 +30,7 @@ from rollout_lib.model import (
     State,
     Traffic,
 )
-from rollout_lib.plan import Plan
+from rollout_lib.plan.schema import Plan
 from rollout_lib.text import e_value, limit, rate
 
 _OF_THE_PHASE = {

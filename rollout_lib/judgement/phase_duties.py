@@ -22,7 +22,7 @@ from rollout_lib.model import (
     State,
     Verdict,
 )
-from rollout_lib.plan import Plan
+from rollout_lib.plan.schema import Plan
 from rollout_lib.text import e_value
 
 

@@ -30,7 +30,7 @@ from rollout_lib.model import (
     Verdict,
     worst,
 )
-from rollout_lib.plan import Plan
+from rollout_lib.plan.schema import Plan
 from rollout_lib.text import e_value, rate
 
 _ACTS = {State.ROLL_BACK: Act.ROLL_BACK, State.STEP_BACK: Act.STEP_BACK}

@@ -27,7 +27,7 @@ from rollout_lib.model import (
     Uptime,
     Verdict,
 )
-from rollout_lib.plan import Plan
+from rollout_lib.plan.schema import Plan
 from rollout_lib.text import rate
 
 DOWN_AFTER = 2  # failed probes in a row, whichever runs they belong to

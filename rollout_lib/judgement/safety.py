@@ -23,7 +23,7 @@ from rollout_lib.model import (
     Standing,
     State,
 )
-from rollout_lib.plan import Plan
+from rollout_lib.plan.schema import Plan
 from rollout_lib.redaction import redact
 
 EXPECTED_BEFORE_ALARM = 7  # unified rows: none of 7 expected has a probability of 0.1 %

@@ -43,7 +43,7 @@ from rollout_lib.model import (
     Verdict,
     worst,
 )
-from rollout_lib.plan import Plan
+from rollout_lib.plan.schema import Plan
 from rollout_lib.text import evidence_value, percent, rate
 
 SETTLING = timedelta(seconds=30)

@@ -37,7 +37,7 @@ from rollout_lib.model import (
     Subject,
     Unreadable,
 )
-from rollout_lib.plan import Plan
+from rollout_lib.plan.schema import Plan
 from rollout_lib.text import both_times
 
 EMPTY = Standing(

@@ -24,7 +24,7 @@ from rollout_lib.model import (
     State,
     StreamEvidence,
 )
-from rollout_lib.plan import Plan
+from rollout_lib.plan.schema import Plan
 
 HOLD_AT = math.log(5)
 ACT_AT = math.log(20)

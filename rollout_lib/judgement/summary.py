@@ -32,7 +32,7 @@ from rollout_lib.model import (
     statements,
     worst,
 )
-from rollout_lib.plan import Plan
+from rollout_lib.plan.schema import Plan
 from rollout_lib.text import both_times
 
 _JUDGING = ("monitor", "evaluate")

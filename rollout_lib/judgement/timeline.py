@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from rollout_lib.judgement.legal import NONE, moves_the_line
 from rollout_lib.model import Checkpoint
-from rollout_lib.plan import Plan
+from rollout_lib.plan.schema import Plan
 
 LastChange = tuple[datetime, Decimal, bool]  # (at, percentage, enabled)
 

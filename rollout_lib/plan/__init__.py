@@ -1,5 +1,6 @@
 """The plan: one strict YAML file per rollout and environment, validated whole at the door."""
 
+from rollout_lib.plan.load import default_path, load_plan, parse_plan, read_yaml
 from rollout_lib.plan.schema import (
     ActsAlone,
     DatabasePlan,
@@ -10,10 +11,6 @@ from rollout_lib.plan.schema import (
     Plan,
     ProbesPlan,
     Thresholds,
-    default_path,
-    load_plan,
-    parse_plan,
-    read_yaml,
 )
 
 __all__ = [
