@@ -29,7 +29,7 @@ print(len(lines), stop.is_set(), stop.wait(0))
 
 def _falls_on(line: int) -> tuple[int, bool]:
     said = subprocess.run(
-        [sys.executable, "-c", CHILD, str(line)], capture_output=True, text=True, timeout=20
+        [sys.executable, "-c", CHILD, str(line)], capture_output=True, text=True, timeout=120
     ).stdout.split()
     assert said[1] == said[2]
     return int(said[0]), said[1] == "True"
