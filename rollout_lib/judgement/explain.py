@@ -77,8 +77,12 @@ def watch_sentence(stream: StreamEvidence, verdict: Verdict, window: Traffic, pl
         f"{stream.bad:,} of {stream.total:,} webhooks {_DID[stream.measure]} in the phase"
         f"{_counted(stream)}"
     )
-    if (stream.counted or stream).bad < 2 and stream.evidence not in _ACTING:
-        why = f"{count}. One failure proves nothing{_chance(stream, window, plan)} ({scale})."
+    counted = (stream.counted or stream).bad
+    if counted < 2 and stream.evidence not in _ACTING:
+        one = "One slow webhook" if stream.measure is CheckKind.LATENCY else "One failure"
+        why = f"{count}. {one} proves nothing{_chance(stream, window, plan)} ({scale})."
+        if not counted:
+            why = f"{count}: there is no evidence yet ({scale})."
     else:
         why = f"{count}. Chance is {_explains(stream)} ({scale})."
     return f"{_by_the_runbook(stream, verdict, window, plan)} {why}".strip()
